@@ -1,0 +1,1 @@
+"""What people import and type: the script's SDK, the Lab client and the command line."""

@@ -1,0 +1,1144 @@
+"""Every payload of the contract and every error code, in this one place.
+
+Payloads are JSON in UTF-8. They are parsed once, at the door, into frozen models: unknown fields,
+NaN, wrong types and oversize payloads are a typed error there and never reach the logic. Times
+are ISO 8601 in UTC with an offset, ids are ULIDs, durations are seconds.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final, Literal, NewType, TypeVar
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+from broker.topics import EXPERIMENT_ID, NAME
+
+MAX_PAYLOAD_BYTES: Final = 768 * 1024
+"""The largest payload that is ever published; brokers disconnect the sender at 1 MiB."""
+MAX_BATCH_BYTES: Final = 256 * 1024
+"""The largest journal batch, encoded."""
+MAX_SCRIPT_BYTES: Final = 256 * 1024
+"""The largest experiment script, in UTF-8."""
+MAX_FETCH_BYTES: Final = 256 * 1024
+"""The largest piece of a stored file that one reply carries, before base64."""
+MAX_HISTORY_POINTS: Final = 2000
+"""The most points a channel has in one history reply."""
+
+NodeId = NewType("NodeId", str)
+ExperimentId = NewType("ExperimentId", str)
+
+
+class ErrorCode(StrEnum):
+    """What can go wrong, as told to people and programs. Stable: never renamed, never reused."""
+
+    MALFORMED = "MALFORMED"
+    TOO_LARGE = "TOO_LARGE"
+    UNKNOWN_VERB = "UNKNOWN_VERB"
+    EXPIRED = "EXPIRED"
+    RETAINED_COMMAND = "RETAINED_COMMAND"
+    ID_REQUIRED = "ID_REQUIRED"
+    ID_REUSED = "ID_REUSED"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    USER_LIMIT = "USER_LIMIT"
+    RATE_LIMIT = "RATE_LIMIT"
+    WRONG_STATE = "WRONG_STATE"
+    SCRIPT_EMPTY = "SCRIPT_EMPTY"
+    SCRIPT_ENCODING = "SCRIPT_ENCODING"
+    SCRIPT_TOO_LARGE = "SCRIPT_TOO_LARGE"
+    SCRIPT_SYNTAX = "SCRIPT_SYNTAX"
+    SCRIPT_METADATA = "SCRIPT_METADATA"
+    SCRIPT_IMPORT = "SCRIPT_IMPORT"
+    SCRIPT_PARAMETERS = "SCRIPT_PARAMETERS"
+    NO_SUITABLE_REACTOR = "NO_SUITABLE_REACTOR"
+    UNKNOWN_CHANNEL = "UNKNOWN_CHANNEL"
+    NOT_AN_ACTUATOR = "NOT_AN_ACTUATOR"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    LIMIT = "LIMIT"
+    INTERLOCK = "INTERLOCK"
+    ESTOP = "ESTOP"
+    LEASE_ENDED = "LEASE_ENDED"
+    OUTPUTS_RESET = "OUTPUTS_RESET"
+    HARDWARE = "HARDWARE"
+    REACTOR_BUSY = "REACTOR_BUSY"
+    STORAGE_FULL = "STORAGE_FULL"
+    ENGINE = "ENGINE"
+    TIMEOUT = "TIMEOUT"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time in UTC."""
+    return datetime.now(UTC)
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs its offset, for example 2026-02-17T14:26:01Z")
+    return value.astimezone(UTC)
+
+
+def _printable(value: str) -> str:
+    if any(ch in value for ch in "\x00\r\n") or not value.isprintable():
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+def _inside(value: str) -> str:
+    if any(part in {"", ".", ".."} for part in value.split("/")):
+        raise ValueError("a path inside the results without '.' and '..' is wanted")
+    return value
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc)]
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+Ulid = Annotated[str, StringConstraints(pattern=rf"^{EXPERIMENT_ID.pattern}$")]
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=120),
+    AfterValidator(_printable),
+]
+Text = Annotated[str, StringConstraints(max_length=4000)]
+FileName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,239}$"),
+    AfterValidator(_inside),
+]
+"""A result file's path relative to the results, with '/' between levels."""
+Seconds = Annotated[float, Field(ge=0)]
+Parameters = Mapping[str, bool | int | float | str]
+
+
+class Payload(BaseModel):
+    """Base of every payload: frozen, closed, finite."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null"
+    )
+
+    def encode(self) -> bytes:
+        """Return the payload as JSON; fields that are None are left out."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class Error(Payload):
+    """What went wrong, for people and programs.
+
+    Attributes:
+        code: For programs.
+        message: One sentence: what is wrong.
+        hint: One sentence: what to do.
+        details: Facts for programs, for example ``{"line": 3, "field": "max_duration"}``.
+    """
+
+    code: ErrorCode
+    message: str
+    hint: str = ""
+    details: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class ContractError(Exception):
+    """An error that is told to whoever asked. Knows nothing of HTTP or exit codes."""
+
+    def __init__(self, code: ErrorCode, message: str, hint: str = "", **details: JsonValue) -> None:
+        super().__init__(message)
+        self.error = Error(code=code, message=message, hint=hint, details=details)
+
+
+P = TypeVar("P", bound=Payload)
+
+
+def decode(model: type[P], payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> P:
+    """Parse a payload at the door.
+
+    Raises:
+        ContractError: TOO_LARGE or MALFORMED; the details name each wrong field.
+    """
+    if len(payload) > limit:
+        raise ContractError(
+            ErrorCode.TOO_LARGE,
+            f"the message has {len(payload)} bytes, at most {limit} are allowed",
+            "send less in one message",
+            bytes=len(payload),
+            limit=limit,
+        )
+    try:
+        return model.model_validate_json(payload or b"{}", strict=False)
+    except ValidationError as error:
+        problems: list[JsonValue] = [
+            {"field": ".".join(str(part) for part in item["loc"]), "problem": item["msg"]}
+            for item in error.errors(include_url=False, include_input=False)[:10]
+        ]
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise ContractError(
+            ErrorCode.MALFORMED,
+            f"{where}: {first['msg']}",
+            "compare the message with docs/reference/asyncapi.json",
+            problems=problems,
+        ) from error
+
+
+# Presence
+
+
+class ServiceStatus(Payload):
+    """Online or offline; retained, and the last will of its sender's connection.
+
+    Attributes:
+        boot_id: Fresh at every start, so that a stale last will is known as such.
+        since: When the service entered this state; for a last will: when it connected.
+    """
+
+    state: Literal["online", "offline"]
+    version: str
+    boot_id: Ulid
+    since: Time
+
+
+class HubStatus(ServiceStatus):
+    """The hub's presence, with the identity of its store.
+
+    Attributes:
+        store_id: Made with the store. Another one means another history.
+        generation: Grows with every start of the hub on this store.
+    """
+
+    store_id: Ulid
+    generation: int = Field(ge=0)
+
+
+# Experiments and the queue
+
+
+class Status(StrEnum):
+    """The six states of an experiment."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the state never changes again."""
+        return self in {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
+
+
+Outcome = Literal["completed", "failed", "cancelled"]
+
+
+class Phase(StrEnum):
+    """What a running experiment is doing."""
+
+    ASSIGNED = "assigned"  # the node was asked, has not answered yet
+    PREPARING = "preparing"  # the node accepted; image and container are made ready
+    EXECUTING = "executing"
+    PAUSING = "pausing"
+    FROZEN = "frozen"
+    RESUMING = "resuming"
+    STOPPING = "stopping"
+    COLLECTING = "collecting"  # the container is gone, results are on their way
+
+
+class ResultFile(Payload):
+    """One file of the results."""
+
+    name: FileName
+    size: int = Field(ge=0)
+    sha256: Sha256
+
+
+class Experiment(Payload):
+    """An experiment as everybody may see it, retained at `experiments/{id}`.
+
+    Attributes:
+        owner: A handle for people; never the secret behind it.
+        user: `mqtt:{principal}` or `web:{keyed hash}`.
+        queue_position: 1 is next; absent unless queued.
+        phase_detail: One sentence, for example "waiting for the reactor since 14:02".
+        node: The reactor that runs or ran it.
+        exit_code: Of the script; negative is the signal that ended it.
+        error: Why it failed or was cancelled.
+        results: Manifest of what the script saved; telemetry, log and series come with the export.
+        revision: Grows with each change, so that the later one is known.
+    """
+
+    experiment_id: Ulid
+    name: Label
+    user: str
+    owner: str
+    status: Status
+    revision: int = Field(ge=0)
+    phase: Phase | None = None
+    phase_detail: str = ""
+    phase_since: Time | None = None
+    queue_position: int | None = None
+    estimated_start: Time | None = None
+    attempt: int = Field(default=0, ge=0)
+    node: Name | None = None
+    wanted_node: Name | None = None
+    created_at: Time
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    max_duration: Seconds | None = None
+    exit_code: int | None = None
+    error: Error | None = None
+    parameters: Parameters = Field(default_factory=dict)
+    needs: tuple[Name, ...] = ()
+    script_sha256: Sha256
+    image: str | None = None
+    isolation: str | None = None
+    warnings: tuple[str, ...] = ()
+    results: tuple[ResultFile, ...] = ()
+    gaps: int = Field(default=0, ge=0)
+
+
+class Posture(StrEnum):
+    """How the hub dispatches."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    RECOVERY = "recovery"
+
+
+class QueueEntry(Payload):
+    """One experiment in the queue's order."""
+
+    experiment_id: Ulid
+    name: Label
+    owner: str
+    user: str
+    status: Status
+    position: int | None = None
+    phase: Phase | None = None
+    node: Name | None = None
+    created_at: Time
+    started_at: Time | None = None
+    estimated_start: Time | None = None
+
+
+class QueueLimits(Payload):
+    """Limits that an administrator may change while the hub runs."""
+
+    per_user: int = Field(default=5, ge=1, le=1000)
+    max_duration: Seconds = 14 * 86400.0
+    max_pause: Seconds = 86400.0
+
+
+class Queue(Payload):
+    """The queue, retained at `queue`.
+
+    Attributes:
+        running: Those on a reactor (running, or paused there), oldest start first.
+        waiting: Those that wait, in order; paused ones keep their rank without a position.
+    """
+
+    posture: Posture
+    posture_reason: str = ""
+    revision: int = Field(ge=0)
+    total_queued: int = Field(ge=0)
+    total_running: int = Field(ge=0)
+    total_paused: int = Field(ge=0)
+    limits: QueueLimits
+    running: tuple[QueueEntry, ...] = ()
+    waiting: tuple[QueueEntry, ...] = ()
+
+
+# Requests to the hub
+
+
+class Actor(Payload):
+    """The person behind a portal's request. Believed only from portals.
+
+    Attributes:
+        user: ``web:`` and a keyed hash of the session's secret.
+        name: A handle that others may see.
+        admin: The portal vouches that this session may administrate.
+    """
+
+    user: Annotated[str, StringConstraints(pattern=r"^web:[A-Za-z0-9_-]{8,64}$")]
+    name: Label
+    admin: bool = False
+
+
+class Request(Payload):
+    """What every request carries. `mosquitto_pub -n` is a valid one where the verb allows.
+
+    Attributes:
+        id: Idempotency key, remembered for a day: the same id gives the same answer.
+        client: Where to reply, below `reply/{principal}/`. Absent: fire and forget.
+        expires_at: Not to be executed after this.
+    """
+
+    id: RequestId | None = None
+    client: Name | None = None
+    expires_at: Time | None = None
+    actor: Actor | None = None
+
+
+class Submit(Request):
+    """Queue an experiment. Requires an id."""
+
+    script: Annotated[str, StringConstraints(max_length=MAX_SCRIPT_BYTES)]
+    name: Label | None = None
+    filename: Annotated[str, StringConstraints(max_length=200)] | None = None
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class Check(Request):
+    """Check a script as `submit` would, without queueing it."""
+
+    script: Annotated[str, StringConstraints(max_length=MAX_SCRIPT_BYTES)]
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class OnExperiment(Request):
+    """Cancel, pause, resume or get one experiment."""
+
+    experiment_id: Ulid
+
+
+class Move(Request):
+    """Move a waiting experiment; exactly one of the three says where. Requires an id."""
+
+    experiment_id: Ulid
+    position: int | None = Field(default=None, ge=1)
+    before: Ulid | None = None
+    after: Ulid | None = None
+
+
+class RunNow(Request):
+    """Put a waiting experiment first, on a named reactor if given. Requires an id."""
+
+    experiment_id: Ulid
+    node: Name | None = None
+    stop_running: bool = False
+
+
+class List(Request):
+    """List experiments, newest first.
+
+    Attributes:
+        mine: Only the asker's.
+        before: Only those created before this experiment, to page on.
+    """
+
+    mine: bool = False
+    status: tuple[Status, ...] = ()
+    search: Annotated[str, StringConstraints(max_length=100)] = ""
+    before: Ulid | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class History(Request):
+    """Samples and series of an experiment, or of a node, downsampled by min and max.
+
+    Attributes:
+        channels: Absent: all.
+        start: With end, seconds of the experiment's clock for an experiment.
+        points: At most so many a channel.
+    """
+
+    experiment_id: Ulid | None = None
+    node: Name | None = None
+    channels: tuple[str, ...] | None = None
+    start: float | None = None
+    end: float | None = None
+    points: int = Field(default=MAX_HISTORY_POINTS, ge=2, le=MAX_HISTORY_POINTS)
+
+
+class Logs(Request):
+    """Log lines of an experiment after a number; absent `after`: the last ones."""
+
+    experiment_id: Ulid
+    after: int | None = Field(default=None, ge=0)
+    limit: int = Field(default=500, ge=1, le=2000)
+
+
+class Send(Request):
+    """Change parameters of a running experiment."""
+
+    experiment_id: Ulid
+    parameters: Parameters
+
+
+class ExportKind(StrEnum):
+    """What can be exported from an experiment."""
+
+    RESULTS = "results"  # one ZIP with everything
+    TELEMETRY_CSV = "telemetry-csv"
+    TELEMETRY_PARQUET = "telemetry-parquet"
+    LOG = "log"
+    SCRIPT = "script"
+    FILE = "file"  # one file of the results
+
+
+class Export(Request):
+    """Make a file ready to be fetched; answered when it is."""
+
+    experiment_id: Ulid
+    kind: ExportKind
+    file: FileName | None = None
+
+
+class Fetch(Request):
+    """Fetch a piece of an exported file."""
+
+    ref: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+    offset: int = Field(default=0, ge=0)
+    length: int = Field(default=MAX_FETCH_BYTES, ge=1, le=MAX_FETCH_BYTES)
+
+
+class Limits(Request):
+    """Change limits of the queue; what is absent stays."""
+
+    per_user: int | None = Field(default=None, ge=1, le=1000)
+    max_duration: Seconds | None = None
+    max_pause: Seconds | None = None
+
+
+class OnNode(Request):
+    """An administrator's word about one node."""
+
+    node: Name
+
+
+class Plain(Request):
+    """A request without fields of its own, for example pause-queue."""
+
+
+REQUESTS: Final[Mapping[str, type[Request]]] = {
+    "submit": Submit,
+    "check": Check,
+    "cancel": OnExperiment,
+    "pause": OnExperiment,
+    "resume": OnExperiment,
+    "move": Move,
+    "get": OnExperiment,
+    "list": List,
+    "history": History,
+    "logs": Logs,
+    "send": Send,
+    "export": Export,
+    "fetch": Fetch,
+}
+"""Verbs below `hub/request/{principal}/`."""
+
+ADMIN_REQUESTS: Final[Mapping[str, type[Request]]] = {
+    "pause-queue": Plain,
+    "resume-queue": Plain,
+    "drain-queue": Plain,
+    "run-now": RunNow,
+    "move": Move,
+    "cancel": OnExperiment,
+    "pause": OnExperiment,
+    "resume": OnExperiment,
+    "delete": OnExperiment,
+    "limits": Limits,
+    "estop": OnNode,
+}
+"""Verbs below `hub/admin/{principal}/`."""
+
+ID_REQUIRED: Final = frozenset({"submit", "move", "run-now"})
+"""Verbs that must not be executed twice and are not naturally idempotent."""
+
+
+class Submitted(Payload):
+    """The experiment is durable in the queue."""
+
+    kind: Literal["submitted"] = "submitted"
+    experiment_id: Ulid
+    status: Status
+    queue_position: int | None
+    estimated_start: Time | None = None
+    warnings: tuple[str, ...] = ()
+    message: str
+
+
+class Done(Payload):
+    """A command's outcome.
+
+    Attributes:
+        outcome: ``done``, ``accepted`` (the node's evidence is awaited) or ``unchanged``.
+    """
+
+    kind: Literal["done"] = "done"
+    outcome: Literal["done", "accepted", "unchanged"]
+    message: str
+    experiment_id: Ulid | None = None
+    status: Status | None = None
+    queue_position: int | None = None
+
+
+class ScriptProblem(Payload):
+    """Something in a script that its author should know, with the line it stands on."""
+
+    severity: Literal["error", "warning"]
+    error: Error
+    line: int | None = Field(default=None, ge=1)
+    column: int | None = Field(default=None, ge=1)
+
+
+class ParameterInfo(Payload):
+    """A parameter that the script declares, for a form."""
+
+    name: Label
+    default: bool | int | float | str
+    unit: str = ""
+    description: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class ScriptInfo(Payload):
+    """What a script says of itself, parsed from its inline metadata."""
+
+    name: Label | None = None
+    max_duration: Seconds | None = None
+    max_silence: Seconds | None = None
+    needs: tuple[Name, ...] = ()
+    node: Name | None = None
+    on_interruption: Literal["fail", "requeue"] = "fail"
+    dependencies: tuple[str, ...] = ()
+    image: Name = "standard"
+    parameters: tuple[ParameterInfo, ...] = ()
+
+
+class Checked(Payload):
+    """A script's problems and metadata."""
+
+    kind: Literal["checked"] = "checked"
+    ok: bool
+    problems: tuple[ScriptProblem, ...] = ()
+    script: ScriptInfo | None = None
+    suitable_nodes: tuple[Name, ...] = ()
+
+
+class Got(Payload):
+    """One experiment; the script only for those who may see it."""
+
+    kind: Literal["experiment"] = "experiment"
+    experiment: Experiment
+    script: str | None = None
+
+
+class Listed(Payload):
+    """A page of experiments, newest first."""
+
+    kind: Literal["experiments"] = "experiments"
+    experiments: tuple[Experiment, ...]
+    total: int
+    next: Ulid | None = None
+
+
+class Trace(Payload):
+    """One channel or series, downsampled: arrays of equal length.
+
+    Attributes:
+        t: Seconds of the experiment's clock (an experiment) or of the Unix epoch (a node).
+        v: Values; null where the device gave none.
+        downsampled: Whether points were left out (minima and maxima never are).
+    """
+
+    unit: str = ""
+    series: bool = False
+    t: tuple[float, ...]
+    v: tuple[float | None, ...]
+    downsampled: bool = False
+
+
+class HistoryOf(Payload):
+    """Answer to history."""
+
+    kind: Literal["history"] = "history"
+    started_at: Time | None = None
+    traces: Mapping[str, Trace]
+    events: tuple["EventRecord", ...] = ()
+    gaps: tuple["Gap", ...] = ()
+
+
+class Gap(Payload):
+    """Entries that a node no longer had: a visible hole in the record."""
+
+    node: Name
+    stream: Literal["records", "files"]
+    epoch: Ulid
+    first: int
+    upto: int
+    noticed_at: Time
+
+
+class LogLine(Payload):
+    """One line of an experiment's log; `n` counts from 1 within the experiment."""
+
+    n: int
+    t: Time
+    source: Literal["stdout", "stderr", "system"]
+    text: str
+
+
+class LogPage(Payload):
+    """Log lines; `last` is the number to ask on from."""
+
+    kind: Literal["logs"] = "logs"
+    lines: tuple[LogLine, ...]
+    last: int
+    complete: bool
+
+
+class Exported(Payload):
+    """A file that is ready to be fetched for an hour at least."""
+
+    kind: Literal["exported"] = "exported"
+    ref: str
+    filename: str
+    media_type: str
+    size: int
+    sha256: Sha256
+
+
+class Fetched(Payload):
+    """A piece of a file, base64."""
+
+    kind: Literal["fetched"] = "fetched"
+    offset: int
+    size: int
+    data: str
+
+
+Result = Annotated[
+    Submitted | Done | Checked | Got | Listed | HistoryOf | LogPage | Exported | Fetched,
+    Field(discriminator="kind"),
+]
+
+
+class Reply(Payload):
+    """The hub's answer: a result or an error, never both."""
+
+    id: str | None = None
+    result: Result | None = None
+    error: Error | None = None
+
+
+# What the hub desires of a node
+
+
+class RunLimits(Payload):
+    """What one run may use; sizes in bytes, times in seconds."""
+
+    max_duration: Seconds = 14 * 86400.0
+    max_silence: Seconds | None = None
+    grace: Seconds = 10.0
+    memory: int = Field(default=512 * 1024**2, ge=32 * 1024**2)
+    cpus: float = Field(default=1.0, gt=0)
+    pids: int = Field(default=64, ge=8)
+    tmp: int = Field(default=64 * 1024**2, ge=1024**2)
+    results: int = Field(default=512 * 1024**2, ge=1024**2)
+    log: int = Field(default=32 * 1024**2, ge=64 * 1024)
+
+
+class Assignment(Payload):
+    """Desired, retained at `nodes/{node}/assignment`.
+
+    Attributes:
+        revision: Grows for ever; a node ignores what is lower than it has seen.
+        store_id: Of the hub's store.
+        generation: Of the hub's store.
+        desired: ``idle`` is said only after `released` was committed.
+        stop_reason: Why, for the author, where desired is ``stop``.
+    """
+
+    revision: int = Field(ge=1)
+    store_id: Ulid
+    generation: int = Field(ge=0)
+    desired: Literal["idle", "run", "pause", "stop"]
+    experiment_id: Ulid | None = None
+    attempt: int | None = Field(default=None, ge=1)
+    name: Label | None = None
+    owner: str = ""
+    script: str | None = None
+    script_sha256: Sha256 | None = None
+    image: Name = "standard"
+    parameters: Parameters = Field(default_factory=dict)
+    limits: RunLimits = RunLimits()
+    stop_reason: Error | None = None
+
+
+# What a node reports
+
+
+class Quantity(StrEnum):
+    """What a channel measures or moves; the unit stands beside it."""
+
+    OPTICAL_DENSITY = "optical_density"
+    TEMPERATURE = "temperature"
+    PH = "ph"
+    DISSOLVED_OXYGEN = "dissolved_oxygen"
+    CO2 = "co2"
+    VOLUME = "volume"
+    FLOW = "flow"
+    SPEED = "speed"
+    POWER = "power"
+    LIGHT = "light"
+    OTHER = "other"
+
+
+class ChannelLimits(Payload):
+    """Limits that every command obeys, whoever sent it; absent means none."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    slew_per_s: float | None = Field(default=None, gt=0)
+    max_on_time: Seconds | None = None
+    max_dose_ml: float | None = Field(default=None, gt=0)
+    max_hourly_ml: float | None = Field(default=None, gt=0)
+    max_total_ml: float | None = Field(default=None, gt=0)
+
+
+class ChannelInfo(Payload):
+    """A sensor or an actuator.
+
+    Attributes:
+        kind: ``sensor`` is read; ``actuator`` is set directly and its command carries a duration;
+            ``setpoint`` is set and held by a controller of the node; ``pump`` doses volumes.
+        safe_value: What the channel is set to when nobody is in control.
+        period: Seconds between samples.
+    """
+
+    name: Name
+    kind: Literal["sensor", "actuator", "setpoint", "pump"]
+    quantity: Quantity
+    unit: str
+    label: str
+    driver: str
+    period: Seconds
+    limits: ChannelLimits = ChannelLimits()
+    safe_value: float | None = None
+    precision: int = Field(default=3, ge=0, le=9)
+
+
+class Channels(Payload):
+    """The node's channels, retained at `nodes/{node}/channels`.
+
+    Attributes:
+        simulated: Whether no real reactor stands behind it.
+        speed: Seconds of the reactor's clock in one second; 1 unless simulated.
+        packages: What the images offer, for checks at submission: import name → distribution.
+    """
+
+    node: Name
+    label: str
+    simulated: bool = False
+    speed: float = Field(default=1.0, gt=0)
+    channels: tuple[ChannelInfo, ...]
+    images: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+
+
+class ContainerStatus(Payload):
+    """The container, measured each second; memory in bytes, uptime in seconds."""
+
+    container_id: str
+    image: str
+    state: Literal["created", "running", "paused", "exited"]
+    cpu_percent: float = Field(ge=0)
+    memory: int = Field(ge=0)
+    memory_limit: int = Field(ge=0)
+    pids: int = Field(ge=0)
+    results_bytes: int = Field(default=0, ge=0)
+    log_bytes: int = Field(default=0, ge=0)
+    uptime: Seconds
+
+
+class LedgerEntry(Payload):
+    """What became of one attempt on this node; kept for good."""
+
+    experiment_id: Ulid
+    attempt: int = Field(ge=1)
+    state: Literal["accepted", "released", "finished"]
+    outcome: Outcome | None = None
+
+
+class Activity(Payload):
+    """What runs on the node."""
+
+    experiment_id: Ulid
+    attempt: int
+    phase: Phase
+    detail: str = ""
+    since: Time
+    started_at: Time | None = None
+    elapsed: Seconds = 0.0
+    frozen_for: Seconds = 0.0
+    lease: bool = False
+    outputs_reset: bool = False
+
+
+class StreamBacklog(Payload):
+    """What of a journal stream the hub has not acknowledged."""
+
+    entries: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    oldest: Time | None = None
+
+
+class Alarm(Payload):
+    """Something that people should look at."""
+
+    id: str
+    severity: Literal["warning", "critical"]
+    message: str
+    channel: Name | None = None
+    since: Time
+
+
+class Estop(Payload):
+    """A latched emergency stop."""
+
+    latch: Ulid
+    by: str
+    since: Time
+    reason: str = ""
+
+
+class NodeReport(Payload):
+    """Reported, retained at `nodes/{node}/report`; sent on change and each second of a run."""
+
+    node: Name
+    boot_id: Ulid
+    at: Time
+    seen_revision: int = Field(ge=0)
+    seen_store_id: Ulid | None = None
+    seen_generation: int = Field(default=0, ge=0)
+    accepts: bool
+    refusal: Error | None = None
+    isolation: str
+    isolation_note: str = ""
+    activity: Activity | None = None
+    container: ContainerStatus | None = None
+    ledger: tuple[LedgerEntry, ...] = ()
+    safe: bool
+    estop: Estop | None = None
+    alarms: tuple[Alarm, ...] = ()
+    backlog: Mapping[str, StreamBacklog] = Field(default_factory=dict)
+
+
+# Live, for eyes
+
+
+class Telemetry(Payload):
+    """One reading of a node's channels, live.
+
+    Attributes:
+        elapsed: Seconds of the experiment's clock; absent while idle.
+        values: By channel; null where the device gave none.
+        series: The author's own series, as recorded.
+    """
+
+    t: Time
+    experiment_id: Ulid | None = None
+    elapsed: float | None = None
+    values: Mapping[str, float | None] = Field(default_factory=dict)
+    series: Mapping[str, float | None] = Field(default_factory=dict)
+
+
+class Console(Payload):
+    """Log lines, live; `n` counts from 1 within the experiment."""
+
+    experiment_id: Ulid
+    lines: tuple[LogLine, ...]
+
+
+# The journal
+
+
+class Recorded(Payload):
+    """What every record carries.
+
+    Attributes:
+        t: Wall time in UTC.
+        mono: The node's monotonic clock in seconds; comparable within one epoch only.
+        elapsed: Seconds of the experiment's clock.
+    """
+
+    t: Time
+    mono: float = 0.0
+    experiment_id: Ulid | None = None
+    attempt: int | None = None
+    elapsed: float | None = None
+
+
+class SampleRecord(Recorded):
+    """One reading of the channels."""
+
+    kind: Literal["sample"] = "sample"
+    values: Mapping[str, float | None]
+
+
+class SeriesRecord(Recorded):
+    """The author's own values."""
+
+    kind: Literal["series"] = "series"
+    values: Mapping[str, float | None]
+
+
+class LogRecord(Recorded):
+    """One log line."""
+
+    kind: Literal["log"] = "log"
+    n: int
+    source: Literal["stdout", "stderr", "system"]
+    text: str
+
+
+class EventRecord(Recorded):
+    """Something that happened: a setpoint, a dose, an alarm, dropped entries.
+
+    Attributes:
+        event: Its name: set, dose, alarm, alarm-cleared, dropped, parameters, message, estop …
+    """
+
+    kind: Literal["event"] = "event"
+    event: Name
+    channel: Name | None = None
+    value: float | None = None
+    data: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class ContainerRecord(Recorded):
+    """The container's use of resources, kept as series."""
+
+    kind: Literal["container"] = "container"
+    status: ContainerStatus
+
+
+class PhaseRecord(Recorded):
+    """A step in the life of an attempt; the queue follows these.
+
+    Attributes:
+        phase: In order: accepted, executing, (paused, resumed)*, stopping?, released, finished.
+            interrupted stands in place of finished after a reboot or a lost container.
+        files_upto: With finished: `[epoch, n]` of the last entry in the files stream that
+            belongs to the attempt; absent if there is none.
+    """
+
+    kind: Literal["phase"] = "phase"
+    phase: Literal[
+        "accepted", "executing", "paused", "resumed", "stopping", "released", "finished",
+        "interrupted",
+    ]  # fmt: skip
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    error: Error | None = None
+    image: str | None = None
+    isolation: str | None = None
+    files: tuple[ResultFile, ...] = ()
+    files_upto: tuple[Ulid, int] | None = None
+
+
+Record = Annotated[
+    SampleRecord | SeriesRecord | LogRecord | EventRecord | ContainerRecord | PhaseRecord,
+    Field(discriminator="kind"),
+]
+
+
+class FileChunk(Payload):
+    """A piece of a result file, base64; pieces of a file come in order.
+
+    Attributes:
+        last: Whether the file ends here; then size and sha256 of the whole are given.
+    """
+
+    kind: Literal["chunk"] = "chunk"
+    experiment_id: Ulid
+    attempt: int
+    name: FileName
+    offset: int = Field(ge=0)
+    data: str
+    last: bool = False
+    size: int | None = None
+    sha256: Sha256 | None = None
+
+
+class Batch(Payload):
+    """Entries `first`, `first + 1`, … of one epoch of a stream.
+
+    Attributes:
+        epoch: Fresh at every opening of the journal.
+        order: Grows with each opening; older epochs are sent first.
+        floor: The oldest number of this epoch that the node still has.
+    """
+
+    epoch: Ulid
+    order: int = Field(ge=1)
+    floor: int = Field(ge=1)
+    first: int = Field(ge=1)
+    entries: tuple[JsonValue, ...]
+
+
+class JournalAck(Payload):
+    """Committed by the hub: for each epoch all entries up to a number."""
+
+    epochs: Mapping[Ulid, int]
+
+
+RECORD: Final[TypeAdapter[Record]] = TypeAdapter(Record)
+
+
+# Manual control
+
+
+class Command(Payload):
+    """An administrator's command to a channel of an idle reactor; live only, at most 10 s old."""
+
+    id: RequestId
+    client: Name | None = None
+    expires_at: Time
+    value: float | None = None
+    dose_ml: float | None = Field(default=None, gt=0)
+    duration: Seconds | None = None
+
+
+class EstopRequest(Payload):
+    """Engage the emergency stop. Any non-empty payload does; this is the polite form."""
+
+    reason: Annotated[str, StringConstraints(max_length=200)] = ""
+
+
+class EstopRelease(Payload):
+    """Release the emergency stop with this latch."""
+
+    latch: Ulid
+
+
+class ErrorReport(Payload):
+    """Sent to `errors/{principal}` for a message that asked for no reply."""
+
+    id: str | None = None
+    topic: str
+    error: Error
+
+
+def dumps(value: JsonValue) -> bytes:
+    """Encode plain JSON; NaN becomes null."""
+    return orjson.dumps(value)
+
+
+HistoryOf.model_rebuild()

@@ -1,0 +1,1 @@
+"""The reactor: channels, safety rules, drivers and the simulation."""

@@ -1,0 +1,1 @@
+"""The hub: the queue, the archive and what is desired of each node."""

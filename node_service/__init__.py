@@ -1,0 +1,1 @@
+"""The node: runs scripts in containers and alone touches the hardware."""
