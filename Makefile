@@ -1,0 +1,41 @@
+# The targets a person types; CI types the same ones.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+
+.PHONY: help up test lint types contract bench format clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+
+up: ## Install what is missing and start everything with a simulated bioreactor
+	@tools/setup up
+	@$(BIN)/bioreactor up $(ARGS)
+
+test: ## Install what the tests need and run them all
+	@tools/setup test
+	$(BIN)/pytest $(ARGS)
+
+lint: ## Check style and the architecture's import rules
+	@tools/setup up
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: ## Check types, tests included
+	@tools/setup up
+	$(BIN)/mypy
+
+contract: ## Check that the published contract is the one in the code
+	@tools/setup up
+	$(BIN)/python -m broker.asyncapi --check
+
+bench: ## Measure against the raw limits and print one table
+	@tools/setup test
+	$(BIN)/python -m bench $(ARGS)
+
+format: ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove what was built (experiments and their data stay)
+	rm -rf .venv build dist portal/static portal/frontend/node_modules

@@ -1,0 +1,138 @@
+"""The files of a system that runs on one machine: one configuration and one log a service.
+
+Everything below the data directory is the owner's alone; credentials stand only in files of mode
+0600, never in an argument or in the environment.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from broker.access import Principal
+from broker.embedded import EmbeddedBroker
+from broker.settings import BrokerSettings
+
+Value = str | int | float | bool
+
+
+def reactor_names(count: int) -> list[str]:
+    """Return the node ids: reactor-1, reactor-2, …."""
+    return [f"reactor-{number}" for number in range(1, count + 1)]
+
+
+class LocalFiles:
+    """Knows every path below the data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def config(self, name: str) -> Path:
+        """Return a service's configuration file."""
+        return self._data / "config" / f"{name}.toml"
+
+    def log(self, name: str) -> Path:
+        """Return a service's log file."""
+        return self._data / "logs" / f"{name}.log"
+
+    @staticmethod
+    def principals(reactors: Sequence[str]) -> list[Principal]:
+        """Return who may connect: hub, portal, the nodes and the administrator."""
+        return [
+            Principal("hub", "hub"),
+            Principal("portal", "portal"),
+            Principal("admin", "administrator"),
+            *(Principal(name, "node") for name in reactors),
+        ]
+
+    def write(
+        self,
+        broker: EmbeddedBroker,
+        reactors: Sequence[str],
+        *,
+        transport: str,
+        portal_port: int,
+        runner: str,
+        speed: float,
+        on_exit: str,
+    ) -> None:
+        """Write the configuration of every service and the command line's credentials."""
+        by_socket = broker.settings_for
+        over = "websockets" if transport == "websockets" else "tcp"
+        self._write_toml(
+            self.config("hub"),
+            broker=_broker(by_socket("hub")),
+            hub={"data_dir": str(self._data / "hub")},
+        )
+        for number, name in enumerate(reactors, start=1):
+            self._write_toml(
+                self.config(name),
+                broker=_broker(by_socket(name, over)),
+                node={
+                    "id": name,
+                    "label": f"Bioreactor {number}",
+                    "data_dir": str(self._data / "nodes" / name),
+                    "reactor": "simulated",
+                    "runner": runner,
+                    "allow_reduced_isolation": True,
+                    "speed": speed,
+                    "seed": number,
+                    "on_exit": on_exit,
+                },
+            )
+        self._write_toml(
+            self.config("portal"),
+            broker=_broker(by_socket("portal", over)),
+            portal={"data_dir": str(self._data / "portal"), "port": portal_port},
+        )
+        admin = by_socket("admin")
+        clients = self._data / "clients"
+        self._write_toml(clients / "admin.toml", broker=_broker(admin))
+        for program in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"):
+            _write_private(clients / program, _mosquitto_options(admin))
+
+    @staticmethod
+    def _write_toml(path: Path, **sections: Mapping[str, Value]) -> None:
+        lines: list[str] = []
+        for section, values in sections.items():
+            lines.append(f"[{section}]")
+            lines.extend(f"{key} = {_toml(value)}" for key, value in values.items())
+            lines.append("")
+        _write_private(path, "\n".join(lines))
+
+
+def _broker(settings: BrokerSettings) -> Mapping[str, Value]:
+    values: dict[str, Value] = {"url": settings.url, "root": settings.root}
+    if settings.username is not None:
+        values["username"] = settings.username
+    if settings.password is not None:
+        values["password"] = settings.password.get_secret_value()
+    return values
+
+
+def _mosquitto_options(settings: BrokerSettings) -> str:
+    """Return an options file of the mosquitto clients (mosquitto_pub(1), "Files")."""
+    url = urlsplit(settings.url)
+    lines = [f"-h {url.hostname}", f"-p {url.port}"]
+    if settings.username is not None and settings.password is not None:
+        lines += [f"-u {settings.username}", f"-P {settings.password.get_secret_value()}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file by one that only its owner can read; a crash leaves the old or the new."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

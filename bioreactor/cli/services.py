@@ -1,0 +1,30 @@
+"""`bioreactor hub|node|portal`: one service alone, as `python -m …` does.
+
+The services are separate programs; this one becomes them, so that signals and exit codes are
+theirs.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+
+def hub(context: typer.Context) -> None:
+    """Run the hub alone (options: see `python -m hub_service --help`)."""
+    _become("hub_service", context)
+
+
+def node(context: typer.Context) -> None:
+    """Run a node alone (options: see `python -m node_service --help`)."""
+    _become("node_service", context)
+
+
+def portal(context: typer.Context) -> None:
+    """Run the portal alone (options: see `python -m portal --help`)."""
+    _become("portal", context)
+
+
+def _become(module: str, context: typer.Context) -> NoReturn:
+    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])

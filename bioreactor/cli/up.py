@@ -1,0 +1,269 @@
+"""`bioreactor up`: broker, hub, nodes with simulated bioreactors and portal on one machine."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+from rich.logging import RichHandler
+from rich.table import Table
+
+from bioreactor.cli.local import LocalFiles, reactor_names
+from bioreactor.cli.session import default_data_dir, err, out
+from bioreactor.cli.supervisor import Child, Supervisor
+from broker.embedded import EmbeddedBroker
+
+PORTAL_PORT = 8000
+BROKER_PORT = 1883
+START_DEADLINE_S = 60.0
+
+
+class BrokerKind(StrEnum):
+    """Which embedded broker."""
+
+    AUTO = "auto"
+    MOSQUITTO = "mosquitto"
+    NATS = "nats"
+
+
+class RunnerKind(StrEnum):
+    """How experiments are isolated."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    BUBBLEWRAP = "bubblewrap"
+
+
+class OnExit(StrEnum):
+    """What happens to running experiments when the system stops."""
+
+    LEAVE = "leave"
+    STOP = "stop"
+
+
+class Transport(StrEnum):
+    """How node and portal reach the broker."""
+
+    TCP = "tcp"
+    WEBSOCKETS = "websockets"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for."""
+
+    data: Path
+    portal_port: int
+    broker_port: int
+    broker: BrokerKind
+    runner: RunnerKind
+    reactors: int
+    speed: float
+    on_exit: OnExit
+    transport: Transport
+
+
+class StartError(Exception):
+    """The system cannot start; the message says what to do."""
+
+
+def up(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where everything is kept.", show_default="~/.local/share/bioreactor"),
+    ] = None,
+    portal_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 picks a free one.", show_default="8000")
+    ] = None,
+    broker_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 picks a free one.", show_default="1883")
+    ] = None,
+    broker: Annotated[BrokerKind, typer.Option(help="Embedded broker.")] = BrokerKind.AUTO,
+    runner: Annotated[
+        RunnerKind, typer.Option(help="How experiments are isolated.")
+    ] = RunnerKind.AUTO,
+    reactors: Annotated[int, typer.Option(min=1, max=50, help="How many.")] = 1,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Simulated seconds in one second.")
+    ] = 1.0,
+    on_exit: Annotated[
+        OnExit,
+        typer.Option(help="Running experiments: left, to be re-adopted, or stopped."),
+    ] = OnExit.LEAVE,
+    transport: Annotated[
+        Transport, typer.Option(help="How node and portal reach the broker.")
+    ] = Transport.TCP,
+) -> None:
+    """Start everything on this machine, with simulated bioreactors."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_path=False, markup=False)],
+    )
+    options = Options(
+        data=(data or default_data_dir()).resolve(),
+        portal_port=_port(portal_port, PORTAL_PORT),
+        broker_port=_port(broker_port, BROKER_PORT),
+        broker=broker,
+        runner=runner,
+        reactors=reactors,
+        speed=speed,
+        on_exit=on_exit,
+        transport=transport,
+    )
+    try:
+        asyncio.run(_run(options))
+    except StartError as error:
+        err.print(f"[bold red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from None
+
+
+def _port(wanted: int | None, usual: int) -> int:
+    """Return the wanted port, or the usual one if it is free, or a free one."""
+    for port in (usual if wanted is None else wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if wanted is not None:
+                    err.print(
+                        f"[bold red]Port {port} is in use[/] ({error.strerror}): "
+                        "choose another, or 0 for any free one.",
+                        highlight=False,
+                    )
+                    raise typer.Exit(1) from None
+                continue
+            return int(probe.getsockname()[1])
+    raise StartError("no free port on 127.0.0.1")
+
+
+def _lock(data: Path) -> IO[str]:
+    """Lock the data directory for this process.
+
+    Raises:
+        StartError: Another process runs on it, or it cannot be written.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (data / "up.lock").open("a+")
+    except OSError as error:
+        raise StartError(f"cannot write {data}: {error.strerror}; choose another --data") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise StartError(
+            f"another `bioreactor up` runs on {data}; stop it, or choose another --data"
+        ) from error
+    return file
+
+
+async def _run(options: Options) -> None:
+    began = time.monotonic()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_lock(options.data))
+        names = reactor_names(options.reactors)
+        files = LocalFiles(options.data)
+        broker = await stack.enter_async_context(
+            EmbeddedBroker(
+                options.data / "broker",
+                kind=options.broker.value,
+                port=options.broker_port,
+                websockets=options.transport is Transport.WEBSOCKETS,
+                principals=files.principals(names),
+            )
+        )
+        files.write(
+            broker,
+            names,
+            transport=options.transport.value,
+            portal_port=options.portal_port,
+            runner=options.runner.value,
+            speed=options.speed,
+            on_exit=options.on_exit.value,
+        )
+        # Ended in reverse: portal, nodes (which make their reactors safe), hub, broker.
+        for tier in (
+            [_service(files, "hub_service", "hub")],
+            [_service(files, "node_service", name, patience=45.0) for name in names],
+            [_service(files, "portal", "portal")],
+        ):
+            supervisor = Supervisor()
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(supervisor.stop)
+            for child in tier:
+                group.create_task(supervisor.keep(child), name=child.name)
+        url = f"http://127.0.0.1:{options.portal_port}/"
+        answered = await _first_page(url, stopping)
+        if answered:
+            _welcome(options, url, broker, time.monotonic() - began)
+            await stopping.wait()
+        out.print("Stopping: reactors are made safe …")
+    if not answered and not stopping.is_set():
+        raise StartError(
+            f"the portal did not answer within {START_DEADLINE_S:.0f} s; "
+            f"its log is {files.log('portal')}"
+        )
+    out.print("Stopped. Everything is kept; start again to go on.")
+
+
+def _service(files: LocalFiles, module: str, name: str, patience: float = 20.0) -> Child:
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", module, "--config", str(files.config(name))],
+        log=files.log(name),
+        environment={"PYTHONUNBUFFERED": "1"},
+        patience=patience,
+    )
+
+
+async def _first_page(url: str, stopping: asyncio.Event) -> bool:
+    """Wait for the first page; return whether it came in time and before a stop."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_DEADLINE_S
+    while not stopping.is_set():
+        if await asyncio.to_thread(_ready, url + "health"):
+            return True
+        if loop.time() > deadline:
+            break
+        await asyncio.sleep(0.05)
+    return False
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http address
+            return int(answer.status) == 200  # noqa: PLR2004 - OK
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _welcome(options: Options, url: str, broker: EmbeddedBroker, seconds: float) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    own = options.data == default_data_dir()
+    where = "" if own else f" --data {options.data}"
+    pub = f"XDG_CONFIG_HOME={options.data / 'clients'} mosquitto_pub"
+    table.add_row("Portal", f"[bold]{url}[/]")
+    table.add_row("Broker", f"{broker.kind} on {broker.settings_for('admin').url}")
+    table.add_row("Data", str(options.data))
+    table.add_row("Try", f"bioreactor submit examples/turbidostat.py --follow{where}")
+    table.add_row("MQTT", f"{pub} -t bioreactor/hub/admin/admin/pause-queue -n")
+    out.print(table, highlight=False, soft_wrap=True)
+    out.print(f"[dim]Ready after {seconds:.1f} s. Ctrl-C stops it; process {os.getpid()}.[/]")
