@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -73,6 +74,7 @@ class Options:
     speed: float
     on_exit: OnExit
     transport: Transport
+    as_json: bool
 
 
 class StartError(Exception):
@@ -105,6 +107,9 @@ def up(
     transport: Annotated[
         Transport, typer.Option(help="How node and portal reach the broker.")
     ] = Transport.TCP,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say where everything is as one line of JSON.")
+    ] = False,
 ) -> None:
     """Start everything on this machine, with simulated bioreactors."""
     logging.basicConfig(
@@ -122,6 +127,7 @@ def up(
         speed=speed,
         on_exit=on_exit,
         transport=transport,
+        as_json=as_json,
     )
     try:
         asyncio.run(_run(options))
@@ -215,13 +221,13 @@ async def _run(options: Options) -> None:
         if answered:
             _welcome(options, url, broker, time.monotonic() - began)
             await stopping.wait()
-        out.print("Stopping: reactors are made safe …")
+        err.print("Stopping: reactors are made safe …")
     if not answered and not stopping.is_set():
         raise StartError(
             f"the portal did not answer within {START_DEADLINE_S:.0f} s; "
             f"its log is {files.log('portal')}"
         )
-    out.print("Stopped. Everything is kept; start again to go on.")
+    err.print("Stopped. Everything is kept; start again to go on.")
 
 
 def _service(files: LocalFiles, module: str, name: str, patience: float = 20.0) -> Child:
@@ -256,12 +262,24 @@ def _ready(url: str) -> bool:
 
 
 def _welcome(options: Options, url: str, broker: EmbeddedBroker, seconds: float) -> None:
+    admin = broker.settings_for("admin")
+    if options.as_json:
+        ready = {
+            "portal": url,
+            "broker": admin.url,
+            "broker_kind": broker.kind,
+            "data": str(options.data),
+            "seconds": round(seconds, 2),
+            "process": os.getpid(),
+        }
+        print(json.dumps(ready), flush=True)
+        return
     table = Table(box=None, show_header=False, padding=(0, 1))
     own = options.data == default_data_dir()
     where = "" if own else f" --data {options.data}"
     pub = f"XDG_CONFIG_HOME={options.data / 'clients'} mosquitto_pub"
     table.add_row("Portal", f"[bold]{url}[/]")
-    table.add_row("Broker", f"{broker.kind} on {broker.settings_for('admin').url}")
+    table.add_row("Broker", f"{broker.kind} on {admin.url}")
     table.add_row("Data", str(options.data))
     table.add_row("Try", f"bioreactor submit examples/turbidostat.py --follow{where}")
     table.add_row("MQTT", f"{pub} -t bioreactor/hub/admin/admin/pause-queue -n")
