@@ -63,6 +63,7 @@ class ErrorCode(StrEnum):
     SCRIPT_PARAMETERS = "SCRIPT_PARAMETERS"
     SCRIPT_FAILED = "SCRIPT_FAILED"
     INTERRUPTED = "INTERRUPTED"
+    CANCELLED = "CANCELLED"
     NO_SUITABLE_REACTOR = "NO_SUITABLE_REACTOR"
     UNKNOWN_CHANNEL = "UNKNOWN_CHANNEL"
     NOT_AN_ACTUATOR = "NOT_AN_ACTUATOR"
@@ -397,9 +398,14 @@ class Request(Payload):
 
 
 class Submit(Request):
-    """Queue an experiment. Requires an id."""
+    """Queue an experiment. Requires an id.
 
-    script: Annotated[str, StringConstraints(max_length=MAX_SCRIPT_BYTES)]
+    Attributes:
+        script: At most `MAX_SCRIPT_BYTES` in UTF-8; the bound here is wider, so that a longer one
+            is answered SCRIPT_TOO_LARGE.
+    """
+
+    script: Annotated[str, StringConstraints(max_length=MAX_PAYLOAD_BYTES)]
     name: Label | None = None
     filename: Annotated[str, StringConstraints(max_length=200)] | None = None
     parameters: Parameters = Field(default_factory=dict)
@@ -408,7 +414,7 @@ class Submit(Request):
 class Check(Request):
     """Check a script as `submit` would, without queueing it."""
 
-    script: Annotated[str, StringConstraints(max_length=MAX_SCRIPT_BYTES)]
+    script: Annotated[str, StringConstraints(max_length=MAX_PAYLOAD_BYTES)]
     parameters: Parameters = Field(default_factory=dict)
 
 
