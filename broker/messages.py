@@ -674,7 +674,14 @@ class Trace(Payload):
 
 
 class HistoryOf(Payload):
-    """Answer to history."""
+    """Answer to history.
+
+    Attributes:
+        started_at: When the experiment's clock stood at 0.
+        traces: By channel; the author's own series stand as `series.{name}`, since a series may be
+            called like a channel; the container's use of resources, only where asked for by name,
+            as `container.{field}`.
+    """
 
     kind: Literal["history"] = "history"
     started_at: Time | None = None
