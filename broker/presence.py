@@ -1,0 +1,83 @@
+"""Presence: a service says that it is there, and the broker says so when it no longer is."""
+
+import logging
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from broker.messages import ContractError, ServiceStatus, decode, utc_now
+from broker.session import Message, NotConnectedError
+
+if TYPE_CHECKING:
+    from broker.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    """Keeps the service's retained status true.
+
+    Make it before the connection is entered (it sets the last will), enter it with the connection:
+    ``async with connection, Presence(connection, topic, status):``.
+
+    Publishes `online` at each connect, has the broker publish `offline` when the connection is
+    lost, and publishes `offline` at a clean exit. After a partition the old session's last will can
+    arrive later than `online`, so whoever reads its own `offline` says `online` again.
+
+    Args:
+        topic: The status topic of this service.
+        status: Version, boot id and whatever else is said; state and time are filled in here.
+    """
+
+    def __init__(self, connection: "Connection", topic: str, status: ServiceStatus) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._status = status
+        self._since = utc_now()
+        self._active = False
+        connection.set_will(self._will)
+
+    async def __aenter__(self) -> Self:
+        """Start telling."""
+        self._active = True
+        self._connection.on_connect(self._say_online)
+        self._unsubscribe = self._connection.subscribe(self._topic, self._read)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say that the service leaves; if the broker is away, it has said so itself."""
+        self._active = False
+        self._unsubscribe()
+        try:
+            await self._connection.publish_message(self._message("offline", utc_now()), timeout=2.0)
+        except (NotConnectedError, TimeoutError) as error_:
+            log.debug("offline was not said: %s", error_)
+
+    def _will(self) -> Message:
+        return self._message("offline", utc_now())
+
+    async def _say_online(self) -> None:
+        if self._active:
+            self._since = utc_now()
+            await self._connection.publish_message(self._message("online", self._since))
+
+    async def _read(self, message: Message) -> None:
+        try:
+            said = decode(type(self._status), message.payload)
+        except ContractError:
+            log.warning("%s held something else than a status", self._topic)
+        else:
+            if said.state == "online":
+                return
+        if self._active and self._connection.connected:
+            log.info("%s was said to be offline, saying online again", self._topic)
+            await self._connection.publish_message(self._message("online", self._since))
+
+    def _message(self, state: Literal["online", "offline"], since: datetime) -> Message:
+        status = self._status.model_copy(update={"state": state, "since": since})
+        return Message(self._topic, status.encode(), qos=1, retain=True)

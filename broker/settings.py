@@ -1,0 +1,188 @@
+"""Settings: a section of a TOML file with the environment over it, and where the broker is."""
+
+import difflib
+import logging
+import stat
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from broker.topics import Topics
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=BaseSettings)
+
+_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one sentence that names where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how a broker is reached.
+
+    Attributes:
+        transport: ``unix`` has a path and neither host nor port.
+        path: Of the unix socket, or of the WebSocket resource.
+        tls: Whether the stream is encrypted.
+    """
+
+    transport: Literal["tcp", "websockets", "unix"]
+    host: str
+    port: int
+    path: str
+    tls: bool
+
+
+def parse_url(url: str) -> Endpoint:
+    """Return where the URL points to.
+
+    Raises:
+        ValueError: It is none of the forms that are understood.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("put the user name and password into their own settings, not in the URL")
+    if parts.scheme == "unix":
+        if parts.netloc or not parts.path.startswith("/"):
+            raise ValueError("a unix socket is written unix:///absolute/path")
+        return Endpoint("unix", "", 0, parts.path, tls=False)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError(
+            "the broker's URL must look like mqtt://host:port, mqtts://host:port, "
+            "ws://host:port/path, wss://host:port/path or unix:///path"
+        )
+    if not parts.hostname:
+        raise ValueError("the broker's URL lacks its host")
+    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    web = parts.scheme in {"ws", "wss"}
+    if not web and parts.path not in {"", "/"}:
+        raise ValueError("a path is possible with ws://, wss:// and unix:// alone")
+    path = parts.path or "/"
+    if parts.query:
+        path += "?" + parts.query
+    return Endpoint(
+        "websockets" if web else "tcp",
+        parts.hostname,
+        port,
+        path if web else "",
+        tls=parts.scheme in {"mqtts", "wss"},
+    )
+
+
+def _checked_url(url: str) -> str:
+    parse_url(url)
+    return url
+
+
+def _checked_root(root: str) -> str:
+    return Topics(root).root
+
+
+class BrokerSettings(BaseSettings):
+    """How a service reaches the broker.
+
+    Attributes:
+        url: ``mqtt://host:port``, ``mqtts://…``, ``ws://host:port/path``, ``wss://…`` or
+            ``unix:///path``. Mosquitto takes any WebSocket path, NATS wants ``/mqtt``.
+        username: The principal's name, which is also the level it speaks in.
+        root: The site's root of all topics, one or more levels.
+        ca_file: PEM certificates to trust instead of the system's.
+        cert_file: PEM certificate of this client, with ``key_file``.
+        keepalive: Seconds; a dead link is noticed after at most twice that.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BIOREACTOR_BROKER_", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    url: Annotated[str, AfterValidator(_checked_url)] = "mqtt://127.0.0.1:1883"
+    username: str | None = None
+    password: SecretStr | None = None
+    root: Annotated[str, AfterValidator(_checked_root)] = "bioreactor"
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive: int = Field(default=15, ge=2, le=3600)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the URL points to."""
+        return parse_url(self.url)
+
+
+def load_settings(cls: type[S], section: str, path: Path | None) -> S:
+    """Return the settings of a section of a TOML file, the environment overriding it.
+
+    Args:
+        cls: Its ``env_prefix`` names the environment variables.
+        section: Table of the file; an absent table means defaults.
+        path: None: the environment alone.
+
+    Raises:
+        SettingsError: The file cannot be read, or a key or value is wrong; the message is one
+            sentence with the file (or the environment variable) and the key.
+    """
+    table = {} if path is None else _read_section(path, section)
+    from_environment = EnvSettingsSource(cls)()
+    merged = _over(table, from_environment)
+    try:
+        return cls(**merged)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        keys = [str(part) for part in first["loc"]]
+        if keys and keys[0] in from_environment:
+            prefix = str(cls.model_config.get("env_prefix", ""))
+            where = f"environment variable {(prefix + keys[0]).upper()}"
+        else:
+            where = f"{path or 'settings'}: [{section}] {'.'.join(keys)}".rstrip()
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"{where} is no setting{_meant(keys[-1], cls)}") from None
+        raise SettingsError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _read_section(path: Path, section: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            document = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    if section not in document:
+        near = difflib.get_close_matches(section, document, n=1, cutoff=0.8)
+        if near:
+            raise SettingsError(f"{path}: [{near[0]}] is no section, did you mean [{section}]?")
+        return {}
+    table = document[section]
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: {section} must be a table, written [{section}]")
+    if mode & 0o077 and any("password" in key or "secret" in key for key in table):
+        log.warning("%s holds secrets and others may read it: chmod 600 %s", path, path)
+    return table
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested tables; what stands above wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _over(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _meant(key: str, cls: type[BaseModel]) -> str:
+    near = difflib.get_close_matches(key, cls.model_fields, n=1)
+    return f", did you mean {near[0]}?" if near else ""

@@ -1,0 +1,305 @@
+"""Byte streams to a broker: TCP, unix socket, TLS, WebSocket; opened without blocking the loop.
+
+A stream is what paho takes for a socket. paho's own WebSocket wrapper is not used: when the
+socket's buffer is full it forgets the rest of a packet (so a 256 KiB batch may never arrive whole),
+and it masks byte by byte in Python. Reads are buffered, since paho asks for single bytes.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import Final
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake
+from websockets.frames import Opcode
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from broker.settings import BrokerSettings, Endpoint
+
+_frames_log = logging.getLogger(f"{__name__}.frames")
+_frames_log.setLevel(logging.WARNING)  # at DEBUG websockets logs frames, and so passwords
+
+_CHUNK: Final = 256 * 1024
+_Address = str | tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+
+
+class Stream:
+    """A connected socket without blocking, plain or TLS, with a read buffer."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._incoming = bytearray()
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes are here already that the selector does not know of."""
+        return bool(self._incoming) or (
+            isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        )
+
+    def recv(self, size: int) -> bytes:
+        """Return up to `size` bytes, none at the end of the stream.
+
+        Raises:
+            BlockingIOError: Nothing has arrived.
+            OSError: The connection is broken.
+        """
+        if not self._incoming and not self._fill():
+            return b""
+        data = bytes(self._incoming[:size])
+        del self._incoming[:size]
+        return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Send what fits.
+
+        Raises:
+            BlockingIOError: Nothing fits; offer the same bytes again.
+            OSError: The connection is broken.
+        """
+        try:
+            return self._sock.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            raise BlockingIOError from error
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._sock.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing: a stream never blocks."""
+
+    def close(self) -> None:
+        """Close the socket at once."""
+        self._sock.close()
+
+    async def finish(self) -> None:
+        """Read to the end, then close.
+
+        Closing a socket with unread data resets the connection, and the reset may overtake the
+        last bytes sent, so that the broker would take a clean end for a lost link.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            if not isinstance(self._sock, ssl.SSLSocket):
+                self._sock.shutdown(socket.SHUT_WR)
+            while True:
+                try:
+                    if not self._receive():
+                        return
+                except BlockingIOError:
+                    await _ready(loop, self._sock)
+        except OSError:
+            return  # the other side was faster: nothing is left to save
+        finally:
+            self.close()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._sock.recv(_CHUNK)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            raise BlockingIOError from error
+
+    def _fill(self) -> bool:
+        """Read into the buffer; False at the end of the stream."""
+        data = self._receive()
+        self._incoming += data
+        return bool(data)
+
+
+class WebSocketStream(Stream):
+    """MQTT in binary WebSocket frames."""
+
+    def __init__(self, sock: socket.socket, protocol: ClientProtocol) -> None:
+        super().__init__(sock)
+        self._protocol = protocol
+        self._outgoing = bytearray()
+        self._framed = False
+        self._take_events()
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Send all of it in one frame.
+
+        Raises:
+            BlockingIOError: The frame is made but not all of it is sent; offer the same again.
+            OSError: The connection is broken.
+        """
+        if not self._framed:
+            self._protocol.send_binary(data)
+            self._collect()
+            self._framed = True
+        self._flush()
+        if self._outgoing:
+            raise BlockingIOError
+        self._framed = False
+        return len(data)
+
+    def _fill(self) -> bool:
+        data = self._receive()
+        if not data:
+            return False
+        self._protocol.receive_data(data)
+        self._take_events()
+        self._collect()  # pongs
+        if not self._framed:
+            self._flush()
+        if self._protocol.parser_exc is not None:
+            raise ConnectionError(f"the broker broke the WebSocket protocol: {self._reason()}")
+        if self._protocol.state is not State.OPEN and not self._incoming:
+            return False
+        if not self._incoming:
+            raise BlockingIOError
+        return True
+
+    def _take_events(self) -> None:
+        for event in self._protocol.events_received():
+            opcode = getattr(event, "opcode", None)
+            if opcode in {Opcode.BINARY, Opcode.CONT}:
+                self._incoming += event.data  # type: ignore[union-attr]
+
+    def _collect(self) -> None:
+        for data in self._protocol.data_to_send():
+            self._outgoing += data
+
+    def _flush(self) -> None:
+        while self._outgoing:
+            try:
+                sent = super().send(self._outgoing)
+            except BlockingIOError:
+                return
+            del self._outgoing[:sent]
+
+    def _reason(self) -> str:
+        return str(self._protocol.parser_exc)
+
+
+async def open_stream(settings: BrokerSettings) -> Stream:
+    """Connect, encrypt, upgrade, as the settings say.
+
+    Raises:
+        OSError: It failed; the message says why.
+    """
+    endpoint = settings.endpoint
+    sock = await _connect(endpoint)
+    try:
+        if endpoint.tls:
+            sock = await _encrypt(sock, endpoint, settings)
+        if endpoint.transport == "websockets":
+            return await _upgrade(sock, endpoint)
+    except BaseException:
+        sock.close()
+        raise
+    return Stream(sock)
+
+
+async def _connect(endpoint: Endpoint) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    if endpoint.transport == "unix":
+        return await _connect_one(loop, socket.AF_UNIX, endpoint.path)
+    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    failure: OSError = ConnectionError(f"{endpoint.host} has no address")
+    for family, _, _, _, address in found:
+        try:
+            sock = await _connect_one(loop, family, address)
+        except OSError as error:
+            failure = error
+            continue
+        # Nagle's algorithm would hold each small packet back until the last was acknowledged.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    raise failure
+
+
+async def _connect_one(
+    loop: asyncio.AbstractEventLoop, family: int, address: _Address
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _encrypt(
+    sock: socket.socket, endpoint: Endpoint, settings: BrokerSettings
+) -> ssl.SSLSocket:
+    loop = asyncio.get_running_loop()
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    if settings.cert_file is not None:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    wrapped = context.wrap_socket(
+        sock, server_hostname=endpoint.host, do_handshake_on_connect=False
+    )
+    try:
+        while True:
+            try:
+                wrapped.do_handshake()
+            except ssl.SSLWantReadError:
+                await _ready(loop, wrapped)
+            except ssl.SSLWantWriteError:
+                await _ready(loop, wrapped, write=True)
+            else:
+                return wrapped
+    except BaseException:
+        wrapped.close()
+        raise
+
+
+async def _upgrade(sock: socket.socket, endpoint: Endpoint) -> WebSocketStream:
+    loop = asyncio.get_running_loop()
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    scheme = "wss" if endpoint.tls else "ws"
+    protocol = ClientProtocol(
+        parse_uri(f"{scheme}://{host}:{endpoint.port}{endpoint.path}"),
+        subprotocols=[Subprotocol("mqtt")],
+        max_size=None,  # the broker bounds its messages
+        logger=_frames_log,
+    )
+    protocol.send_request(protocol.connect())
+    raw = Stream(sock)
+    outgoing = b"".join(protocol.data_to_send())
+    while outgoing:
+        try:
+            outgoing = outgoing[raw.send(outgoing) :]
+        except BlockingIOError:
+            await _ready(loop, sock, write=True)
+    while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+        try:
+            data = raw.recv(_CHUNK)
+        except BlockingIOError:
+            await _ready(loop, sock)
+            continue
+        if not data:
+            protocol.receive_eof()
+            break
+        protocol.receive_data(data)
+    if protocol.handshake_exc is not None:
+        failure = protocol.handshake_exc
+        what = "refused the WebSocket" if isinstance(failure, InvalidHandshake) else "hung up"
+        raise ConnectionError(f"the broker {what}: {failure}")
+    return WebSocketStream(sock, protocol)
+
+
+async def _ready(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, *, write: bool = False
+) -> None:
+    """Wait until the socket can be read or written."""
+    done = loop.create_future()
+
+    def wake() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    number = sock.fileno()
+    (loop.add_writer if write else loop.add_reader)(number, wake)
+    try:
+        await done
+    finally:
+        (loop.remove_writer if write else loop.remove_reader)(number)
