@@ -1,0 +1,240 @@
+"""Commands about one experiment, or a list of them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from ulid import ULID
+
+from bioreactor.cli import render
+from bioreactor.cli.arguments import (
+    AdminOption,
+    ConfigOption,
+    DataOption,
+    IdArgument,
+    JsonOption,
+    known_id,
+    parameters_of,
+    read_script,
+    session_of,
+    usage,
+)
+from bioreactor.cli.following import follow_experiment, leave, print_line
+from bioreactor.cli.session import Session, err, out
+from bioreactor.lab import Lab
+from broker.messages import ExportKind, List, Move, Status
+
+
+def submit(
+    script: Annotated[Path, typer.Argument(help="The experiment, a Python file; - for stdin.")],
+    name: Annotated[str | None, typer.Option(help="Shown to people.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="May be repeated."),
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Show states and log until it is done.")] = False,
+    request_id: Annotated[
+        str | None, typer.Option(help="The same id again gives the same experiment.")
+    ] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue an experiment."""
+    session = session_of(data, config, as_json)
+    source = read_script(session, script)
+    filename = None if str(script) == "-" else script.name
+    parameters = parameters_of(session, parameter or [])
+
+    async def work(lab: Lab) -> Status | None:
+        submitted = await lab.submit(
+            source,
+            name=name,
+            parameters=parameters,
+            filename=filename,
+            request_id=request_id or str(ULID()),
+        )
+        session.show(submitted, lambda: out.print(submitted.message, highlight=False))
+        for warning in submitted.warnings:
+            err.print(f"[yellow]{warning}[/]", highlight=False)
+        return await follow_experiment(session, lab, submitted.experiment_id) if follow else None
+
+    leave(session.run(work))
+
+
+def list_(
+    mine: Annotated[bool, typer.Option(help="Only mine.")] = False,
+    status: Annotated[list[Status] | None, typer.Option(help="Only these states.")] = None,
+    search: Annotated[str, typer.Option(help="Words in name or id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List experiments, newest first."""
+    session = session_of(data, config, as_json)
+    request = List(mine=mine, status=tuple(status or ()), search=search, limit=limit)
+    listed = session.run(lambda lab: lab.list(request))
+
+    def text() -> None:
+        if not listed.experiments:
+            out.print("No experiments yet: `bioreactor submit examples/turbidostat.py --follow`")
+            return
+        out.print(render.experiments(listed.experiments))
+        if listed.total > len(listed.experiments):
+            out.print(f"[dim]{len(listed.experiments)} of {listed.total}[/]")
+
+    session.show(listed, text)
+
+
+def show(
+    experiment_id: IdArgument,
+    script: Annotated[bool, typer.Option(help="Print the script instead.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an experiment."""
+    session = session_of(data, config, as_json)
+    got = session.run(lambda lab: lab.get(known_id(session, experiment_id)))
+
+    def text() -> None:
+        if script:
+            print(got.script or "")
+            return
+        out.print(render.experiments((got.experiment,)))
+        out.print(render.change(got.experiment))
+        for file in got.experiment.results:
+            out.print(f"  {file.name}  [dim]{file.size} bytes[/]", highlight=False)
+
+    session.show(got, text)
+
+
+def logs(
+    experiment_id: IdArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is done.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print an experiment's log."""
+    session = session_of(data, config, as_json)
+    known = known_id(session, experiment_id)
+
+    async def work(lab: Lab) -> Status | None:
+        after = 0
+        while not follow:
+            page = await lab.logs(known, after)
+            for line in page.lines:
+                print_line(session, line)
+            if not page.lines:
+                return None
+            after = page.last
+        return await follow_experiment(session, lab, known)
+
+    leave(session.run(work))
+
+
+def results(
+    experiment_id: IdArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File, or directory to put it in.")
+    ] = Path(),
+    what: Annotated[ExportKind, typer.Option(help="What to fetch.")] = ExportKind.RESULTS,
+    file: Annotated[str | None, typer.Option(help="One file of the results.")] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download results: one ZIP, or one file, checked by its hash."""
+    session = session_of(data, config, as_json)
+    known = known_id(session, experiment_id)
+    kind = ExportKind.FILE if file else what
+
+    async def work(lab: Lab) -> None:
+        exported = await lab.export(known, kind, file)
+        path = await lab.download(exported, output)
+        session.show(
+            exported, lambda: out.print(f"{path} ({exported.size} bytes)", highlight=False)
+        )
+
+    session.run(work)
+
+
+def _command(verb: str, experiment_id: str, session: Session, admin: bool) -> None:
+    known = known_id(session, experiment_id)
+    done = session.run(lambda lab: lab.command(verb, known, admin=admin))
+    session.show(done, lambda: out.print(done.message, highlight=False))
+
+
+def cancel(
+    experiment_id: IdArgument,
+    admin: AdminOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel an experiment; what it saved so far is kept."""
+    _command("cancel", experiment_id, session_of(data, config, as_json), admin)
+
+
+def pause(
+    experiment_id: IdArgument,
+    admin: AdminOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pause an experiment: a waiting one is passed over, a running one is frozen."""
+    _command("pause", experiment_id, session_of(data, config, as_json), admin)
+
+
+def resume(
+    experiment_id: IdArgument,
+    admin: AdminOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Resume a paused experiment."""
+    _command("resume", experiment_id, session_of(data, config, as_json), admin)
+
+
+def move(
+    experiment_id: IdArgument,
+    position: Annotated[int | None, typer.Option("--to", min=1, help="1 is next.")] = None,
+    before: Annotated[str | None, typer.Option(help="Before this experiment.")] = None,
+    after: Annotated[str | None, typer.Option(help="After this experiment.")] = None,
+    admin: AdminOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a waiting experiment in the queue."""
+    session = session_of(data, config, as_json)
+    if sum(place is not None for place in (position, before, after)) != 1:
+        usage(session, "say where: exactly one of --to, --before and --after")
+    request = Move(
+        id=str(ULID()),
+        experiment_id=known_id(session, experiment_id),
+        position=position,
+        before=before and known_id(session, before),
+        after=after and known_id(session, after),
+    )
+    done = session.run(lambda lab: lab.move(request, admin=admin))
+    session.show(done, lambda: out.print(done.message, highlight=False))
+
+
+def send(
+    experiment_id: IdArgument,
+    parameter: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change parameters of a running experiment."""
+    session = session_of(data, config, as_json)
+    values = parameters_of(session, parameter)
+    known = known_id(session, experiment_id)
+    done = session.run(lambda lab: lab.send(known, values))
+    session.show(done, lambda: out.print(done.message, highlight=False))

@@ -1,0 +1,136 @@
+"""Commands about the laboratory: the queue and the reactors."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from bioreactor.cli import render
+from bioreactor.cli.arguments import ConfigOption, DataOption, JsonOption, known_id, session_of
+from bioreactor.cli.following import follow_experiment, leave
+from bioreactor.cli.session import out
+from bioreactor.lab import Lab, Node
+from broker.messages import Error, ErrorCode, Payload, Queue, Status
+
+queue_app = typer.Typer(help="Show the queue, or steer it.")
+
+
+def watch(
+    experiment_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Of one experiment; else all reactors.")
+    ] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch an experiment, or every reactor, live in the terminal."""
+    session = session_of(data, config, as_json)
+
+    async def one(lab: Lab) -> Status | None:
+        return await follow_experiment(session, lab, known_id(session, experiment_id or ""))
+
+    async def everything(lab: Lab) -> None:
+        await lab.observe()
+        if session.as_json:
+            while True:
+                async with lab.changed:
+                    await lab.changed.wait()
+                if lab.queue:
+                    print(lab.queue.model_dump_json(), flush=True)
+        with Live(console=out, auto_refresh=False) as live:
+            while True:
+                live.update(render.nodes(_sorted(lab)), refresh=True)
+                async with lab.changed:
+                    await lab.changed.wait()
+
+    if experiment_id:
+        leave(session.run(one))
+    else:
+        session.run(everything)
+
+
+@queue_app.callback(invoke_without_command=True)
+def queue(
+    context: typer.Context,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what runs and what waits."""
+    session = session_of(data, config, as_json)
+    if context.invoked_subcommand is not None:
+        return
+
+    async def work(lab: Lab) -> Queue | None:
+        await lab.observe()
+        return lab.queue
+
+    found = session.run(work)
+    if found is None:
+        session.fail(Error(code=ErrorCode.UNAVAILABLE, message="the hub has published no queue"))
+    session.show(found, lambda: out.print(render.queue(found)))
+
+
+def _steer(verb: str, data: Path | None, config: Path | None, as_json: bool) -> None:
+    session = session_of(data, config, as_json)
+    done = session.run(lambda lab: lab.steer_queue(verb))
+    session.show(done, lambda: out.print(done.message, highlight=False))
+
+
+@queue_app.command("pause")
+def queue_pause(
+    data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Start nothing until the queue is resumed; what runs goes on."""
+    _steer("pause-queue", data, config, as_json)
+
+
+@queue_app.command("resume")
+def queue_resume(
+    data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Start experiments again."""
+    _steer("resume-queue", data, config, as_json)
+
+
+@queue_app.command("drain")
+def queue_drain(
+    data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Finish what runs, start nothing."""
+    _steer("drain-queue", data, config, as_json)
+
+
+class _Nodes(Payload):
+    nodes: list[dict[str, object]]
+
+
+def nodes(
+    data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show every reactor: what it does and measures."""
+    session = session_of(data, config, as_json)
+
+    async def work(lab: Lab) -> Lab:
+        await lab.observe()
+        return lab
+
+    lab = session.run(work)
+    found = _sorted(lab)
+    as_data = _Nodes(
+        nodes=[
+            {
+                "node": node.name,
+                "status": node.status.model_dump(mode="json") if node.status else None,
+                "channels": node.channels.model_dump(mode="json") if node.channels else None,
+                "report": node.report.model_dump(mode="json") if node.report else None,
+            }
+            for node in found
+        ]
+    )
+    session.show(as_data, lambda: out.print(render.nodes(found)))
+
+
+def _sorted(lab: Lab) -> list[Node]:
+    return [lab.nodes[name] for name in sorted(lab.nodes)]
