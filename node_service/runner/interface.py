@@ -2,18 +2,20 @@
 
 `RunnerClient` (in the node's process), `DockerRunner` and `BubblewrapRunner` (in the runner's
 process) implement `Runner` alike. Every call may be repeated: after a lost answer the caller asks
-again and gets the same outcome. This module imports the standard library alone, so that the
-runner's process stays small.
+again and gets the same outcome. Nothing here imports pydantic, so that the runner's process stays
+small.
 
 The runner is told no paths. Node and runner share one directory of runs, given to both at their
 start, and `RunPaths` says what lies where for each attempt.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Protocol, Self
+
+from broker.topics import EXPERIMENT_ID
 
 CONTAINER_UID: Final = 65532
 """User and group of the experiment inside the container, and owner of `/results`."""
@@ -60,10 +62,18 @@ class RunnerUnavailableError(RunnerError):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Which run: one attempt of one experiment."""
+    """Which run: one attempt of one experiment.
+
+    Raises:
+        ValueError: The id is no ULID, or the attempt is not positive; so it is safe in a path.
+    """
 
     experiment_id: str
     attempt: int
+
+    def __post_init__(self) -> None:
+        if EXPERIMENT_ID.fullmatch(self.experiment_id) is None or self.attempt < 1:
+            raise ValueError(f"{self.experiment_id!r}, {self.attempt!r} names no attempt")
 
 
 class LimitsOfRun(Protocol):
@@ -355,7 +365,9 @@ class Runner(Protocol):
         """Return what it uses."""
         ...
 
-    def logs(self, container_id: str, after: LogCursor | None = None) -> AsyncIterator[LogChunk]:
+    def logs(
+        self, container_id: str, after: LogCursor | None = None
+    ) -> AsyncGenerator[LogChunk, None]:
         """Follow its output from the start, or after a cursor, until it has ended.
 
         A line is given once and none is left out, also across restarts of node and runner.
