@@ -1,0 +1,106 @@
+"""The one door to the queue's rules."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from hub_service.queue import commands, endings, evidence, nodes, order
+from hub_service.queue.events import (
+    Archived,
+    CancelAsked,
+    Collected,
+    Decision,
+    Event,
+    Evidence,
+    LimitsAsked,
+    MoveAsked,
+    NodeOffered,
+    NodePresence,
+    NodeReported,
+    PauseAsked,
+    PostureAsked,
+    ResumeAsked,
+    RunNowAsked,
+    SendAsked,
+    StoreDoubted,
+    Submitted,
+    Ticked,
+)
+from hub_service.queue.settle import settle
+from hub_service.queue.state import QueueState, Stage
+
+
+def decide(state: QueueState, event: Event, now: datetime) -> Decision:
+    """Return the state after an event and what follows from it.
+
+    A refused command returns the state unchanged. Otherwise idle reactors have been given their
+    next experiment and the nodes' intents are up to date; `revision` grew exactly if something
+    durable changed.
+    """
+    decision = _decide(state, event, now)
+    if decision.refusal is not None:
+        return decision
+    after = settle(decision.state, now)
+    if after.durable != state.durable:
+        after = replace(after, revision=state.revision + 1)
+    return Decision(after, decision.effects)
+
+
+def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa: C901, PLR0912 -- one case an event
+    match event:
+        case Submitted(plan=plan):
+            return commands.submitted(state, plan, now)
+        case CancelAsked():
+            return commands.cancel(state, event, now)
+        case PauseAsked():
+            return commands.pause(state, event, now)
+        case ResumeAsked():
+            return commands.resume(state, event, now)
+        case MoveAsked():
+            return order.move(state, event)
+        case RunNowAsked():
+            return order.run_now(state, event, now)
+        case SendAsked():
+            return commands.send(state, event)
+        case PostureAsked():
+            return commands.posture(state, event)
+        case LimitsAsked():
+            return commands.limits(state, event)
+        case NodePresence():
+            return nodes.presence(state, event, now)
+        case NodeOffered():
+            return nodes.offered(state, event)
+        case NodeReported():
+            return nodes.reported(state, event, now)
+        case Evidence():
+            return evidence.evidence(state, event, now)
+        case Collected():
+            return _collected(state, event)
+        case Archived(experiment_id=experiment_id):
+            return _archived(state, experiment_id)
+        case StoreDoubted(reason=reason):
+            return Decision(*nodes.doubted(state, reason))
+        case Ticked():
+            return nodes.ticked(state, now)
+        case _:
+            assert_never(event)
+
+
+def _collected(state: QueueState, event: Collected) -> Decision:
+    entry = state.entries.get(event.experiment_id)
+    if entry is None or entry.stage is not Stage.RELEASED:
+        return Decision(state)
+    return Decision(*endings.collected(state, replace(entry, gaps=event.gaps)))
+
+
+def _archived(state: QueueState, experiment_id: str) -> Decision:
+    """Let go of what the archive has; where both know an experiment, the archive is right."""
+    if experiment_id not in state.entries:
+        return Decision(state)
+    return Decision(
+        replace(
+            state,
+            entries={i: e for i, e in state.entries.items() if i != experiment_id},
+            order=tuple(i for i in state.order if i != experiment_id),
+        )
+    )

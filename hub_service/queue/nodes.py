@@ -1,0 +1,238 @@
+"""What the nodes say: presence, offers, reports; and when their memory proves ours incomplete."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from broker.messages import Activity, Error, ErrorCode, LedgerEntry, NodeReport, Posture
+from hub_service.queue.commands import stop
+from hub_service.queue.endings import end, finish
+from hub_service.queue.events import (
+    Decision,
+    Effect,
+    NodeOffered,
+    NodePresence,
+    NodeReported,
+    Noted,
+)
+from hub_service.queue.evidence import adopt
+from hub_service.queue.state import Attempt, Entry, Finish, Plan, QueueState, Stage
+
+LEDGER_PATIENCE = timedelta(seconds=60)
+"""How long the journal may stay silent on an end that the node's ledger reports."""
+NO_SCRIPT = "0" * 64
+"""The script's hash of an experiment that was found running and whose script is unknown."""
+
+
+def presence(state: QueueState, event: NodePresence, now: datetime) -> Decision:
+    """Note who is online; a last will of an earlier boot says nothing."""
+    node = state.node(event.node)
+    if not event.online and node.online and event.boot_id != node.boot_id:
+        return Decision(state)
+    was_known = node.known
+    node = replace(node, boot_id=event.boot_id, online=event.online)
+    state = state.put_node(event.node, node)
+    if node.known and not was_known and node.report is not None:
+        return reported(state, NodeReported(event.node, node.report), now)
+    return Decision(state)
+
+
+def offered(state: QueueState, event: NodeOffered) -> Decision:
+    """Note what a node offers."""
+    return Decision(state.put_node(event.node, replace(state.node(event.node), offer=event.offer)))
+
+
+def reported(state: QueueState, event: NodeReported, now: datetime) -> Decision:
+    """Note a report and what it proves."""
+    node = replace(state.node(event.node), report=event.report)
+    state = state.put_node(event.node, node)
+    if not node.known:
+        return Decision(state)  # its presence says another boot: one of the two is stale
+    effects: tuple[Effect, ...] = ()
+    doubt = _doubt(state, event.report)
+    if doubt is not None:
+        state, effects = doubted(state, doubt)
+    if event.report.seen_store_id == state.store_id:
+        seen = max(state.seen_generation, event.report.seen_generation)
+        if seen > state.generation or state.seen_generation > state.generation:
+            state = replace(state, seen_generation=seen)
+    if state.posture is Posture.RECOVERY:
+        state, adopted = _adopt_found(state, event.node, event.report, now)
+        effects += adopted
+    state, concluded = _conclude(state, event.node, event.report, now)
+    return Decision(state, effects + concluded)
+
+
+def doubted(state: QueueState, reason: str) -> tuple[QueueState, tuple[Effect, ...]]:
+    """Enter recovery: adopt, collect, and start nothing until an administrator resumes."""
+    if state.posture is Posture.RECOVERY:
+        return state, ()
+    after = replace(state, posture=Posture.RECOVERY, posture_reason=reason)
+    return after, (Noted("recovery", reason),)
+
+
+def ticked(state: QueueState, now: datetime) -> Decision:
+    """Stop what was paused too long; conclude ends that the journal never told."""
+    effects: tuple[Effect, ...] = ()
+    for entry in list(state.entries.values()):
+        if (
+            entry.stage is Stage.FROZEN
+            and entry.want == "pause"
+            and (now - entry.since).total_seconds() > state.limits.max_pause
+        ):
+            reason = Error(
+                code=ErrorCode.TIMEOUT,
+                message=f"paused for longer than {state.limits.max_pause / 3600:g} h",
+                hint="a paused experiment holds its reactor: resume or cancel it in time",
+            )
+            state = stop(state, entry, reason, now)
+            effects += (Noted("stopped", reason.message, entry.id, entry.node),)
+    for name, node in state.nodes.items():
+        if node.known and node.report is not None:
+            state, concluded = _conclude(state, name, node.report, now)
+            effects += concluded
+    return Decision(state, effects)
+
+
+def _doubt(state: QueueState, report: NodeReport) -> str | None:
+    """Return why the store cannot be the whole history, by what a node has seen."""
+    if report.seen_store_id is None:
+        return None
+    if report.seen_store_id == state.store_id:
+        if report.seen_generation <= max(state.generation, state.seen_generation):
+            return None
+        return (
+            f"{report.node} has seen generation {report.seen_generation} of the hub's store, "
+            f"this is generation {state.generation}: it was restored from a backup"
+        )
+    if report.seen_store_id in state.accepted_stores:
+        return None
+    unknown = report.activity is not None and report.activity.experiment_id not in state.entries
+    if state.dispatched == 0 or unknown:
+        return f"{report.node} worked for another store of the hub, which this one knows nothing of"
+    return None
+
+
+def _adopt_found(
+    state: QueueState, name: str, report: NodeReport, now: datetime
+) -> tuple[QueueState, tuple[Effect, ...]]:
+    """Adopt what runs on a node, and what its ledger knows of experiments that wait here."""
+    effects: list[Effect] = []
+    activity = state.node(name).activity
+    if activity is not None and name not in state.occupants():
+        entry = state.entries.get(activity.experiment_id)
+        if entry is None:
+            state, entry = _found_running(state, activity, now)
+        if entry.stage is Stage.WAITING and activity.attempt >= entry.attempt:
+            state = adopt(state, entry, name, activity.attempt, activity.since)
+            detail = f"found running on {name}, attempt {activity.attempt}"
+            effects.append(Noted("adopted", detail, entry.id, name))
+    for known in report.ledger:
+        entry = state.entries.get(known.experiment_id)
+        if entry is None or entry.stage is Stage.ENDED or known.attempt <= entry.attempt:
+            continue
+        state = adopt(state, entry, name, known.attempt, now)
+        if known.state != "accepted":
+            entry = state.entries[known.experiment_id]
+            state = state.put(replace(entry, stage=Stage.RELEASED))
+        detail = f"the ledger of {name} knows attempt {known.attempt}: {known.state}"
+        effects.append(Noted("adopted", detail, known.experiment_id, name))
+    return state, tuple(effects)
+
+
+def _found_running(
+    state: QueueState, activity: Activity, now: datetime
+) -> tuple[QueueState, Entry]:
+    """Make an entry for an experiment that this store never heard of."""
+    plan = Plan(
+        activity.experiment_id,
+        name="found running",
+        user="mqtt:hub",
+        owner="unknown",
+        script_sha256=NO_SCRIPT,
+    )
+    number = state.counter + 1
+    entry = Entry(plan, number, created_at=activity.started_at or activity.since, since=now)
+    return replace(state.put(entry), counter=number, order=(*state.order, entry.id)), entry
+
+
+def _conclude(
+    state: QueueState, name: str, report: NodeReport, now: datetime
+) -> tuple[QueueState, tuple[Effect, ...]]:
+    """Draw what follows from a report for the attempts assigned to its node."""
+    effects: tuple[Effect, ...] = ()
+    ledger = {Attempt(k.experiment_id, k.attempt): k for k in report.ledger}
+    for entry in [e for e in state.entries.values() if e.node == name]:
+        if entry.stage in {Stage.WAITING, Stage.ENDED}:
+            continue
+        known = ledger.get(entry.run)
+        if _never_accepted(state, name, entry, report, known):
+            state, more = end(state, entry, "cancelled", now, entry.stop_error)
+        else:
+            state, more = _from_ledger(state, entry, report, known, now)
+        effects += more
+    return state, effects
+
+
+def _never_accepted(
+    state: QueueState, name: str, entry: Entry, report: NodeReport, known: LedgerEntry | None
+) -> bool:
+    """Whether the node has read that the attempt is to stop, and never began it.
+
+    It persists the highest revision it has seen and ignores lower ones: it never will.
+    """
+    node = state.node(name)
+    return (
+        entry.stage is Stage.ASSIGNED
+        and not entry.adopted
+        and entry.want == "stop"
+        and known is None
+        and report.activity is None
+        and node.intent is not None
+        and node.intent.desired == "stop"
+        and node.intent.about(entry.run)
+        and report.seen_revision >= node.revision
+    )
+
+
+def _from_ledger(
+    state: QueueState,
+    entry: Entry,
+    report: NodeReport,
+    known: LedgerEntry | None,
+    now: datetime,
+) -> tuple[QueueState, tuple[Effect, ...]]:
+    """End an attempt by the node's ledger where the journal has nothing more to tell.
+
+    Only where every record is acknowledged and yet the end is missing: the record that told it
+    was lost, which the archive shows as a gap.
+    """
+    if entry.finish is not None:
+        return state, ()
+    backlog = report.backlog.get("records")
+    silent = (
+        known is not None
+        and known.state == "finished"
+        and known.outcome is not None
+        and (backlog is None or backlog.entries == 0)
+    )
+    if not silent or known is None or known.outcome is None:
+        return (state if entry.ledger_since is None else state.put(_forget(entry))), ()
+    if entry.ledger_since is None:
+        return state.put(replace(entry, ledger_since=now)), ()
+    if now - entry.ledger_since < LEDGER_PATIENCE:
+        return state, ()
+    error = None
+    if known.outcome != "completed":
+        error = entry.stop_error or Error(
+            code=ErrorCode.INTERNAL,
+            message="the record of how it ended was lost",
+            hint=f"the ledger of {entry.node} says only that it {known.outcome}",
+        )
+    told = Finish(known.outcome, now, error=error, told=False)
+    state, effects = finish(state, entry, told)
+    detail = f"the journal lost its end; the ledger of {entry.node} says {known.outcome}"
+    return state, (*effects, Noted("concluded", detail, entry.id, entry.node))
+
+
+def _forget(entry: Entry) -> Entry:
+    return replace(entry, ledger_since=None)
