@@ -1,0 +1,90 @@
+"""The configuration files of both brokers, bound to loopback."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from broker.access import Roles, mosquitto_acl, mosquitto_passwords, nats_authorization
+from broker.topics import Topics
+
+Files = Mapping[str, str]
+"""Text by file name; all of them are secret."""
+
+MAX_PACKET_BYTES: Final = 1024 * 1024
+"""Larger packets disconnect their sender; ours stay below 768 KiB."""
+
+_WINDOW: Final = 1000
+"""Unacknowledged QoS 1 messages on their way to one client; a slow one bears so many at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the broker listens; `websocket` None leaves WebSockets out."""
+
+    mqtt: int
+    websocket: int | None = None
+
+
+def mosquitto_files(
+    principals: Roles, passwords: Mapping[str, str], topics: Topics, ports: Ports
+) -> Files:
+    """Return `mosquitto.conf`, `acl` and `passwords`; it runs in their directory.
+
+    Mosquitto 2.0.11 opens a WebSocket listener on every interface, whatever its address, unless the
+    listener is told to speak IPv4 alone.
+    """
+    users = tuple(principals)
+    listeners = [f"listener {ports.mqtt} 127.0.0.1", "socket_domain ipv4"]
+    if ports.websocket is not None:
+        listeners += [
+            f"listener {ports.websocket} 127.0.0.1",
+            "socket_domain ipv4",
+            "protocol websockets",
+        ]
+    conf = [
+        *("per_listener_settings false", *listeners),
+        *("allow_anonymous false", "password_file passwords", "acl_file acl"),
+        "set_tcp_nodelay true",
+        f"max_packet_size {MAX_PACKET_BYTES}",
+        f"max_inflight_messages {_WINDOW}",
+        "max_queued_messages 100000",  # beyond, a stalled subscriber loses messages silently
+        "max_queued_bytes 268435456",
+        "memory_limit 536870912",
+        *("persistence true", "persistence_location ./", "autosave_interval 5"),
+        "persistent_client_expiration 14d",
+        "sys_interval 0",
+        *("log_dest stderr", "log_type error", "log_type warning", "log_type notice"),
+        "connection_messages false",
+    ]
+    return {
+        "mosquitto.conf": "\n".join(conf) + "\n",
+        "acl": mosquitto_acl(users, topics),
+        "passwords": mosquitto_passwords({user.name: passwords[user.name] for user in users}),
+    }
+
+
+def nats_files(
+    principals: Roles, passwords: Mapping[str, str], topics: Topics, ports: Ports
+) -> Files:
+    """Return `nats.conf`; it runs in its directory. JetStream is what its MQTT stands on."""
+    conf: dict[str, JsonValue] = {
+        "server_name": "bioreactor",
+        "host": "127.0.0.1",
+        "port": -1,  # any: its own protocol is open to nobody, see broker.access
+        "max_payload": MAX_PACKET_BYTES,
+        "jetstream": {"store_dir": "store"},
+        "mqtt": {
+            "host": "127.0.0.1",
+            "port": ports.mqtt,
+            "max_ack_pending": _WINDOW,
+            # A slow handler is no lost message: TCP loses none, a reconnect starts afresh.
+            "ack_wait": "5m",
+        },
+        "authorization": nats_authorization(principals, passwords, topics),
+    }
+    if ports.websocket is not None:
+        conf["websocket"] = {"host": "127.0.0.1", "port": ports.websocket, "no_tls": True}
+    return {"nats.conf": json.dumps(conf, indent=1) + "\n"}
