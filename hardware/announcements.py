@@ -1,0 +1,125 @@
+"""What a reactor tells those who listen: events, and the alarms that stand."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from pydantic import JsonValue
+
+from broker.messages import Alarm
+from hardware.clock import Clock
+from hardware.interlocks import Note
+
+log = logging.getLogger(__name__)
+
+_DEVICE: Final = "device-"
+
+
+@dataclass(frozen=True, slots=True)
+class ReactorEvent:
+    """Something that happened.
+
+    Attributes:
+        event: set, off (by itself: duration over, on-time spent, interlock), dose, alarm,
+            alarm-cleared, hold, safe, estop, estop-released, run.
+        t: Wall time in UTC.
+        mono: Seconds of the reactor's clock.
+    """
+
+    event: str
+    t: datetime
+    mono: float
+    channel: str | None = None
+    value: float | None = None
+    data: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+Listener = Callable[[ReactorEvent], None]
+
+
+class Announcements:
+    """Passes events on and keeps the alarms that stand."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._listeners: list[Listener] = []
+        self._alarms: dict[str, Alarm] = {}
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms that stand, oldest first."""
+        return tuple(self._alarms.values())
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event; return what ends that."""
+        self._listeners.append(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
+
+    def emit(
+        self,
+        event: str,
+        channel: str | None = None,
+        value: float | None = None,
+        data: Mapping[str, JsonValue] | None = None,
+    ) -> None:
+        """Tell everybody; one who fails does not keep the others from hearing it."""
+        happened = ReactorEvent(
+            event, self._clock.now(), self._clock.monotonic(), channel, value, data or {}
+        )
+        for listener in tuple(self._listeners):
+            try:
+                listener(happened)
+            except Exception:
+                log.exception("a listener failed on the event %s", event)
+
+    def rules(self, notes: Mapping[str, Note]) -> None:
+        """Let exactly these alarms of the safety rules stand."""
+        ours = [name for name in self._alarms if not name.startswith(_DEVICE)]
+        self._clear(name for name in ours if name not in notes)
+        for name, note in notes.items():
+            if name not in self._alarms:
+                self._raise(
+                    Alarm(
+                        id=name,
+                        severity=note.severity,
+                        message=note.message,
+                        channel=note.channel,
+                        since=self._clock.now(),
+                    )
+                )
+
+    def devices(self, faults: Mapping[str, str]) -> None:
+        """Let exactly these devices be faulty."""
+        ours = [name for name in self._alarms if name.startswith(_DEVICE)]
+        self._clear(name for name in ours if name.removeprefix(_DEVICE) not in faults)
+        for device, message in faults.items():
+            if _DEVICE + device not in self._alarms:
+                self._raise(
+                    Alarm(
+                        id=_DEVICE + device,
+                        severity="critical",
+                        message=f"{device}: {message}",
+                        since=self._clock.now(),
+                    )
+                )
+
+    def _raise(self, alarm: Alarm) -> None:
+        self._alarms[alarm.id] = alarm
+        data: dict[str, JsonValue] = {
+            "id": alarm.id,
+            "severity": alarm.severity,
+            "message": alarm.message,
+        }
+        self.emit("alarm", alarm.channel, data=data)
+
+    def _clear(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            alarm = self._alarms.pop(name)
+            self.emit("alarm-cleared", alarm.channel, data={"id": name})

@@ -1,0 +1,108 @@
+"""What a reactor consists of: channels, the vessel and what heats it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from broker.messages import ChannelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as the node handles it.
+
+    Attributes:
+        info: What everybody may know of it.
+        flow: Of a pump: mL/s.
+        direction: Of a pump: into or out of the vessel.
+        wired: A driver is told the value. A setpoint that only a controller follows is not wired.
+        controlled: Commanded by a controller of the node and by nobody else; people see a sensor.
+        rest: Seconds that an output must be off before its continuous on-time counts from zero.
+        stale_after: Seconds after which a sensor's reading is no longer believed.
+    """
+
+    info: ChannelInfo
+    flow: float = 0.0
+    direction: Literal["in", "out"] | None = None
+    wired: bool = True
+    controlled: bool = False
+    rest: float = 1.0
+    stale_after: float = 30.0
+
+    @property
+    def output(self) -> bool:
+        """Whether the channel has a value that is set."""
+        return self.controlled or self.info.kind in {"actuator", "setpoint"}
+
+    @property
+    def safe(self) -> float:
+        """The value when nobody is in control."""
+        return self.info.safe_value or 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vessel:
+    """The vessel's limits, mL.
+
+    Attributes:
+        sensor: The channel that measures the volume; None if nothing does.
+        filled: The volume at the start.
+        low: Nothing is pumped out and nothing is heated below it.
+        high: Nothing is pumped in above it.
+        straw: The waste pump draws air when the volume is down to this.
+    """
+
+    sensor: str | None
+    filled: float
+    low: float
+    high: float
+    straw: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heating:
+    """What heats and what watches it, °C.
+
+    Attributes:
+        sensor: The channel that measures the temperature.
+        setpoint: The channel that says which temperature is wanted; its safe value means off.
+        output: The channel of the heater's duty, %.
+        trip: The heater goes off at this temperature …
+        reset: … and stays off until the temperature is below this one.
+    """
+
+    sensor: str
+    setpoint: str
+    output: str
+    trip: float
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """All of a reactor; the safety rules' configuration."""
+
+    channels: Mapping[str, Channel]
+    vessel: Vessel | None = None
+    heating: Heating | None = None
+
+    @classmethod
+    def of(
+        cls,
+        channels: Iterable[Channel],
+        *,
+        vessel: Vessel | None = None,
+        heating: Heating | None = None,
+    ) -> "Equipment":
+        """Index channels by name."""
+        by_name = {channel.info.name: channel for channel in channels}
+        return cls(MappingProxyType(by_name), vessel, heating)
+
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the channels that have a value to be set."""
+        return tuple(name for name, channel in self.channels.items() if channel.output)
+
+    def pumps(self) -> tuple[str, ...]:
+        """Names of the pumps."""
+        return tuple(name for name, channel in self.channels.items() if channel.info.kind == "pump")

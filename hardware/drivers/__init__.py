@@ -1,0 +1,1 @@
+"""Drivers: each makes one device's channels readable and settable."""

@@ -1,0 +1,115 @@
+"""What the safety rules are told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from broker.messages import Error, ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Sensors were read; None where a sensor gave no sound value."""
+
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """An output shall have a value, for `duration` seconds if one is given.
+
+    Attributes:
+        by_controller: The node's own controller asks; what is out of range is clamped.
+    """
+
+    channel: str
+    value: float
+    duration: float | None = None
+    by_controller: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DoseAsked:
+    """A pump shall move a volume. Granted, the volume is reserved until `DoseEnded`."""
+
+    channel: str
+    ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class DosePiece:
+    """The next piece of a granted dose is about to be pumped."""
+
+    channel: str
+    ml: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoseEnded:
+    """A dose is over; `delivered` is None if it is not known how much was pumped."""
+
+    channel: str
+    delivered: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Pumps and direct outputs stop; setpoints stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSafe:
+    """Everything goes to its safe value."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstopEngaged:
+    """Everything goes to its safe value and stays there."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EstopReleased:
+    """Commands are allowed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegun:
+    """A new run: total volumes count from zero."""
+
+
+Event = (
+    Measured
+    | Set
+    | DoseAsked
+    | DosePiece
+    | DoseEnded
+    | Tick
+    | Hold
+    | MakeSafe
+    | EstopEngaged
+    | EstopReleased
+    | RunBegun
+)
+
+
+def refuse(code: ErrorCode, message: str, hint: str = "", **details: JsonValue) -> Error:
+    """Return why a command is not allowed; details that are None are left out."""
+    known = {name: value for name, value in details.items() if value is not None}
+    return Error(code=code, message=message, hint=hint, details=known)
+
+
+def refuse_estop(reason: str) -> Error:
+    """Return the refusal of everything during an emergency stop."""
+    return refuse(
+        ErrorCode.ESTOP,
+        f"the emergency stop is engaged: {reason}",
+        "somebody must look at the reactor and release it first",
+    )

@@ -1,0 +1,420 @@
+"""The reactor: the one door to the hardware, whoever comes through it.
+
+Every command passes the safety rules; the controllers run here, so that they go on without
+script, broker or hub. Times and durations are seconds of the reactor's clock.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from broker.messages import Alarm, ChannelInfo, ContractError, Error, ErrorCode
+from hardware.announcements import Announcements, Listener, ReactorEvent
+from hardware.channels import Equipment
+from hardware.clock import Clock
+from hardware.controllers import PERIOD, Thermostat
+from hardware.devices import Devices
+from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
+from hardware.events import (
+    DoseAsked,
+    DoseEnded,
+    DosePiece,
+    EstopEngaged,
+    EstopReleased,
+    Event,
+    Hold,
+    MakeSafe,
+    Measured,
+    RunBegun,
+    Set,
+    Tick,
+)
+from hardware.interlocks import believed
+from hardware.safety import Decision, State, decide, due, initial
+from hardware.simulation.equipment import EQUIPMENT
+from hardware.simulation.vial import SimulatedVial
+
+__all__ = ["Dose", "Reactor", "ReactorEvent", "simulated_reactor"]
+
+log = logging.getLogger(__name__)
+
+_CONTROL_LEASE: Final = 3 * PERIOD
+"""Seconds that a controller's output stays in force without being renewed."""
+_TINY: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """What a pump did: volumes in mL, `seconds` of the reactor's clock from start to end."""
+
+    requested_ml: float
+    delivered_ml: float
+    seconds: float
+
+
+class Reactor:
+    """A reactor's channels under the safety rules.
+
+    Used as an async context manager: entering opens the drivers, makes everything safe and
+    starts the control loop; leaving makes everything safe and closes the drivers.
+
+    Args:
+        equipment: Channels, vessel and heating.
+        drivers: They serve the equipment's channels.
+        clock: Whose seconds count.
+        thermostat: Follows the heating's setpoint.
+    """
+
+    def __init__(
+        self,
+        equipment: Equipment,
+        drivers: Sequence[Driver],
+        clock: Clock,
+        *,
+        thermostat: Thermostat | None = None,
+    ) -> None:
+        self.clock = clock
+        self.channels: Mapping[str, ChannelInfo] = MappingProxyType(
+            {name: channel.info for name, channel in equipment.channels.items()}
+        )
+        self._equipment = equipment
+        self._devices = Devices(equipment, drivers, clock)
+        self._thermostat = Thermostat() if thermostat is None else thermostat
+        self._state: State = initial(equipment, clock.monotonic())
+        self._announcements = Announcements(clock)
+        self._unwritten: set[str] = set()
+        self._pumping = {name: asyncio.Lock() for name in equipment.pumps()}
+        self._stack = AsyncExitStack()
+        self._tasks = asyncio.TaskGroup()
+        self._tick: asyncio.Task[None] | None = None
+        self._tick_at = float("inf")
+        self._control_at = clock.monotonic()
+
+    async def __aenter__(self) -> Self:
+        """Open the drivers, make everything safe and start the control loop.
+
+        Raises:
+            DriverError: A device does not answer.
+            ExceptionGroup: Not everything is known to be safe.
+        """
+        async with AsyncExitStack() as stack:
+            for driver in self._devices.drivers:
+                await stack.enter_async_context(driver)
+            await self.make_safe()
+            stack.push_async_callback(self.make_safe)
+            await stack.enter_async_context(self._tasks)
+            control = self._tasks.create_task(self._control(), name="reactor-control")
+            stack.callback(self._cancel_tick)
+            stack.callback(control.cancel)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Make everything safe and close the drivers.
+
+        Raises:
+            ExceptionGroup: Not everything is known to be safe.
+        """
+        return await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What people should look at now."""
+        return self._announcements.alarms
+
+    @property
+    def safe(self) -> bool:
+        """Whether every output has its safe value, as written, and no pump runs."""
+        return (
+            not self._unwritten
+            and all(
+                output.value == output.target == self._equipment.channels[name].safe
+                for name, output in self._state.outputs.items()
+            )
+            and not any(pump.busy for pump in self._state.pumps.values())
+        )
+
+    def on_event(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with everything that happens; return what ends that.
+
+        It is called on the event loop and must not block.
+        """
+        return self._announcements.listen(listener)
+
+    def setpoints(self) -> Mapping[str, float]:
+        """Return the setpoints that are not at their safe value."""
+        return {
+            name: output.target
+            for name, output in self._state.outputs.items()
+            if self.channels[name].kind == "setpoint"
+            and output.target != self._equipment.channels[name].safe
+        }
+
+    async def restore(self, setpoints: Mapping[str, float]) -> None:
+        """Set setpoints again after a restart of the node.
+
+        Raises:
+            ExceptionGroup: Of `ContractError`, for those that could not be; the others are set.
+        """
+        errors: list[Exception] = []
+        for name, value in setpoints.items():
+            try:
+                await self.set(name, value)
+            except ContractError as error:
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("not every setpoint was restored", errors)
+
+    async def begin_run(self) -> None:
+        """Begin a new run: total volumes count from zero; a simulation gets a fresh vial."""
+        self._apply(RunBegun())
+        for driver in self._devices.drivers:
+            await driver.begin_run()
+        self._announcements.emit("run")
+
+    async def read(self) -> Mapping[str, float | None]:
+        """Return all channels: what sensors measure, what outputs are set to.
+
+        A pump's value is what it moved in this run, mL. None where a sensor gives no sound value.
+        """
+        values = dict(await self._measure())
+        state = self._state
+        for name in self.channels:
+            if (output := state.outputs.get(name)) is not None:
+                values[name] = output.value
+            elif (pump := state.pumps.get(name)) is not None:
+                values[name] = pump.budget.total + pump.pending - pump.left
+        return {name: values.get(name) for name in self.channels}
+
+    async def set(self, channel: str, value: float, *, duration: float | None = None) -> float:
+        """Set an output or a setpoint.
+
+        Args:
+            channel: Its name.
+            value: In the channel's unit.
+            duration: Seconds until it goes to its safe value by itself; direct outputs need one.
+
+        Returns:
+            The value in force; where the channel's slew is limited, the one it is moving to.
+
+        Raises:
+            ContractError: UNKNOWN_CHANNEL, NOT_AN_ACTUATOR, OUT_OF_RANGE, MALFORMED (no
+                duration), LIMIT, ESTOP: nothing was changed. HARDWARE: the device did not
+                obey, its output is made safe as soon as it answers.
+        """
+        decision = self._apply(Set(channel, value, duration))
+        _raise(decision.refusal)
+        try:
+            await self._write(channel)
+        except DriverError as error:
+            self._apply(Set(channel, self._equipment.channels[channel].safe))
+            raise ContractError(
+                ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
+            ) from error
+        target = self._state.outputs[channel].target
+        self._announcements.emit(
+            "set", channel, target, {} if duration is None else {"duration": duration}
+        )
+        return target
+
+    async def dose(self, channel: str, ml: float) -> Dose:
+        """Pump a volume; returns when it is delivered.
+
+        A dose that is stopped on the way (hold, make_safe) returns with less delivered.
+
+        Args:
+            channel: A pump.
+            ml: mL, above 0.
+
+        Raises:
+            ContractError: UNKNOWN_CHANNEL, NOT_AN_ACTUATOR, OUT_OF_RANGE, LIMIT, INTERLOCK,
+                ESTOP: `details` say which limit and what is left of it, and `delivered_ml`, 0
+                unless it struck on the way. HARDWARE: all of the dose is counted as delivered.
+        """
+        if channel not in self._pumping:
+            _raise(self._apply(DoseAsked(channel, ml)).refusal)
+        async with self._pumping[channel]:
+            _raise(self._apply(DoseAsked(channel, ml)).refusal)
+            started = self.clock.monotonic()
+            delivered: float | None = None
+            try:
+                delivered, refusal = await self._pump(channel, ml)
+            finally:
+                self._apply(DoseEnded(channel, delivered))
+                done = ml if delivered is None else delivered
+                seconds = self.clock.monotonic() - started
+                self._announcements.emit(
+                    "dose", channel, done, {"requested_ml": ml, "seconds": seconds}
+                )
+        if refusal is not None and refusal.details.get("limit") != "stopped":
+            details = {**refusal.details, "delivered_ml": delivered}
+            raise ContractError(refusal.code, refusal.message, refusal.hint, **details)
+        return Dose(ml, delivered, seconds)
+
+    async def hold(self) -> None:
+        """Pause: pumps and direct outputs stop, controllers keep their setpoints.
+
+        Raises:
+            ExceptionGroup: Of `DriverError`, for devices that did not obey.
+        """
+        await self._stop_all(Hold(), "hold")
+
+    async def make_safe(self) -> None:
+        """Bring every channel to its safe value, whatever fails.
+
+        Raises:
+            ExceptionGroup: Of `DriverError`, one for each channel that is not known to be safe.
+                Those are tried again by the control loop.
+        """
+        await self._stop_all(MakeSafe(), "safe")
+
+    async def emergency_stop(self, reason: str) -> None:
+        """Make everything safe and refuse every command until released.
+
+        Raises:
+            ExceptionGroup: As `make_safe`; the stop is engaged all the same.
+        """
+        await self._stop_all(EstopEngaged(reason), "estop")
+
+    def release_emergency_stop(self) -> None:
+        """Allow commands again; everything stays safe until commanded."""
+        self._apply(EstopReleased())
+        self._announcements.emit("estop-released")
+
+    async def _stop_all(self, event: Event, name: str) -> None:
+        decision = self._apply(event)
+        self._announcements.emit(name)
+        tries = [self._write(channel) for channel in decision.writes]
+        tries += [self._devices.stop(channel) for channel in decision.stops]
+        results = await asyncio.gather(*tries, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, Exception)]
+        if errors:
+            raise ExceptionGroup("not every channel is known to be safe", errors)
+
+    async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
+        delivered, left = 0.0, ml
+        most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
+        while left > _TINY:
+            piece = min(left, most)
+            if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
+                return delivered, refusal
+            try:
+                delivered += await self._devices.dose(channel, piece)
+            except DriverError as error:
+                raise ContractError(
+                    ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
+                ) from error
+            left -= piece
+        return delivered, None
+
+    async def _write(self, channel: str) -> None:
+        """Tell a device the value that is in force now, not the one when this was asked for."""
+        if not self._equipment.channels[channel].wired:
+            return
+        self._unwritten.add(channel)
+        await self._devices.write(channel, value := self._state.outputs[channel].value)
+        if self._state.outputs[channel].value == value:
+            self._unwritten.discard(channel)
+
+    async def _write_quietly(self, channels: Iterable[str]) -> None:
+        """Write, leaving what fails to the control loop's next round."""
+        for channel in channels:
+            try:
+                await self._write(channel)
+            except DriverError as error:
+                log.warning("%s is not known to be set: %s", channel, error)
+
+    async def _measure(self) -> Mapping[str, float | None]:
+        values, fresh = await self._devices.read()
+        if fresh:
+            decision = self._apply(Measured(values))
+            self._announcements.devices(self._devices.faults)
+            await self._write_quietly(decision.writes)
+        return values
+
+    async def _control(self) -> None:
+        at = self.clock.monotonic()
+        while True:
+            await self._measure()
+            await self._write_quietly(self._unwritten | set(self._follow().writes))
+            at = max(at + PERIOD, self.clock.monotonic())
+            await self.clock.sleep(at - self.clock.monotonic())
+
+    def _follow(self) -> Decision:
+        """Take one step of the thermostat."""
+        heating, now = self._equipment.heating, self.clock.monotonic()
+        seconds, self._control_at = now - self._control_at, now
+        if heating is None:
+            return self._apply(Tick())
+        setpoint = self._state.outputs[heating.setpoint].value
+        wanted = setpoint != self._equipment.channels[heating.setpoint].safe
+        temperature = self._state.readings[heating.sensor].value
+        known = believed(self._equipment, self._state.readings, heating.sensor, now)
+        if not wanted or temperature is None or not known:
+            if not wanted:
+                self._thermostat.reset()
+            return self._apply(Set(heating.output, 0.0, by_controller=True))
+        duty = self._thermostat.step(setpoint, temperature, min(seconds, 2 * PERIOD))
+        return self._apply(Set(heating.output, duty, _CONTROL_LEASE, by_controller=True))
+
+    def _apply(self, event: Event) -> Decision:
+        before = self._state
+        decision = decide(self._equipment, before, event, self.clock.monotonic())
+        self._state = decision.state
+        if decision.state.alarms is not before.alarms:
+            self._announcements.rules(decision.state.alarms)
+        if isinstance(event, Tick | Measured):
+            for name in decision.writes:
+                channel = self._equipment.channels[name]
+                if not channel.controlled and decision.writes[name] == channel.safe:
+                    self._announcements.emit("off", name, channel.safe)
+        self._plan()
+        return decision
+
+    def _plan(self) -> None:
+        """See to it that a tick comes when the rules need one."""
+        at = due(self._equipment, self._state)
+        if at < self._tick_at:
+            self._cancel_tick()
+            self._tick_at = at
+            self._tick = self._tasks.create_task(self._tick_when_due(at), name="reactor-tick")
+
+    def _cancel_tick(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._tick_at = float("inf")
+
+    async def _tick_when_due(self, at: float) -> None:
+        await self.clock.sleep(max(0.0, at - self.clock.monotonic()))
+        # From here on a new plan must not cancel this one: it writes.
+        self._tick = None
+        self._tick_at = float("inf")
+        await self._write_quietly(self._apply(Tick()).writes)
+
+
+def simulated_reactor(clock: Clock, *, seed: int, state_file: Path | None) -> Reactor:
+    """Return a reactor whose vial is simulated; see `hardware/README.md` for what is in it.
+
+    Args:
+        clock: Its seconds are those of the culture.
+        seed: The same seed gives the same noise and the same pumps.
+        state_file: Where the culture is kept, so that it survives a restart of the node, during
+            which it goes on with actuators off. None: a fresh vial each time.
+    """
+    return Reactor(EQUIPMENT, [SimulatedVial(clock, seed=seed, state_file=state_file)], clock)
+
+
+def _raise(refusal: Error | None) -> None:
+    if refusal is not None:
+        raise ContractError(refusal.code, refusal.message, refusal.hint, **refusal.details)

@@ -1,0 +1,200 @@
+"""The simulated vial as a driver: the culture, what acts on it, and its time."""
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from hardware.clock import Clock
+from hardware.drivers.interface import DriverError
+from hardware.simulation.culture import (
+    Culture,
+    Drive,
+    Medium,
+    Organism,
+    Plant,
+    inoculated,
+    step,
+)
+from hardware.simulation.equipment import CAPACITY_ML, DRIVER, EQUIPMENT, VESSEL
+from hardware.simulation.memory import load, save
+from hardware.simulation.sensors import observe
+
+log = logging.getLogger(__name__)
+
+_STEP: Final = 5.0
+_IDLE_STEP: Final = 60.0
+_DEAD_TIME: Final = 39.0
+"""Seconds until the thermometer feels what the heater does, as fitted to the recorded runs."""
+_SAVE_EVERY: Final = 5.0
+"""Real seconds between two saves."""
+_LONGEST_ABSENCE: Final = 7 * 86400.0
+"""Reactor seconds that are caught up after a restart; nothing changes any more by then."""
+_PUMP_SPREAD: Final = 0.01
+_OUTPUTS: Final = {"heater": "duty", "stirring": "stirring", "light": "light"}
+
+
+class SimulatedVial:
+    """A stirred, heated, lit 20 mL vial with four pumps and a growing culture.
+
+    Args:
+        clock: Its seconds are those of the culture.
+        seed: Of the noise and of how exactly each pump pumps.
+        state_file: Where the culture is kept; written whole or not at all, every few seconds.
+        organism: What grows in it.
+        medium: In which it grows, and which the media pump brings.
+        plant: The vial around it.
+    """
+
+    name = DRIVER
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        seed: int,
+        state_file: Path | None = None,
+        organism: Organism | None = None,
+        medium: Medium | None = None,
+        plant: Plant | None = None,
+    ) -> None:
+        self._clock = clock
+        self._organism = Organism() if organism is None else organism
+        self._medium = Medium() if medium is None else medium
+        self._plant = Plant(straw=VESSEL.straw, capacity=CAPACITY_ML) if plant is None else plant
+        self._noise = random.Random(f"{seed}:noise")  # noqa: S311 - a simulation, no secret
+        pumps = random.Random(f"{seed}:pumps")  # noqa: S311 - a simulation, no secret
+        self._pump_error = {name: pumps.gauss(1.0, _PUMP_SPREAD) for name in EQUIPMENT.pumps()}
+        self._state_file = state_file
+        self._drive = Drive()
+        self._time = clock.monotonic()
+        self._duties: deque[tuple[float, float]] = deque([(-math.inf, 0.0)])
+        self._stopped: dict[str, float] = {}
+        self._saving: asyncio.Task[None] | None = None
+        self._culture = self._fresh()
+
+    @property
+    def culture(self) -> Culture:
+        """The vial as it truly is now; only tests and figures may look."""
+        self._advance()
+        return self._culture
+
+    async def __aenter__(self) -> Self:
+        """Take up the saved culture, or a fresh one."""
+        if self._state_file is not None:
+            self._culture = await asyncio.to_thread(self._reopen, self._state_file)
+        self._time = self._clock.monotonic()
+        self._saving = asyncio.create_task(self._keep_saving(), name="simulation-saving")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Save the culture."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.wait([self._saving])
+            self._saving = None
+        await self._save()
+
+    async def read(self) -> Mapping[str, float | None]:
+        """Return one noisy reading of each sensor."""
+        self._advance()
+        return dict(observe(self._culture, self._medium, self._noise))
+
+    async def write(self, channel: str, value: float) -> None:
+        """Set heater duty, stirring or light."""
+        if channel not in _OUTPUTS:
+            raise DriverError(f"there is no output {channel}")
+        self._advance()
+        if channel == "heater":
+            self._duties.append((self._time, value))
+        else:
+            self._drive = replace(self._drive, **{_OUTPUTS[channel]: value})
+
+    async def dose(self, channel: str, ml: float) -> float:
+        """Pump one piece."""
+        flow = EQUIPMENT.channels[channel].flow
+        self._advance()
+        started = self._time
+        self._drive = replace(self._drive, **{channel: flow * self._pump_error[channel]})
+        self._stopped.pop(channel, None)
+        try:
+            await self._clock.sleep(ml / flow)
+        finally:
+            self._advance()
+            self._drive = replace(self._drive, **{channel: 0.0})
+        ended = self._stopped.pop(channel, self._time)
+        return min(ml, (ended - started) * flow)
+
+    async def stop(self, channel: str) -> None:
+        """Stop a pump; the dose under way returns what was delivered until now."""
+        self._advance()
+        self._drive = replace(self._drive, **{channel: 0.0})
+        self._stopped.setdefault(channel, self._time)
+
+    async def begin_run(self) -> None:
+        """Put in a fresh vial; the block keeps its temperature."""
+        self._advance()
+        self._culture = replace(self._fresh(), temperature=self._culture.temperature)
+
+    def _fresh(self) -> Culture:
+        return inoculated(self._organism, self._medium, self._plant, VESSEL.filled)
+
+    def _advance(self) -> None:
+        """Let the culture live up to the clock's time."""
+        now = self._clock.monotonic()
+        while self._time < now:
+            seconds = min(_STEP, now - self._time)
+            felt = self._felt_duty(self._time + seconds / 2 - _DEAD_TIME)
+            self._culture = step(
+                self._culture,
+                self._organism,
+                self._medium,
+                self._plant,
+                replace(self._drive, duty=felt),
+                seconds,
+            )
+            self._time += seconds
+        self._time = now
+
+    def _felt_duty(self, at: float) -> float:
+        while len(self._duties) > 1 and self._duties[1][0] <= at:
+            self._duties.popleft()
+        return self._duties[0][1]
+
+    def _reopen(self, path: Path) -> Culture:
+        saved = load(path)
+        if saved is None:
+            return self._fresh()
+        culture, at = saved
+        absence = (self._clock.now() - at).total_seconds() * self._clock.speed
+        left = min(max(absence, 0.0), _LONGEST_ABSENCE)
+        while left > 0:
+            seconds = min(_IDLE_STEP, left)
+            culture = step(culture, self._organism, self._medium, self._plant, Drive(), seconds)
+            left -= seconds
+        return culture
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_EVERY)
+            await self._save()
+
+    async def _save(self) -> None:
+        if self._state_file is None:
+            return
+        self._advance()
+        try:
+            await asyncio.to_thread(save, self._state_file, self._culture, self._clock.now())
+        except OSError as error:
+            log.warning("the simulated culture could not be saved: %s", error)
