@@ -126,6 +126,18 @@ class Engine:
             return self._client
 
 
+def create_container(api: APIClient, options: Mapping[str, Any], name: str) -> str:
+    """Make a container of exactly these options; return its id."""
+    created = api.create_container_from_config(options, name=name)  # type: ignore[no-untyped-call]
+    return str(created["Id"])
+
+
+def inspect_image(api: APIClient, name: str) -> Mapping[str, Any]:
+    """Return what the engine knows of an image."""
+    image: Mapping[str, Any] = api.inspect_image(name)  # type: ignore[no-untyped-call]
+    return image
+
+
 def _default_socket() -> str | None:
     """Return the rootless engine's socket where the system's is missing."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
