@@ -4,13 +4,14 @@ Everything below the data directory is the owner's alone; credentials stand only
 0600, never in an argument or in the environment.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from broker.access import Principal
 from broker.embedded import EmbeddedBroker
+from broker.identity import write_private
 from broker.settings import BrokerSettings
 
 Value = str | int | float | bool
@@ -58,7 +59,7 @@ class LocalFiles:
     ) -> None:
         """Write the configuration of every service and the command line's credentials."""
         by_socket = broker.settings_for
-        over = "websockets" if transport == "websockets" else "tcp"
+        over: Literal["tcp", "websockets"] = "websockets" if transport == "websockets" else "tcp"
         self._write_toml(
             self.config("hub"),
             broker=_broker(by_socket("hub")),
@@ -89,7 +90,7 @@ class LocalFiles:
         clients = self._data / "clients"
         self._write_toml(clients / "admin.toml", broker=_broker(admin))
         for program in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"):
-            _write_private(clients / program, _mosquitto_options(admin))
+            write_private(clients / program, _mosquitto_options(admin))
 
     @staticmethod
     def _write_toml(path: Path, **sections: Mapping[str, Value]) -> None:
@@ -98,7 +99,7 @@ class LocalFiles:
             lines.append(f"[{section}]")
             lines.extend(f"{key} = {_toml(value)}" for key, value in values.items())
             lines.append("")
-        _write_private(path, "\n".join(lines))
+        write_private(path, "\n".join(lines))
 
 
 def _broker(settings: BrokerSettings) -> Mapping[str, Value]:
@@ -126,13 +127,3 @@ def _toml(value: Value) -> str:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return repr(value)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file by one that only its owner can read; a crash leaves the old or the new."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)

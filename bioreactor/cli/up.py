@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,10 +20,12 @@ import typer
 from rich.logging import RichHandler
 from rich.table import Table
 
+from bioreactor.cli.exits import EXIT_CODES
 from bioreactor.cli.local import LocalFiles, reactor_names
+from bioreactor.cli.service import Service, running
 from bioreactor.cli.session import default_data_dir, err, out
-from bioreactor.cli.supervisor import Child, Supervisor
 from broker.embedded import EmbeddedBroker
+from broker.messages import ContractError
 
 PORTAL_PORT = 8000
 BROKER_PORT = 1883
@@ -134,6 +135,12 @@ def up(
     except StartError as error:
         err.print(f"[bold red]{error}[/]", highlight=False)
         raise typer.Exit(1) from None
+    except ContractError as error:
+        err.print(f"[bold red]{error}[/]\n[dim]{error.error.hint}[/]", highlight=False)
+        said = error.error.details.get("output")
+        for line in said if isinstance(said, list) else ():
+            err.print(f"  {line}", highlight=False)
+        raise typer.Exit(EXIT_CODES[error.error.code]) from None
 
 
 def _port(wanted: int | None, usual: int) -> int:
@@ -190,10 +197,10 @@ async def _run(options: Options) -> None:
         broker = await stack.enter_async_context(
             EmbeddedBroker(
                 options.data / "broker",
+                roles=files.principals(names),
                 kind=options.broker.value,
                 port=options.broker_port,
-                websockets=options.transport is Transport.WEBSOCKETS,
-                principals=files.principals(names),
+                websocket_port=0 if options.transport is Transport.WEBSOCKETS else None,
             )
         )
         files.write(
@@ -205,17 +212,11 @@ async def _run(options: Options) -> None:
             speed=options.speed,
             on_exit=options.on_exit.value,
         )
-        # Ended in reverse: portal, nodes (which make their reactors safe), hub, broker.
-        for tier in (
-            [_service(files, "hub_service", "hub")],
-            [_service(files, "node_service", name, patience=45.0) for name in names],
-            [_service(files, "portal", "portal")],
-        ):
-            supervisor = Supervisor()
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            stack.callback(supervisor.stop)
-            for child in tier:
-                group.create_task(supervisor.keep(child), name=child.name)
+        # Stopped in reverse: portal, nodes (which make their reactors safe), hub, broker.
+        nodes = [_service(files, "node_service", name, grace=45.0) for name in names]
+        await stack.enter_async_context(running(_service(files, "hub_service", "hub")))
+        await stack.enter_async_context(running(*nodes))
+        await stack.enter_async_context(running(_service(files, "portal", "portal")))
         url = f"http://127.0.0.1:{options.portal_port}/"
         answered = await _first_page(url, stopping)
         if answered:
@@ -230,14 +231,8 @@ async def _run(options: Options) -> None:
     err.print("Stopped. Everything is kept; start again to go on.")
 
 
-def _service(files: LocalFiles, module: str, name: str, patience: float = 20.0) -> Child:
-    return Child(
-        name=name,
-        argv=[sys.executable, "-m", module, "--config", str(files.config(name))],
-        log=files.log(name),
-        environment={"PYTHONUNBUFFERED": "1"},
-        patience=patience,
-    )
+def _service(files: LocalFiles, module: str, name: str, grace: float = 20.0) -> Service:
+    return Service(name, module, files.config(name), files.log(name), grace)
 
 
 async def _first_page(url: str, stopping: asyncio.Event) -> bool:
