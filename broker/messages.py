@@ -1008,10 +1008,15 @@ class SampleRecord(Recorded):
 
 
 class SeriesRecord(Recorded):
-    """The author's own values."""
+    """The author's own values.
+
+    Attributes:
+        id: Of the script's call, by which a node that was restarted knows that it is recorded.
+    """
 
     kind: Literal["series"] = "series"
     values: Mapping[str, float | None]
+    id: RequestId | None = None
 
 
 class LogRecord(Recorded):
