@@ -15,7 +15,7 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from types import FrameType
 from typing import Any, BinaryIO, Final
 
@@ -26,6 +26,8 @@ _LAST_PATIENCE: Final = 3.0
 """The same once the experiment is being stopped."""
 _SILENCE: Final = 900.0
 """Seconds without an answer after which a call is repeated."""
+_AWAY: Final = (ConnectionError, FileNotFoundError, TimeoutError, BlockingIOError)
+"""What connecting to a node that restarts, or has too much to do, ends with."""
 _PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -54,20 +56,18 @@ class BioreactorError(Exception):
         self.details: Mapping[str, Any] = details or {}
 
 
-class NoReactorError(BioreactorError, SystemExit):
+class NoReactorError(SystemExit):
     """The script runs where no reactor was lent to it.
 
-    It is a SystemExit too, so that a script run by hand ends with one sentence, no traceback.
+    A SystemExit, so that a script run by hand ends with one sentence and without a traceback.
     """
 
     def __init__(self) -> None:
         script = os.path.basename(sys.argv[0]) or "the script"  # noqa: PTH119 - a name, no path
         super().__init__(
             f"{script} has no reactor here: queue it with `bioreactor submit {script} --follow`, "
-            "or upload it on the portal",
-            code="UNAVAILABLE",
+            "or upload it on the portal."
         )
-        self.code = str(self)
 
 
 class UnknownChannel(BioreactorError):  # noqa: N818 - reads better in an except clause
@@ -211,7 +211,7 @@ class Gateway:
         while True:
             try:
                 status, answer = self._once(method, path, content(), headers)
-            except (ConnectionError, FileNotFoundError, TimeoutError, http.client.HTTPException):
+            except (*_AWAY, http.client.HTTPException):
                 status, answer = http.HTTPStatus.SERVICE_UNAVAILABLE, b""
             if status < http.HTTPStatus.BAD_REQUEST:
                 return json.loads(answer)
@@ -231,7 +231,9 @@ class Gateway:
     ) -> tuple[int, bytes]:
         try:
             with closing(_UnixConnection(self._path)) as connection:
-                connection.request(method, "/v1" + path, content, dict(headers))
+                # A gateway that refuses a large body answers and hangs up before all is sent.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(method, "/v1" + path, content, dict(headers))
                 response = connection.getresponse()
                 return response.status, response.read()
         finally:

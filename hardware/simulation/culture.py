@@ -154,7 +154,7 @@ def ph(culture: Culture, medium: Medium) -> float:
 def oxygen_transfer(plant: Plant, stirring: float) -> float:
     """Return kLa, 1/h."""
     gain = plant.transfer_stirred - plant.transfer_still
-    return plant.transfer_still + gain * (max(stirring, 0.0) / 800.0) ** 1.5
+    return plant.transfer_still + gain * math.pow(max(stirring, 0.0) / 800.0, 1.5)
 
 
 def warmth(organism: Organism, temperature: float) -> float:
@@ -162,7 +162,7 @@ def warmth(organism: Organism, temperature: float) -> float:
     low, best, high = organism.coldest, organism.best, organism.hottest
     if not low < temperature < high:
         return 0.0
-    above = (temperature - high) * (temperature - low) * (temperature - low)
+    above: float = (temperature - high) * (temperature - low) * (temperature - low)
     inner = (best - low) * (temperature - best) - (best - high) * (best + low - 2 * temperature)
     return above / ((best - low) * inner)
 
@@ -191,7 +191,7 @@ def aerobic_growth(organism: Organism, medium: Medium, culture: Culture, light: 
     )
 
 
-def step(
+def step(  # noqa: PLR0917 - the six things a step depends on
     culture: Culture,
     organism: Organism,
     medium: Medium,
