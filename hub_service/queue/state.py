@@ -308,8 +308,18 @@ class QueueState:
         return (self.entries[i] for i in self.order)
 
     def occupants(self) -> dict[str, Entry]:
-        """Return who holds which reactor."""
-        return {e.node: e for e in self.entries.values() if e.holds and e.node is not None}
+        """Return who holds which reactor.
+
+        Only a restored store can find two on one: then the one that the node accepted holds it,
+        and the other is asked for when that one is gone.
+        """
+        holders: dict[str, Entry] = {}
+        for entry in self.entries.values():
+            if entry.holds and entry.node is not None:
+                other = holders.get(entry.node)
+                if other is None or other.stage is Stage.ASSIGNED:
+                    holders[entry.node] = entry
+        return holders
 
     def count(self, user: str) -> int:
         """Return how many experiments of a user are not over."""
