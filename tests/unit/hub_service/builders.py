@@ -12,6 +12,7 @@ from broker.messages import (
     NodeReport,
     Phase,
     PhaseRecord,
+    Posture,
     StreamBacklog,
 )
 from hub_service.queue import Decision, Event, Plan, QueueState, decide
@@ -140,6 +141,9 @@ class Desk:
 
     def entry(self, number: int) -> Entry:
         return self.state.entries[ulid(number)]
+
+    def posture(self) -> Posture:
+        return self.state.posture
 
     def waiting(self) -> list[int]:
         return [entry.number for entry in self.state.waiting()]

@@ -1,6 +1,7 @@
 """Events for properties: few names, so that they meet each other often."""
 
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ def plans(draw: st.DrawFn) -> Plan:
 @st.composite
 def evidence(draw: st.DrawFn) -> Evidence:
     name = draw(st.sampled_from(PHASES))
-    more: dict[str, object] = {}
+    more: dict[str, Any] = {}
     if name == "finished":
         more["outcome"] = draw(st.sampled_from(["completed", "failed", "cancelled"]))
     if name in {"finished", "interrupted"}:

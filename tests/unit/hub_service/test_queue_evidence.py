@@ -1,6 +1,7 @@
 """What phase records prove, once or repeated, late or of an old attempt."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ ONE = ulid(1)
 MARK = (ulid(1, "EPC"), 17)
 
 
-def started(**more: object) -> Desk:
+def started(**more: Any) -> Desk:
     return Desk().node().submit(1, **more)
 
 
@@ -263,7 +264,7 @@ def test_every_order_of_repetitions_leads_to_the_same_end() -> None:
         desk = started()
         for name, times in zip(names, twice, strict=True):
             for _ in range(times):
-                more = {"outcome": "completed"} if name == "finished" else {}
+                more: dict[str, Any] = {"outcome": "completed"} if name == "finished" else {}
                 desk.do(Evidence("reactor-1", phase(1, name, **more)))
         assert desk.entry(1).status is Status.COMPLETED
         assert sum(len(ended(d)) for d in desk.decisions) == 1

@@ -77,7 +77,7 @@ def test_a_report_that_came_before_its_presence_counts_when_that_comes() -> None
     desk = Desk(empty(generation=1)).submit(1)
     desk.do(NodeReported("reactor-1", report(store=OTHER_STORE, generation=3)))
     desk.do(NodePresence("reactor-1", boot(1), online=True))
-    assert desk.state.posture is Posture.RECOVERY
+    assert desk.posture() is Posture.RECOVERY
 
 
 def test_an_offline_or_refusing_node_gets_nothing() -> None:
@@ -144,7 +144,7 @@ def test_a_restored_store_is_known_by_a_higher_generation() -> None:
     desk.do(NodeOffered("reactor-1", Offer(CHANNELS, IMAGES)))
     decision = desk.do(NodeReported("reactor-1", report(store=STORE, generation=9, seen=7)))
     assert noted(decision) == ["recovery"]
-    assert desk.state.posture is Posture.RECOVERY
+    assert desk.posture() is Posture.RECOVERY
     assert "backup" in desk.state.posture_reason
     assert desk.entry(1).status is Status.QUEUED
     assert desk.state.nodes["reactor-1"].revision == 0  # not a word to the node
@@ -154,12 +154,12 @@ def test_a_restored_store_is_known_by_a_higher_generation() -> None:
     assert desk.entry(1).node == "reactor-1"
     assert desk.state.nodes["reactor-1"].revision == 8
     desk.do(NodeReported("reactor-1", report(store=STORE, generation=10, seen=8)))
-    assert desk.state.posture is Posture.RUNNING
+    assert desk.posture() is Posture.RUNNING
 
 
 def test_a_new_store_among_nodes_with_history_recovers() -> None:
     desk = Desk().node(store=OTHER_STORE, generation=2, seen=9, running=(ONE, 1), accepts=False)
-    assert desk.state.posture is Posture.RECOVERY
+    assert desk.posture() is Posture.RECOVERY
     entry = desk.entry(1)
     assert (entry.status, entry.phase, entry.node) == (
         Status.RUNNING, Phase.ASSIGNED, "reactor-1",
@@ -170,7 +170,7 @@ def test_a_new_store_among_nodes_with_history_recovers() -> None:
     # It was found running and needs no word; nothing stops it.
     assert desk.state.nodes["reactor-1"].intent is None
     desk.do(NodeReported("reactor-1", report(store=OTHER_STORE, seen=9, running=(ONE, 1))))
-    assert desk.state.posture is Posture.RUNNING
+    assert desk.posture() is Posture.RUNNING
     desk.says(1, "released", "finished", outcome="completed")
     intent = desk.state.nodes["reactor-1"].intent
     assert intent is not None
@@ -188,9 +188,9 @@ def test_what_was_adopted_can_be_cancelled_in_recovery() -> None:
 
 def test_a_node_from_elsewhere_is_no_reason_to_recover_where_it_runs_nothing_unknown() -> None:
     desk = Desk().node().submit(1).node("moved", store=OTHER_STORE, seen=5)
-    assert desk.state.posture is Posture.RUNNING
+    assert desk.posture() is Posture.RUNNING
     desk.node("busy", store=OTHER_STORE, seen=5, running=(ulid(7), 1))
-    assert desk.state.posture is Posture.RECOVERY
+    assert desk.posture() is Posture.RECOVERY
     assert desk.entry(1).status is Status.RUNNING
 
 
@@ -198,7 +198,7 @@ def test_the_ledger_tells_what_a_restored_store_forgot() -> None:
     desk = Desk(empty(generation=4)).submit(1, 2)
     known = [(ONE, 1, "finished", "completed"), (ulid(2), 1, "accepted", None)]
     desk.node(store=STORE, generation=9, seen=7, ledger=known)
-    assert desk.state.posture is Posture.RECOVERY
+    assert desk.posture() is Posture.RECOVERY
     assert desk.entry(1).phase is Phase.COLLECTING
     assert desk.entry(2).node == "reactor-1"
     assert desk.waiting() == []

@@ -27,7 +27,7 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.state = empty()
         self.now = T0
-        self.given: set[tuple[str, int]] = set()
+        self.given: set[tuple[str, int, int]] = set()
         self.over: dict[str, Status] = {}
 
     @initialize(events=cooperative_node())
