@@ -102,7 +102,8 @@ class Connection:
     @property
     def connected(self) -> bool:
         """Whether the broker is there and has granted all subscriptions."""
-        return self._connected
+        session = self._session
+        return self._connected and session is not None and not session.ended.done()
 
     def set_will(self, will: Callable[[], Message | None]) -> None:
         """Have the last will made anew at each connect."""
@@ -191,7 +192,7 @@ class Connection:
         """
         if self._failure is not None:
             raise self._failure
-        if self._connected:
+        if self.connected:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
@@ -238,7 +239,7 @@ class Connection:
                 limit=MAX_PAYLOAD_BYTES,
             )
         session = self._session
-        if session is None or not self._connected:
+        if session is None or not self.connected:
             why = self.last_error or "it does not answer"
             raise NotConnectedError(f"no connection to the broker: {why}")
         try:

@@ -1,0 +1,297 @@
+"""Ask the hub and answer for it, over topics.
+
+A request is published to `hub/request/{principal}/{verb}` or `hub/admin/…`; the reply comes to
+`reply/{principal}/{client}` with the request's id, which makes a repeat harmless. What is wrong
+with a request that names no client is told on `errors/{principal}`.
+"""
+
+import asyncio
+import difflib
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import orjson
+
+from broker.asking import Asker
+from broker.connection import Connection, Message, NotConnectedError
+from broker.lanes import Lanes, Rate, RateLimiter
+from broker.messages import (
+    ADMIN_REQUESTS,
+    ID_REQUIRED,
+    REQUESTS,
+    ContractError,
+    Error,
+    ErrorCode,
+    ErrorReport,
+    Reply,
+    Request,
+    Result,
+    decode,
+    utc_now,
+)
+from broker.topics import ANY, NAME, Address, Topic
+
+__all__ = ["Asked", "Asker", "Rate", "RequestServer"]
+
+log = logging.getLogger(__name__)
+
+READS: Final = frozenset({"check", "get", "list", "history", "logs", "export", "fetch"})
+"""Verbs that change nothing: a slow one holds nothing up but its like."""
+
+_ECHO_WITHIN: Final = timedelta(seconds=10)
+_LARGE_ERROR: Final = 64 * 1024
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was checked at the door.
+
+    Attributes:
+        principal: Who sent it, authenticated by the broker.
+        admin: It came by the administrators' topic (and the portal vouches for its session).
+        request: With `actor` only if a portal sent it.
+        fingerprint: SHA-256 of verb and request without id, client, expires_at and actor: the same
+            id with another fingerprint is another request.
+    """
+
+    principal: str
+    admin: bool
+    verb: str
+    request: Request
+    fingerprint: str
+    received_at: datetime
+
+    @property
+    def user(self) -> str:
+        """Who asks: ``web:…`` behind a portal, else ``mqtt:`` and the principal."""
+        actor = self.request.actor
+        return actor.user if actor is not None else f"mqtt:{self.principal}"
+
+
+class RequestServer:
+    """Answers requests for the hub.
+
+    Requests of one user that change something are handled in order, one at a time; others
+    concurrently. Whatever is wrong with a request is told to its sender and goes no further.
+
+    Args:
+        connection: Of a principal with the role hub.
+        portals: Principals that are believed when they say who acts.
+        handle: Does the work; its `ContractError` becomes the reply, any other exception is logged
+            and becomes INTERNAL.
+        rate: For each principal but portals, which limit their own sessions.
+        clock: The wall clock, in UTC.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        portals: frozenset[str],
+        handle: Callable[[Asked], Awaitable[Result]],
+        rate: Rate | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._connection = connection
+        self._portals = portals
+        self._handle = handle
+        self._limiter = RateLimiter(rate or Rate())
+        self._clock = clock
+        self._echoes: dict[str, datetime] = {}
+
+    async def run(self, *, limit: int = 1000, size_limit: int = 16 * 1024 * 1024) -> None:
+        """Serve until cancelled.
+
+        Args:
+            limit: The most requests of one principal that wait or run.
+            size_limit: The most bytes of these.
+        """
+        topics = self._connection.topics
+        async with asyncio.TaskGroup() as group:
+            receive = partial(self._receive, Lanes(group, limit=limit, size_limit=size_limit))
+            unsubscribe = [
+                self._connection.subscribe(topics.build(topic, principal=ANY, verb=ANY), receive)
+                for topic in (Topic.HUB_REQUEST, Topic.HUB_ADMIN)
+            ]
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                for stop in unsubscribe:
+                    stop()
+
+    async def _receive(self, lanes: Lanes, message: Message) -> None:
+        address = self._connection.topics.parse(message.topic)
+        if message.retain:
+            await self._clear(message.topic)
+        elif self._is_echo(message):
+            return
+        if address is None:
+            log.warning("ignored a request on %s: no name of a principal or verb", message.topic)
+            return
+        try:
+            self._admit(lanes, address, message)
+        except _FloodError:
+            log.debug("dropped a request of %s, which floods", address["principal"])
+        except ContractError as error:
+            await self._refuse(_Back.of(address, message), error.error)
+
+    def _admit(self, lanes: Lanes, address: Address, message: Message) -> None:
+        principal = address["principal"]
+        if principal not in self._portals:
+            self._charge(principal)
+        if message.retain:
+            raise ContractError(
+                ErrorCode.RETAINED_COMMAND,
+                "a request must not be retained: it would be executed again and again",
+                "publish it without the retain flag; the retained one was removed",
+            )
+        asked = self._check(address, message)
+        back = _Back(principal, message.topic, asked.request.id, asked.request.client)
+        lane = (asked.user, asked.verb if asked.verb in READS else None)
+        if not lanes.put(principal, lane, partial(self._serve, asked, back), len(message.payload)):
+            raise ContractError(
+                ErrorCode.RATE_LIMIT,
+                f"too many requests of {principal} wait already",
+                "wait for replies before sending more",
+            )
+
+    def _charge(self, principal: str) -> None:
+        left = self._limiter.take(principal)
+        if left <= -self._limiter.burst:
+            raise _FloodError
+        if left < 0:
+            raise ContractError(
+                ErrorCode.RATE_LIMIT, f"{principal} sends too many requests", "send them slower"
+            )
+
+    def _check(self, address: Address, message: Message) -> Asked:
+        admin = address.topic is Topic.HUB_ADMIN
+        verb, principal, now = address["verb"], address["principal"], self._clock()
+        known = ADMIN_REQUESTS if admin else REQUESTS
+        model = known.get(verb)
+        if model is None:
+            near = difflib.get_close_matches(verb, known, n=1)
+            raise ContractError(
+                ErrorCode.UNKNOWN_VERB,
+                f"the hub knows no request {verb!r}" + (" of administrators" if admin else ""),
+                f"did you mean {near[0]}?" if near else f"it knows {', '.join(sorted(known))}",
+            )
+        request = decode(model, message.payload)
+        if request.expires_at is not None and request.expires_at < now:
+            raise ContractError(
+                ErrorCode.EXPIRED,
+                f"the request expired at {request.expires_at:%H:%M:%S} UTC, "
+                f"the hub's clock says {now:%H:%M:%S} UTC",
+                "ask again; if this happens always, the clocks of the two machines disagree",
+            )
+        if verb in ID_REQUIRED and request.id is None:
+            raise ContractError(
+                ErrorCode.ID_REQUIRED,
+                f"{verb} needs an id, so that a repeat is not executed twice",
+                "add a random id, the same for each try",
+            )
+        if principal not in self._portals:
+            request = request.model_copy(update={"actor": None})
+        elif admin and request.actor is not None and not request.actor.admin:
+            raise ContractError(
+                ErrorCode.FORBIDDEN, "only administrators may do this", "log in as administrator"
+            )
+        return Asked(principal, admin, verb, request, _fingerprint(address, request), now)
+
+    async def _serve(self, asked: Asked, back: "_Back") -> None:
+        try:
+            reply = Reply(id=back.id, result=await self._handle(asked)).encode()
+            if back.client is not None:
+                await self._publish(self._reply_topic(back), reply)
+        except ContractError as error:  # also of a reply that is too large
+            await self._refuse(back, error.error)
+        except Exception:
+            incident = secrets.token_hex(4)
+            log.exception("%s of %s failed, incident %s", asked.verb, asked.user, incident)
+            internal = Error(
+                code=ErrorCode.INTERNAL,
+                message="the hub failed at this request, through no fault of yours",
+                hint=f"tell the administrator: the hub's log says more under incident {incident}",
+            )
+            await self._refuse(back, internal)
+
+    async def _refuse(self, back: "_Back", error: Error) -> None:
+        if len(error.encode()) > _LARGE_ERROR:  # it quotes the sender, who may have sent megabytes
+            error = Error(code=error.code, message=error.message[:500], hint=error.hint[:500])
+        if back.client is not None:
+            await self._publish(self._reply_topic(back), Reply(id=back.id, error=error).encode())
+            return
+        topic = self._connection.topics.build(Topic.ERRORS, principal=back.principal)
+        report = ErrorReport(id=back.id, topic=back.topic, error=error)
+        await self._publish(topic, report.encode())
+
+    def _reply_topic(self, back: "_Back") -> str:
+        client = back.client or ""
+        return self._connection.topics.build(Topic.REPLY, principal=back.principal, client=client)
+
+    async def _publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        try:
+            await self._connection.publish(topic, payload, retain=retain)
+        except (NotConnectedError, TimeoutError) as error:
+            # Whoever waits asks again with the same id when the connection is back.
+            log.info("a message on %s was not sent: %s", topic, error)
+
+    async def _clear(self, topic: str) -> None:
+        """Remove a retained command.
+
+        The broker also sends the empty message that removes it to us, not retained, where it would
+        be taken for a request without fields. So one such message is expected and ignored.
+        """
+        self._echoes[topic] = self._clock() + _ECHO_WITHIN
+        await self._publish(topic, b"", retain=True)
+
+    def _is_echo(self, message: Message) -> bool:
+        if message.payload:
+            return False
+        until = self._echoes.pop(message.topic, None)
+        return until is not None and self._clock() < until
+
+
+class _FloodError(Exception):
+    """So many requests too many that not even an error is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """Where the answer goes, as far as it can be told from a message that may be malformed."""
+
+    principal: str
+    topic: str
+    id: str | None
+    client: str | None
+
+    @classmethod
+    def of(cls, address: Address, message: Message) -> "_Back":
+        try:
+            body = orjson.loads(message.payload) if message.payload else {}
+        except orjson.JSONDecodeError:
+            body = {}
+        fields = body if isinstance(body, dict) else {}
+        identity, client = fields.get("id"), fields.get("client")
+        return cls(
+            address["principal"],
+            message.topic,
+            identity if isinstance(identity, str) and _REQUEST_ID.fullmatch(identity) else None,
+            client if isinstance(client, str) and NAME.fullmatch(client) else None,
+        )
+
+
+def _fingerprint(address: Address, request: Request) -> str:
+    body = request.model_dump(mode="json", exclude={"id", "client", "expires_at", "actor"})
+    canonical = orjson.dumps(
+        [address.topic.value, address["verb"], body], option=orjson.OPT_SORT_KEYS
+    )
+    return hashlib.sha256(canonical).hexdigest()
