@@ -4,16 +4,16 @@ Everything below the data directory is the owner's alone; credentials stand only
 0600, never in an argument or in the environment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from broker.access import Principal
-from broker.embedded import EmbeddedBroker
 from broker.identity import write_private
 from broker.settings import BrokerSettings
 
+Transport = Literal["tcp", "websockets"]
 Value = str | int | float | bool
 
 
@@ -48,27 +48,35 @@ class LocalFiles:
 
     def write(
         self,
-        broker: EmbeddedBroker,
+        settings_for: Callable[[str, Transport], BrokerSettings],
         reactors: Sequence[str],
         *,
-        transport: str,
+        transport: Transport,
         portal_port: int,
         runner: str,
         speed: float,
         on_exit: str,
     ) -> None:
-        """Write the configuration of every service and the command line's credentials."""
-        by_socket = broker.settings_for
-        over: Literal["tcp", "websockets"] = "websockets" if transport == "websockets" else "tcp"
+        """Write the configuration of every service and the command line's credentials.
+
+        Args:
+            settings_for: How a principal connects, over a transport.
+            reactors: The nodes' ids.
+            transport: Of nodes and portal; hub and command line use TCP.
+            portal_port: On loopback.
+            runner: auto, docker or bubblewrap.
+            speed: Simulated seconds in one second.
+            on_exit: leave or stop: what the nodes do with a running experiment when they end.
+        """
         self._write_toml(
             self.config("hub"),
-            broker=_broker(by_socket("hub")),
+            broker=_broker(settings_for("hub", "tcp")),
             hub={"data_dir": str(self._data / "hub")},
         )
         for number, name in enumerate(reactors, start=1):
             self._write_toml(
                 self.config(name),
-                broker=_broker(by_socket(name, over)),
+                broker=_broker(settings_for(name, transport)),
                 node={
                     "id": name,
                     "label": f"Bioreactor {number}",
@@ -83,10 +91,10 @@ class LocalFiles:
             )
         self._write_toml(
             self.config("portal"),
-            broker=_broker(by_socket("portal", over)),
+            broker=_broker(settings_for("portal", transport)),
             portal={"data_dir": str(self._data / "portal"), "port": portal_port},
         )
-        admin = by_socket("admin")
+        admin = settings_for("admin", "tcp")
         clients = self._data / "clients"
         self._write_toml(clients / "admin.toml", broker=_broker(admin))
         for program in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"):

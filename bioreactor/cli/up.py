@@ -204,7 +204,7 @@ async def _run(options: Options) -> None:
             )
         )
         files.write(
-            broker,
+            broker.settings_for,
             names,
             transport=options.transport.value,
             portal_port=options.portal_port,
