@@ -76,11 +76,10 @@ def create(paths: RunPaths, size: int) -> None:
             "free some space on the node's disk, or lower the limit of the results",
             "STORAGE_FULL",
         ) from error
-    layout = (
-        ["-b", "1024", "-O", "^has_journal"] if size < _SMALL else ["-b", "4096", "-J", "size=4"]
-    )
+    small = ["-b", "1024", "-i", "8192", "-O", "^has_journal"]
+    layout = small if size < _SMALL else ["-b", "4096", "-i", "32768", "-J", "size=4"]
     extended = f"nodiscard,lazy_journal_init=1,root_owner={CONTAINER_UID}:{CONTAINER_UID}"
-    _system("mkfs.ext4", "-q", "-F", "-m", "0", "-i", "32768", *layout, "-E", extended, str(draft))
+    _system("mkfs.ext4", "-q", "-F", "-m", "0", *layout, "-E", extended, str(draft))
     draft.rename(file)
     mount(paths)
 
