@@ -575,7 +575,7 @@ class Submitted(Payload):
     kind: Literal["submitted"] = "submitted"
     experiment_id: Ulid
     status: Status
-    queue_position: int | None
+    queue_position: int | None = None
     estimated_start: Time | None = None
     warnings: tuple[str, ...] = ()
     message: str
