@@ -6,24 +6,29 @@ engine may be away for a while: the connection is made at the first call that su
 
 import asyncio
 import os
+import subprocess
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar, cast
 
 import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.types.daemon import CancellableStream
-from docker.utils import kwargs_from_env
+from docker.utils import kwargs_from_env, parse_repository_tag
 
 from node_service.runner.interface import RunnerError
 
 T = TypeVar("T")
 
 _CALL_TIMEOUT: Final = 60
+_PIECE: Final = 256 * 1024
+_LONGEST_STEP: Final = 100
 _BLOCKS_AHEAD: Final = 64
 """Pieces of a stream that are read before somebody takes them."""
 
@@ -136,6 +141,79 @@ def inspect_image(api: APIClient, name: str) -> Mapping[str, Any]:
     """Return what the engine knows of an image."""
     image: Mapping[str, Any] = api.inspect_image(name)  # type: ignore[no-untyped-call]
     return image
+
+
+def list_images(api: APIClient, pattern: str) -> Sequence[str]:
+    """Return the ids of the images whose name and tag match, newest first."""
+    images = api.images(filters={"reference": pattern})
+    return [image["Id"] for image in sorted(images, key=lambda image: -image["Created"])]
+
+
+def remove_image(api: APIClient, name: str) -> None:
+    """Remove an image that no container uses."""
+    api.remove_image(name)
+
+
+def pull_image(api: APIClient, name: str) -> None:
+    """Get an image from its registry."""
+    repository, tag = parse_repository_tag(name)
+    api.pull(repository, tag=tag or "latest")
+
+
+def build_image(
+    api: APIClient,
+    context: Path,
+    *,
+    tag: str,
+    arguments: Mapping[str, str],
+    labels: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> None:
+    """Build an image from a directory, without network.
+
+    Args:
+        api: The engine.
+        context: Streamed to the engine as it is, owned by root and without times.
+        tag: Of the image.
+        arguments: Of the build.
+        labels: On the image.
+        tell: Given a line for each step, in this thread.
+
+    Raises:
+        RunnerError: A step failed.
+    """
+    archive = subprocess.Popen(
+        ["tar", "-c", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "."],
+        cwd=context,
+        stdout=subprocess.PIPE,
+    )
+    with archive:
+        if archive.stdout is None:
+            raise AssertionError("the archive is piped")
+        # what is sent may be any iterable of bytes, whatever the declared type says
+        pieces = cast("IO[bytes]", iter(partial(archive.stdout.read, _PIECE), b""))
+        steps = api.build(
+            fileobj=pieces,
+            custom_context=True,
+            tag=tag,
+            buildargs=dict(arguments),
+            labels=dict(labels),
+            network_mode="none",
+            rm=True,
+            forcerm=True,
+            decode=True,
+        )
+        said: deque[str] = deque(maxlen=5)
+        for step in steps:
+            line = str(step.get("stream", "")).strip()
+            if line:
+                said.append(line)
+            if line.startswith("Step "):
+                tell(line.splitlines()[0][:_LONGEST_STEP])
+            if "error" in step:
+                raise RunnerError(
+                    f"the image cannot be built: {step['error']} ({' | '.join(said)})"
+                )
 
 
 def _default_socket() -> str | None:
