@@ -26,7 +26,7 @@ from hub_service.queue.events import (
     Noted,
     Submitted,
 )
-from hub_service.queue.state import Entry, Offer
+from hub_service.queue.state import Entry, Intent, Offer
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STORE = "01STRE00000000000000000000"
@@ -141,6 +141,9 @@ class Desk:
 
     def entry(self, number: int) -> Entry:
         return self.state.entries[ulid(number)]
+
+    def intent(self, node: str = "reactor-1") -> Intent | None:
+        return self.state.nodes[node].intent
 
     def posture(self) -> Posture:
         return self.state.posture

@@ -164,15 +164,15 @@ def test_a_new_store_among_nodes_with_history_recovers() -> None:
     assert (entry.status, entry.phase, entry.node) == (
         Status.RUNNING, Phase.ASSIGNED, "reactor-1",
     )  # fmt: skip
-    assert desk.state.nodes["reactor-1"].intent is None
+    assert desk.intent() is None
     desk.says(1, "executing")
     desk.do(PostureAsked(Posture.RUNNING, "eve"))
     # It was found running and needs no word; nothing stops it.
-    assert desk.state.nodes["reactor-1"].intent is None
+    assert desk.intent() is None
     desk.do(NodeReported("reactor-1", report(store=OTHER_STORE, seen=9, running=(ONE, 1))))
     assert desk.posture() is Posture.RUNNING
     desk.says(1, "released", "finished", outcome="completed")
-    intent = desk.state.nodes["reactor-1"].intent
+    intent = desk.intent()
     assert intent is not None
     assert intent.desired == "idle"
     assert desk.state.nodes["reactor-1"].revision == 10

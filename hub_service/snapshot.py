@@ -1,0 +1,189 @@
+"""The queue's state as the documents of one snapshot, and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from broker.messages import Posture, QueueLimits, Reply, Time
+from hub_service.queue.state import Attempt, Entry, Intent, NodeState, QueueState, Stage
+
+SCHEMA: Final = 1
+"""Version of the snapshot's form; a hub refuses what it does not know."""
+
+Document = dict[str, Any]
+Tables = Mapping[str, Mapping[str, Document]]
+
+
+class SnapshotError(ValueError):
+    """The documents are not a queue; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A request that was answered: the same id gets the same answer for a day."""
+
+    user: str
+    fingerprint: str
+    at: Time
+    reply: Reply
+
+
+class _About(BaseModel):
+    """The one document of the table `about`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int
+    store_id: str
+    generation: int
+    revision: int
+    counter: int
+    dispatched: int
+    posture: Posture
+    posture_reason: str
+    limits: QueueLimits
+    order: tuple[str, ...]
+    durations: dict[str, float]
+    accepted_stores: tuple[str, ...]
+    seen_generation: int
+    applied_cursor: int
+
+
+class _Node(BaseModel):
+    """A document of the table `nodes`: what of a node outlives the hub."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int
+    intent: Intent | None
+    last: Attempt | None
+
+
+_ENTRY: Final[TypeAdapter[Entry]] = TypeAdapter(Entry)
+_REMEMBERED: Final[TypeAdapter[Remembered]] = TypeAdapter(Remembered)
+
+
+def about(state: QueueState, cursor: int) -> Document:
+    """Return the document about the whole."""
+    return _About(
+        schema_version=SCHEMA,
+        store_id=state.store_id,
+        generation=state.generation,
+        revision=state.revision,
+        counter=state.counter,
+        dispatched=state.dispatched,
+        posture=state.posture,
+        posture_reason=state.posture_reason,
+        limits=state.limits,
+        order=state.order,
+        durations=dict(state.durations),
+        accepted_stores=state.accepted_stores,
+        seen_generation=state.seen_generation,
+        applied_cursor=cursor,
+    ).model_dump(mode="json")
+
+
+def entry(value: Entry) -> Document:
+    """Return an experiment's document."""
+    document: Document = _ENTRY.dump_python(value, mode="json")
+    return document
+
+
+def node(value: NodeState) -> Document:
+    """Return a node's document: its durable part."""
+    return _Node(revision=value.revision, intent=value.intent, last=value.last).model_dump(
+        mode="json"
+    )
+
+
+def remembered(value: Remembered) -> Document:
+    """Return an answer's document."""
+    document: Document = _REMEMBERED.dump_python(value, mode="json")
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a snapshot holds."""
+
+    state: QueueState
+    cursor: int
+    answers: Mapping[str, Remembered]
+
+
+def contents(tables: Tables) -> Contents:
+    """Return what the documents say.
+
+    Raises:
+        SnapshotError: They are not a queue, or one of another version.
+    """
+    said = tables.get("about", {}).get("queue")
+    if not isinstance(said, dict) or "schema_version" not in said:
+        raise SnapshotError("it is not a queue of this hub")
+    if said["schema_version"] != SCHEMA:
+        raise SnapshotError(
+            f"it is of version {said['schema_version']}, this hub knows version {SCHEMA}"
+        )
+    try:
+        whole = _About.model_validate(said)
+        entries = {
+            experiment_id: _ENTRY.validate_python(document)
+            for experiment_id, document in tables.get("experiments", {}).items()
+        }
+        nodes = {
+            name: _Node.model_validate(document)
+            for name, document in tables.get("nodes", {}).items()
+        }
+        answers = {
+            key: _REMEMBERED.validate_python(document)
+            for key, document in tables.get("answers", {}).items()
+        }
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SnapshotError(f"{error.title} {where}: {first['msg']}") from error
+    state = QueueState(
+        store_id=whole.store_id,
+        generation=whole.generation,
+        revision=whole.revision,
+        counter=whole.counter,
+        dispatched=whole.dispatched,
+        posture=whole.posture,
+        posture_reason=whole.posture_reason,
+        limits=whole.limits,
+        entries=entries,
+        order=whole.order,
+        nodes={name: NodeState(n.revision, n.intent, n.last) for name, n in nodes.items()},
+        durations=whole.durations,
+        accepted_stores=whole.accepted_stores,
+        seen_generation=whole.seen_generation,
+    )
+    _check(state)
+    return Contents(state, whole.applied_cursor, answers)
+
+
+def _check(state: QueueState) -> None:
+    """Refuse a state that no sequence of events leads to."""
+    for experiment_id, value in state.entries.items():
+        if value.id != experiment_id:
+            raise SnapshotError(f"experiment {value.id} is filed under {experiment_id}")
+    waiting = {i for i, e in state.entries.items() if e.stage is Stage.WAITING}
+    if set(state.order) != waiting or len(state.order) != len(waiting):
+        raise SnapshotError("its order does not name exactly the experiments that wait")
+
+
+def with_live(state: QueueState, live: QueueState) -> QueueState:
+    """Return a state read from disk with what is known of the nodes in this life of the hub."""
+    nodes = {
+        name: replace(
+            state.node(name),
+            boot_id=known.boot_id,
+            online=known.online,
+            report=known.report,
+            offer=known.offer,
+        )
+        for name, known in live.nodes.items()
+    }
+    return replace(state, nodes={**state.nodes, **nodes})

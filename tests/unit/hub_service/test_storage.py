@@ -1,0 +1,133 @@
+"""The file under the queue: replaced as a whole, refused when it is not what it should be."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub_service.storage import SnapshotFile, StoreError, lock
+from hub_service.store import FILE, QueueStore
+from tests.unit.hub_service.builders import ulid
+
+
+def make(directory: Path) -> QueueStore:
+    return QueueStore.open(directory, new_id=lambda: ulid(1, "STR"))
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+async def test_a_new_store_has_an_identity_and_each_opening_a_generation(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    assert (store.state.store_id, store.state.generation, store.is_new) == (
+        ulid(1, "STR"), 1, True,
+    )  # fmt: skip
+    await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(2, "STR"))
+    assert (again.state.store_id, again.state.generation, again.is_new) == (
+        ulid(1, "STR"), 2, False,
+    )  # fmt: skip
+    await again.close()
+
+
+async def test_a_second_hub_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    with pytest.raises(StoreError, match=r"another hub \(process \d+\)"):
+        make(tmp_path)
+    await store.close()
+    await make(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "torn"),
+        (lambda whole: whole[:-1], "torn"),
+        (lambda _: b"", "empty"),
+        (lambda whole: b"\0" * len(whole), "empty"),
+        (lambda _: b"[1, 2]", "not a queue"),
+        (lambda _: b'{"_default": {"1": {"name": "x"}}}', "not a queue"),
+        (lambda _: b'{"about": []}', "not a queue"),
+        (lambda whole: whole.replace(b'"schema_version":1', b'"schema_version":99'), "99"),
+        (lambda whole: whole.replace(b'"generation":1', b'"generation":"x"'), "generation"),
+        (lambda whole: whole.replace(b'"order":[]', b'"order":["gone"]'), "order"),
+        (lambda whole: whole.replace(b'"counter"', b'"unknown"'), "counter"),
+    ],
+)
+async def test_a_damaged_or_foreign_file_is_never_replaced_by_an_empty_queue(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], why: str
+) -> None:
+    await make(tmp_path).close()
+    path = tmp_path / FILE
+    spoilt = spoil(path.read_bytes())
+    path.write_bytes(spoilt)
+    (tmp_path / (FILE + ".previous")).write_bytes(b"{}")
+    with pytest.raises(StoreError) as told:
+        make(tmp_path)
+    assert why in str(told.value)
+    assert str(path) in str(told.value)
+    assert f"{FILE}.previous (2 bytes)" in str(told.value)
+    assert path.read_bytes() == spoilt
+    # The lock is let go: once the file is restored the hub starts.
+    path.unlink()
+    (tmp_path / (FILE + ".previous")).unlink()
+    await make(tmp_path).close()
+
+
+async def test_a_missing_file_beside_its_previous_generation_is_damage(tmp_path: Path) -> None:
+    await make(tmp_path).close()
+    await make(tmp_path).close()
+    (tmp_path / FILE).unlink()
+    with pytest.raises(StoreError, match="it is gone"):
+        make(tmp_path)
+
+
+async def test_the_previous_generation_is_kept_and_a_leftover_removed(tmp_path: Path) -> None:
+    await make(tmp_path).close()
+    before = (tmp_path / FILE).read_bytes()
+    (tmp_path / (FILE + ".new")).write_bytes(b'{"about"')
+    (tmp_path / (FILE + ".keep")).write_bytes(b"left by a crash")
+    await make(tmp_path).close()
+    assert (tmp_path / (FILE + ".previous")).read_bytes() == before
+    assert names(tmp_path) == {FILE, FILE + ".previous", "hub.lock"}
+
+
+def test_the_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    SnapshotFile(path).replace(b"old")
+    seen: dict[str, bytes] = {}
+
+    def watch(step: str) -> None:
+        seen[step] = path.read_bytes()
+
+    SnapshotFile(path, watch).replace(b"new")
+    assert seen == {
+        "write": b"old", "sync": b"old", "keep": b"old", "replace": b"old",
+        "sync directory": b"new", "return": b"new",
+    }  # fmt: skip
+    assert (tmp_path / "file.previous").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("where", ["write", "sync", "keep", "replace"])
+def test_an_error_of_the_disk_leaves_the_old_content(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "file"
+    SnapshotFile(path).replace(b"old")
+
+    def full(step: str) -> None:
+        if step == where:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        SnapshotFile(path, full).replace(b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_the_lock_is_let_go_with_its_descriptor(tmp_path: Path) -> None:
+    number = lock(tmp_path / "x.lock")
+    with pytest.raises(StoreError):
+        lock(tmp_path / "x.lock")
+    os.close(number)
+    os.close(lock(tmp_path / "x.lock"))

@@ -1,0 +1,256 @@
+"""The durable queue against a model: any events, power cuts at any step, full disks."""
+
+import asyncio
+import errno
+import shutil
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from broker.messages import ContractError, Done, ErrorCode, Reply
+from hub_service.queue import Decision, Event, QueueState, decide
+from hub_service.queue.events import CancelAsked, Submitted
+from hub_service.snapshot import Remembered, with_live
+from hub_service.store import (
+    MAX_ANSWERS,
+    MAX_ANSWERS_PER_USER,
+    REMEMBERED_FOR,
+    QueueStore,
+    _outdated,
+)
+from tests.unit.hub_service.builders import T0, outcome, plan, ulid
+from tests.unit.hub_service.strategies import COMMANDS, DELAYS, EVENTS, cooperative_node, plans
+
+STEPS = ["write", "sync", "keep", "replace", "sync directory", "return"]
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  crashes are simulated here
+LANDED = {"sync directory", "return"}
+
+
+class PowerCutError(BaseException):
+    """The machine stops here; no clean-up of the program runs after it."""
+
+
+class Disk:
+    """Stops the world, or refuses, before a named step."""
+
+    def __init__(self) -> None:
+        self.cut_at: str | None = None
+        self.full_at: str | None = None
+
+    def before(self, step: str) -> None:
+        if step == self.cut_at:
+            raise PowerCutError
+        if step == self.full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def answer(user: str, fingerprint: str, at: timedelta = timedelta(0)) -> Remembered:
+    return Remembered(user, fingerprint, T0 + at, Reply(result=Done(outcome="done", message="ok")))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="store-", dir=MEMORY))
+        self.loop = asyncio.new_event_loop()
+        self.disk = Disk()
+        self.now = T0
+        self.store = self.open()
+        self.model: QueueState = self.store.state
+        self.cursor = 0
+        self.answers: dict[str, Remembered] = {}
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.store.close())
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+        shutil.rmtree(self.directory)
+
+    def open(self) -> QueueStore:
+        return QueueStore.open(
+            self.directory, new_id=lambda: ulid(1, "STR"), before=self.disk.before
+        )
+
+    def apply(self, event: Event, *, cursor: int | None = None, key: str | None = None) -> Decision:
+        kept = None if key is None else (key, answer("mqtt:ada", key))
+        return self.loop.run_until_complete(
+            self.store.apply(event, now=self.now, cursor=cursor, remember=lambda _: kept)
+        )
+
+    def advance_model(self, event: Event, cursor: int | None, key: str | None) -> bool:
+        """Return whether there was anything to write."""
+        after = decide(self.model, event, self.now).state
+        moved = cursor is not None and cursor != self.cursor
+        written = after.durable != self.model.durable or moved or key is not None
+        self.model = after
+        if cursor is not None:
+            self.cursor = cursor
+        if key is not None:
+            self.answers[key] = answer("mqtt:ada", key)
+        return written
+
+    @initialize(events=cooperative_node())
+    def a_node(self, events: list[Event]) -> None:
+        for event in events:
+            self.happens(event, timedelta(0), None, moves=False)
+
+    @rule(
+        event=EVENTS | COMMANDS | st.builds(Submitted, plans()),
+        delay=DELAYS,
+        key=st.none() | st.sampled_from(["a", "b", "c"]),
+        moves=st.booleans(),
+    )
+    def happens(self, event: Event, delay: timedelta, key: str | None, *, moves: bool) -> None:
+        self.now += delay
+        cursor = self.cursor + 1 if moves else None
+        told = self.apply(event, cursor=cursor, key=key)
+        expected = decide(self.model, event, self.now)
+        assert told.effects == expected.effects
+        self.advance_model(event, cursor, key)
+
+    @rule(event=COMMANDS | st.builds(Submitted, plans()), where=st.sampled_from(STEPS))
+    def power_cut_while_writing(self, event: Event, where: str) -> None:
+        self.disk.cut_at = where
+        with pytest.raises(PowerCutError):
+            self.apply(event, cursor=self.cursor + 1)
+        self.disk.cut_at = None
+        if where in LANDED:
+            self.advance_model(event, self.cursor + 1, None)
+        self.power_cut(b"")
+
+    @rule(leftover=st.sampled_from([b"", b"{", b'{"about": {"queue": {"schema_version": 1,']))
+    def power_cut(self, leftover: bytes) -> None:
+        self.loop.run_until_complete(self.store.close())  # the kernel lets the lock go
+        if leftover:
+            (self.directory / "queue.json.new").write_bytes(leftover)
+        self.store = self.open()
+        generation = self.model.generation + 1
+        self.model = with_live(self.store.state, QueueState("", 0))
+        assert self.model.generation == generation
+
+    @rule(event=COMMANDS | st.builds(Submitted, plans()), where=st.sampled_from(STEPS))
+    def the_disk_is_full(self, event: Event, where: str) -> None:
+        self.disk.full_at = where
+        before = self.model
+        with pytest.raises(ContractError) as told:
+            self.apply(event, cursor=self.cursor + 1)
+        self.disk.full_at = None
+        assert told.value.error.code is ErrorCode.STORAGE_FULL
+        if where in LANDED:  # the name changed, whether it survives a power cut is unknown
+            self.advance_model(event, self.cursor + 1, None)
+        else:
+            assert self.store.state.durable == before.durable
+
+    @invariant()
+    def memory_is_the_model(self) -> None:
+        assert self.store.state.durable == self.model.durable
+        assert self.store.state.revision == self.model.revision
+        assert self.store.cursor == self.cursor
+        assert {k: self.store.answer(k) for k in self.answers} == self.answers
+
+    @invariant()
+    def the_disk_is_the_model(self) -> None:
+        copy = self.directory.with_name(self.directory.name + "-copy")
+        shutil.copytree(self.directory, copy)
+        try:
+            read = QueueStore.open(copy, new_id=lambda: ulid(9, "STR"))
+            self.loop.run_until_complete(read.close())
+        finally:
+            shutil.rmtree(copy)
+        model = self.model.durable
+        assert read.state.durable[0] == model[0]
+        assert read.state.durable[1] == self.model.generation + 1
+        assert read.state.durable[2:] == model[2:]
+        assert read.state.revision == self.model.revision
+        assert read.cursor == self.cursor
+        assert {k: read.answer(k) for k in self.answers} == self.answers
+
+
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStore = StoreMachine.TestCase
+
+
+async def test_what_was_answered_is_remembered_for_a_day(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    kept = answer("mqtt:ada", "f")
+    await store.apply(Submitted(plan(1)), now=T0, remember=lambda _: ("k", kept))
+    late = T0 + REMEMBERED_FOR
+    await store.apply(Submitted(plan(2)), now=late, remember=lambda _: None)
+    assert store.answer("k") == kept
+    await store.apply(Submitted(plan(3)), now=late + timedelta(seconds=1))
+    assert store.answer("k") is None
+    await store.close()
+
+
+async def test_answers_are_bounded_in_all_and_for_each_user(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+
+    def ask(user: str, key: str) -> None:
+        added = {key: answer(user, key)}
+        for gone in list(_outdated(store._answers, added, T0)):
+            del store._answers[gone]
+        store._answers.update(added)
+
+    ask("mqtt:quiet", "first")
+    for number in range(MAX_ANSWERS_PER_USER + 50):
+        ask("mqtt:loud", f"loud-{number}")
+    assert store.answer("first") is not None
+    assert store.answer("loud-49") is None
+    assert store.answer("loud-50") is not None
+    for number in range(MAX_ANSWERS):
+        ask(f"mqtt:user-{number}", f"other-{number}")
+    assert store.answer("first") is None
+    assert len(store._answers) == MAX_ANSWERS
+    await store.close()
+
+
+async def test_a_cancelled_caller_does_not_tear_memory_from_disk(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    asking = asyncio.create_task(store.apply(Submitted(plan(1)), now=T0))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    decision = await store.apply(CancelAsked(ulid(1), "ada"), now=T0)
+    assert outcome(decision) == "done"
+    await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    assert again.state.entries[ulid(1)].outcome == "cancelled"
+    await again.close()
+
+
+async def test_what_cannot_be_encoded_leaves_memory_as_the_disk(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    with pytest.raises(TypeError):
+        await store.apply(Submitted(plan(1, parameters={"a": 2**70})), now=T0)
+    assert not store.state.entries
+    await store.apply(Submitted(plan(1)), now=T0)
+    await store.close()
+
+
+async def test_nothing_durable_nothing_written(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    written = (tmp_path / "queue.json").stat().st_ino
+    await store.apply(CancelAsked(ulid(1), "ada"), now=T0)
+    assert (tmp_path / "queue.json").stat().st_ino == written
+    await store.close()
+
+
+async def test_concurrent_changes_are_served_one_after_another(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    told = await asyncio.gather(
+        *(store.apply(Submitted(plan(n, f"mqtt:u{n}")), now=T0) for n in range(1, 31))
+    )
+    assert [outcome(d) for d in told] == ["done"] * 30
+    assert [e.number for e in store.state.waiting()] == list(range(1, 31))
+    await store.close()
