@@ -1,0 +1,65 @@
+"""Run the portal: `python -m portal --config FILE`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from ulid import ULID
+
+from broker import VERSION
+from broker.connection import Connection, Presence, SubscriptionRefusedError, stable_client_id
+from broker.messages import ServiceStatus, utc_now
+from broker.settings import BrokerSettings, SettingsError, load_settings
+from broker.topics import Topic
+from portal.app import create_app
+from portal.server import make_server
+from portal.sessions import SiteKeyError
+from portal.settings import PortalSettings
+
+_log = logging.getLogger("portal")
+
+
+async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
+    """Serve until SIGINT or SIGTERM, then say goodbye.
+
+    Raises:
+        SubscriptionRefusedError: The broker does not let this principal read what portals read.
+        SiteKeyError: The site key cannot be used.
+    """
+    client_id = stable_client_id(settings.data_dir / "client.id", "portal")
+    connection = Connection(broker, client_id=client_id)
+    app = create_app(settings, connection)
+    server = make_server(app, settings)
+    topic = connection.topics.build(Topic.PORTAL_STATUS, portal=settings.id)
+    status = ServiceStatus(state="online", version=VERSION, boot_id=str(ULID()), since=utc_now())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.handle_exit, number, None)
+    async with connection, Presence(connection, topic, status):
+        await server.serve()
+
+
+def main() -> None:
+    """Read the settings and run."""
+    parser = argparse.ArgumentParser(prog="portal", description="The bioreactor's web portal.")
+    parser.add_argument("--config", type=Path, help="TOML file with [portal] and [broker]")
+    config: Path | None = parser.parse_args().config
+    try:
+        settings = load_settings(PortalSettings, "portal", config)
+        broker = load_settings(BrokerSettings, "broker", config)
+    except SettingsError as error:
+        sys.exit(f"portal: {error}")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(run(settings, broker))
+    except (SubscriptionRefusedError, SiteKeyError) as error:
+        sys.exit(f"portal: {error}")
+
+
+if __name__ == "__main__":
+    main()

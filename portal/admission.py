@@ -1,0 +1,154 @@
+"""Who asks, whether a page of ours asked for them, and how often: decided before any handler."""
+
+import math
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request, cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.messages import ContractError, Error, ErrorCode
+from portal.errors import status_of
+from portal.ratelimit import RateLimit
+from portal.security import SAFE_METHODS, Refuse, names_its_page, same_origin
+from portal.sessions import COOKIE, COOKIE_SECONDS, HEADER, Session, Sessions, Ticket
+
+OPEN_PATHS: Final = ("/static/", "/health", "/metrics", "/favicon.ico")
+"""Served without a session and without limit: to monitors, and from memory."""
+ADDRESS_FACTOR: Final = 10
+"""One address may ask so much more than one session: a laboratory may share it."""
+
+
+class Identified:
+    """Gives every request its session, made on first visit.
+
+    A request that changes something and brings no `X-Session-ID` must come from our own page: a
+    cookie is sent by the browser whoever asked it to.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, refuse: Refuse) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        header = headers.get(HEADER)
+        try:
+            if header is not None:
+                state["session"] = self._sessions.from_header(header)
+                state["known"] = True
+            else:
+                send = self._by_cookie(scope, headers, state, send)
+        except ContractError as refused:
+            response = await self._refuse(Request(scope), refused.error, status_of(refused.error))
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _by_cookie(self, scope: Scope, headers: Headers, state: dict[str, Any], send: Send) -> Send:
+        """Set the session of a cookie, or a new one; return a sender that sets the cookie.
+
+        Raises:
+            ContractError: FORBIDDEN, another site's page asked.
+        """
+        sealed = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        ticket = self._sessions.open(sealed) if sealed else None
+        if scope["method"] not in SAFE_METHODS:
+            _check_origin(headers, by_cookie=ticket is not None)
+        state["known"] = ticket is not None
+        state["ticket"] = ticket or self._sessions.new_ticket()
+        state["session"] = self._sessions.from_ticket(state["ticket"])
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                now: Ticket = state["ticket"]  # a login may have put another one there
+                if now == ticket and self._sessions.stale(now):
+                    now = self._sessions.renewed(now)
+                if now != ticket:
+                    answer = MutableHeaders(scope=message)
+                    answer.append("Set-Cookie", _cookie(self._sessions.seal(now), scope["scheme"]))
+                    if ticket is None and scope["path"].startswith("/api/"):
+                        answer[HEADER] = now.secret
+            await send(message)
+
+        return send_with_cookie
+
+
+class Limited:
+    """Bounds how often one session, and one address, may ask.
+
+    Args:
+        reads: Sustained reads a second of one session.
+        writes: Sustained changes a second of one session.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        reads: float,
+        writes: float,
+        refuse: Refuse,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._refuse = refuse
+        self._sessions = {True: RateLimit(reads, now), False: RateLimit(writes, now)}
+        self._addresses = {
+            True: RateLimit(reads * ADDRESS_FACTOR, now),
+            False: RateLimit(writes * ADDRESS_FACTOR, now),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+            await self._app(scope, receive, send)
+            return
+        reading = scope["method"] in SAFE_METHODS
+        client = scope.get("client")
+        wait = self._addresses[reading].wait_of(client[0] if client else "")
+        state = scope["state"]
+        if state["known"]:
+            session: Session = state["session"]
+            wait = max(wait, self._sessions[reading].wait_of(session.user))
+        if not wait:
+            await self._app(scope, receive, send)
+            return
+        seconds = math.ceil(wait)
+        error = Error(
+            code=ErrorCode.RATE_LIMIT,
+            message="too many requests in a short time",
+            hint=f"try again in {seconds} s; watch with /ws instead of asking again and again",
+            details={"retry_after": seconds},
+        )
+        response = await self._refuse(Request(scope), error, HTTPStatus.TOO_MANY_REQUESTS)
+        response.headers["Retry-After"] = str(seconds)
+        await response(scope, receive, send)
+
+
+def _check_origin(headers: Headers, *, by_cookie: bool) -> None:
+    if not same_origin(headers):
+        raise ContractError(
+            ErrorCode.FORBIDDEN,
+            "another site asked for this",
+            "use the portal's own pages; scripts send the header X-Session-ID",
+        )
+    if by_cookie and not names_its_page(headers):
+        raise ContractError(
+            ErrorCode.FORBIDDEN,
+            "the request brings a cookie and does not say which page it comes from",
+            "scripts send the header X-Session-ID in place of the cookie",
+        )
+
+
+def _cookie(value: str, scheme: str) -> str:
+    secure = "; Secure" if scheme == "https" else ""
+    return f"{COOKIE}={value}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax{secure}"

@@ -1,0 +1,253 @@
+"""REST: experiments and the queue, as laboratory scripts use them.
+
+Reads of what the hub publishes are answered from it, with their age; everything else asks the hub.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from broker.messages import Checked, ContractError, Done, ErrorCode, Got, Status
+from portal.access import ERRORS, Asking, IdempotencyKey, as_json
+from portal.asking import known_form
+from portal.desk import Desk
+from portal.errors import HTTP_STATUS
+from portal.reader import Reader
+from portal.sessions import Session
+from portal.state import State
+from portal.views import (
+    CheckRequest,
+    Commanded,
+    ExperimentOf,
+    Mine,
+    ParametersRequest,
+    QueueOf,
+    RunNowRequest,
+    Started,
+    StartRequest,
+    StatusOf,
+    experiment_view,
+    freshness,
+    queue_of,
+)
+
+__all__ = ["HTTP_STATUS", "ExperimentsApi"]
+
+UNREACHABLE = frozenset((ErrorCode.UNAVAILABLE, ErrorCode.TIMEOUT))
+"""The hub has not said anything: what the portal knows may be shown in its place."""
+
+_Before = Annotated[str | None, Query(description="The `next` of the page before.")]
+
+
+class ExperimentsApi:
+    """The calls under `/api/experiments` and `/api/queue`."""
+
+    def __init__(self, desk: Desk, reader: Reader, state: State) -> None:
+        self._desk = desk
+        self._reader = reader
+        self._state = state
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter(prefix="/api", tags=["experiments"], responses=ERRORS)
+        get, post = ["GET"], ["POST"]
+        add = router.add_api_route
+        add("/experiments/start", self.start, methods=post, response_model=Started)
+        add("/experiments/check", self.check, methods=post, response_model=Checked)
+        add("/experiments/user", self.mine, methods=get, response_model=Mine)
+        one = "/experiments/{experiment_id}"
+        add(one, self.get, methods=get, response_model=ExperimentOf)
+        add(f"{one}/status", self.status, methods=get, response_model=StatusOf)
+        for verb in (self.cancel, self.pause, self.resume):
+            add(f"{one}/{verb.__name__}", verb, methods=post, response_model=Commanded)
+        add(f"{one}/run-now", self.run_now, methods=post, response_model=Commanded)
+        add(f"{one}/reorder", self.reorder, methods=post, response_model=Commanded)
+        add(f"{one}/parameters", self.parameters, methods=post, response_model=Commanded)
+        return router
+
+    def queue_router(self) -> APIRouter:
+        """Return the routes of the queue."""
+        router = APIRouter(prefix="/api/queue", tags=["queue"], responses=ERRORS)
+        add = router.add_api_route
+        add("/status", self.queue, methods=["GET"], response_model=QueueOf)
+        for posture in (self.pause_queue, self.resume_queue, self.drain_queue):
+            path = "/" + posture.__name__.removesuffix("_queue")
+            add(path, posture, methods=["POST"], response_model=Commanded)
+        return router
+
+    async def start(
+        self, session: Asking, body: StartRequest, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        """Queue an experiment; it is durable when this answers."""
+        done = await self._desk.submit(
+            session,
+            body.script_content,
+            name=body.name,
+            filename=body.filename,
+            parameters=body.parameters if body.parameters is not None else body.config,
+            request_id=idempotency_key,
+        )
+        return as_json(
+            Started(
+                experiment_id=done.experiment_id,
+                status=done.status,
+                queue_position=done.queue_position,
+                message=done.message,
+                estimated_start=done.estimated_start,
+                warnings=done.warnings,
+            )
+        )
+
+    async def check(self, session: Asking, body: CheckRequest) -> Response:
+        """Check a script without queueing it: problems with their lines, its metadata, who fits."""
+        return as_json(await self._desk.check(session, body.script_content, body.parameters))
+
+    async def mine(
+        self,
+        session: Asking,
+        status: Annotated[list[Status] | None, Query()] = None,
+        search: Annotated[str, Query(max_length=100)] = "",
+        before: _Before = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Response:
+        """List the session's own experiments, newest first."""
+        try:
+            listed = await self._reader.list(
+                session, status=status or (), search=search, before=before, limit=limit
+            )
+        except ContractError as error:
+            if error.error.code not in UNREACHABLE:
+                raise
+            known = [e for e in self._state.experiments() if e.user == session.user]
+            found, total, following = tuple(known), len(known), None
+        else:
+            found, total, following = listed.experiments, listed.total, listed.next
+        views = tuple(experiment_view(experiment) for experiment in found)
+        return as_json(
+            Mine(experiments=views, total=total, next=following, freshness=freshness(self._state))
+        )
+
+    async def get(self, session: Asking, experiment_id: str) -> Response:
+        """Show everything about an experiment, its script too if the session may see it."""
+        got = await read_experiment(self._reader, self._state, session, experiment_id)
+        view = experiment_view(got.experiment)
+        return as_json(
+            ExperimentOf(experiment=view, script=got.script, freshness=freshness(self._state))
+        )
+
+    async def status(self, session: Asking, experiment_id: str) -> Response:
+        """Show where an experiment is; cheap enough to ask every second."""
+        experiment = self._state.experiment(known_form(experiment_id))
+        if experiment is None:
+            experiment = (await self._reader.get(session, experiment_id)).experiment
+        view = experiment_view(experiment)
+        return as_json(StatusOf(experiment=view, freshness=freshness(self._state)))
+
+    async def cancel(self, session: Asking, experiment_id: str) -> Response:
+        """Cancel it; if it runs, its script is asked to stop and what it made is kept."""
+        return _commanded(await self._desk.command(session, "cancel", experiment_id))
+
+    async def pause(self, session: Asking, experiment_id: str) -> Response:
+        """Pause it; a waiting one keeps its rank, a running one is frozen on its reactor."""
+        return _commanded(await self._desk.command(session, "pause", experiment_id))
+
+    async def resume(self, session: Asking, experiment_id: str) -> Response:
+        """Go on with a paused one."""
+        return _commanded(await self._desk.command(session, "resume", experiment_id))
+
+    async def run_now(
+        self,
+        session: Asking,
+        experiment_id: str,
+        body: RunNowRequest | None = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Put a waiting one first, on a named reactor if given. Administrators only."""
+        wish = body or RunNowRequest()
+        done = await self._desk.run_now(
+            session,
+            experiment_id,
+            node=wish.node,
+            stop_running=wish.stop_running,
+            request_id=idempotency_key,
+        )
+        return _commanded(done)
+
+    async def reorder(
+        self,
+        session: Asking,
+        experiment_id: str,
+        *,
+        new_position: Annotated[int | None, Query(description="1 is next; 0 means 1.")] = None,
+        before: Annotated[str | None, Query(description="An experiment's id.")] = None,
+        after: Annotated[str | None, Query(description="An experiment's id.")] = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Move a waiting one: to a position, or before or after another one."""
+        done = await self._desk.move(
+            session,
+            experiment_id,
+            position=None if new_position is None else max(1, new_position),
+            before=before,
+            after=after,
+            request_id=idempotency_key,
+        )
+        return _commanded(done)
+
+    async def parameters(
+        self, session: Asking, experiment_id: str, body: ParametersRequest
+    ) -> Response:
+        """Change parameters while it runs; the script sees them at its next look."""
+        return _commanded(await self._desk.send(session, experiment_id, body.parameters))
+
+    async def queue(self, session: Asking) -> Response:  # noqa: ARG002 - makes a session on first visit
+        """Show the queue: what runs, and what waits in what order."""
+        queue = self._state.queue
+        if queue is None:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE,
+                "the queue is not known yet",
+                "it is as soon as the hub answers; is it running?",
+            )
+        return as_json(queue_of(queue, self._state))
+
+    async def pause_queue(self, session: Asking) -> Response:
+        """Start nothing until resumed; what runs goes on. Administrators only."""
+        return _commanded(await self._desk.posture(session, "pause"))
+
+    async def resume_queue(self, session: Asking) -> Response:
+        """Start experiments again. Administrators only."""
+        return _commanded(await self._desk.posture(session, "resume"))
+
+    async def drain_queue(self, session: Asking) -> Response:
+        """Finish what runs, start nothing. Administrators only."""
+        return _commanded(await self._desk.posture(session, "drain"))
+
+
+async def read_experiment(
+    reader: Reader, state: State, session: Session, experiment_id: str
+) -> Got:
+    """Return an experiment from the hub, or without its script from what the portal knows.
+
+    Raises:
+        ContractError: NOT_FOUND, or the hub cannot be asked and nothing is known.
+    """
+    try:
+        return await reader.get(session, experiment_id)
+    except ContractError as error:
+        known = state.experiment(experiment_id)
+        if error.error.code not in UNREACHABLE or known is None:
+            raise
+        return Got(experiment=known)
+
+
+def _commanded(done: Done) -> Response:
+    return as_json(
+        Commanded(
+            message=done.message,
+            outcome=done.outcome,
+            status=done.status,
+            queue_position=done.queue_position,
+        )
+    )

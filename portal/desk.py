@@ -1,0 +1,204 @@
+"""What people ask of the system, said to the hub and the nodes in the words of the contract.
+
+REST and the forms of the pages both go through here, so that they cannot differ. Every method
+raises `ContractError` with what the hub, or the lack of one, said.
+"""
+
+from typing import Final
+
+from broker.messages import (
+    MAX_SCRIPT_BYTES,
+    Check,
+    Checked,
+    ContractError,
+    Done,
+    ErrorCode,
+    Experiment,
+    Move,
+    OnExperiment,
+    Parameters,
+    Plain,
+    Request,
+    RunNow,
+    Send,
+    Submit,
+    Submitted,
+)
+from portal.asking import Line, build, expect, known_form, need_admin
+from portal.sessions import Session
+from portal.state import State
+
+_SEEN_TIMEOUT: Final = 0.5
+"""How long an answer waits until everybody sees its effect, so that a page shown next has it."""
+
+
+class Desk:
+    """Asks the hub on behalf of sessions.
+
+    Args:
+        seconds: To wait for the answer to a command.
+    """
+
+    def __init__(self, line: Line, state: State, *, seconds: float) -> None:
+        self._line = line
+        self._state = state
+        self._seconds = seconds
+
+    async def submit(
+        self,
+        session: Session,
+        script: str,
+        *,
+        name: str | None = None,
+        filename: str | None = None,
+        parameters: Parameters | None = None,
+        request_id: str | None = None,
+    ) -> Submitted:
+        """Queue an experiment; durable at the hub when this returns.
+
+        Args:
+            session: Whose experiment it is.
+            script: The Python source.
+            name: What people call it; absent: as the script says, or the file.
+            filename: Under which it was uploaded.
+            parameters: In place of the script's defaults.
+            request_id: The same one again gets the same answer and queues nothing.
+        """
+        check_size(script)
+        request = build(
+            Submit,
+            id=request_id,
+            actor=session.actor,
+            script=script,
+            name=name,
+            filename=filename,
+            parameters=parameters or {},
+        )
+        done = expect(Submitted, await self._line.ask("submit", request, seconds=self._seconds))
+        await self._state.until(
+            lambda: self._state.experiment(done.experiment_id) is not None, _SEEN_TIMEOUT
+        )
+        return done
+
+    async def check(self, session: Session, script: str, parameters: Parameters) -> Checked:
+        """Check a script as `submit` would, and queue nothing."""
+        check_size(script)
+        request = build(Check, actor=session.actor, script=script, parameters=parameters)
+        return expect(Checked, await self._line.ask("check", request, seconds=self._seconds))
+
+    async def command(self, session: Session, verb: str, experiment_id: str) -> Done:
+        """Cancel, pause or resume an experiment."""
+        request = build(OnExperiment, actor=session.actor, experiment_id=known_form(experiment_id))
+        return await self._do(session, verb, request, experiment_id)
+
+    async def move(
+        self,
+        session: Session,
+        experiment_id: str,
+        *,
+        position: int | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        request_id: str | None = None,
+    ) -> Done:
+        """Move a waiting experiment; exactly one of the three says where."""
+        request = build(
+            Move,
+            id=request_id,
+            actor=session.actor,
+            experiment_id=known_form(experiment_id),
+            position=position,
+            before=before,
+            after=after,
+        )
+        return await self._do(session, "move", request, experiment_id)
+
+    async def run_now(
+        self,
+        session: Session,
+        experiment_id: str,
+        *,
+        node: str | None = None,
+        stop_running: bool = False,
+        request_id: str | None = None,
+    ) -> Done:
+        """Put a waiting experiment first; an administrator's right."""
+        need_admin(session, "change who runs next")
+        request = build(
+            RunNow,
+            id=request_id,
+            actor=session.actor,
+            experiment_id=known_form(experiment_id),
+            node=node,
+            stop_running=stop_running,
+        )
+        return await self._do(session, "run-now", request, experiment_id, admin=True)
+
+    async def send(self, session: Session, experiment_id: str, parameters: Parameters) -> Done:
+        """Change parameters of a running experiment."""
+        request = build(
+            Send,
+            actor=session.actor,
+            experiment_id=known_form(experiment_id),
+            parameters=parameters,
+        )
+        return await self._do(session, "send", request, experiment_id, admin=False)
+
+    async def posture(self, session: Session, verb: str) -> Done:
+        """Pause, resume or drain the whole queue; an administrator's right."""
+        need_admin(session, "change the queue's posture")
+        before = self._state.queue
+        request = build(Plain, actor=session.actor)
+        answer = await self._line.ask(f"{verb}-queue", request, admin=True, seconds=self._seconds)
+        done = expect(Done, answer)
+        if done.outcome == "done" and before is not None:
+            await self._state.until(
+                lambda: (now := self._state.queue) is not None and now.posture != before.posture,
+                _SEEN_TIMEOUT,
+            )
+        return done
+
+    async def _do(
+        self,
+        session: Session,
+        verb: str,
+        request: Request,
+        experiment_id: str,
+        *,
+        admin: bool | None = None,
+    ) -> Done:
+        """Ask for a change; return when everybody sees it, or soon after."""
+        before = self._state.experiment(experiment_id)
+        if admin is None:
+            admin = session.admin and before is not None and before.user != session.user
+        answer = await self._line.ask(verb, request, admin=admin, seconds=self._seconds)
+        done = expect(Done, answer)
+        if done.outcome == "done" and before is not None:
+            await self._state.until(lambda: self._changed(before), _SEEN_TIMEOUT)
+        return done
+
+    def _changed(self, before: Experiment) -> bool:
+        now = self._state.experiment(before.experiment_id)
+        return now is None or now.revision > before.revision
+
+
+def check_size(script: str) -> None:
+    """Refuse what could not even be sent.
+
+    Raises:
+        ContractError: SCRIPT_TOO_LARGE or SCRIPT_ENCODING.
+    """
+    try:
+        size = len(script.encode())
+    except UnicodeEncodeError as error:
+        raise ContractError(
+            ErrorCode.SCRIPT_ENCODING, "the script is not valid Unicode", "save it as UTF-8"
+        ) from error
+    if size > MAX_SCRIPT_BYTES:
+        raise ContractError(
+            ErrorCode.SCRIPT_TOO_LARGE,
+            f"the script has {size} bytes, at most {MAX_SCRIPT_BYTES} are allowed",
+            "keep data out of the script",
+            bytes=size,
+            limit=MAX_SCRIPT_BYTES,
+        )

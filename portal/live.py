@@ -1,0 +1,241 @@
+"""Live data for browsers: who watches what, and one frame for all who watch the same.
+
+A viewer subscribes to topics of the contract. It gets the last value of each retained one, then
+changes; readings and log lines come gathered, at most ten frames a second for each topic. Nobody
+is waited for: a viewer that does not read falls behind in its own outbox and is then dropped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+import orjson
+
+from broker.messages import Console, ContractError, ErrorCode
+from broker.topics import Topics
+from portal.contract import check_filter, matches
+from portal.feeds import ConsoleFeed, RetainedFeed, TelemetryFeed
+from portal.outbox import Outbox, OverflowedError, StreamFrame
+from portal.state import Entry, Link, State
+
+_log = logging.getLogger(__name__)
+
+INTERVAL: Final = 0.1
+"""Seconds between two frames of one topic."""
+STALL_SECONDS: Final = 5.0
+"""A viewer whose connection takes nothing for so long is dropped."""
+MAX_FILTERS: Final = 64
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Viewer:
+    """One open WebSocket.
+
+    Attributes:
+        filters: What it subscribed to, below the root.
+        dropped: Set when it is to be closed because it does not keep up.
+        sending_since: Loop time at which the frame now on its way was begun.
+    """
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.filters: dict[str, None] = {}
+        self.dropped = asyncio.Event()
+        self.sending_since: float | None = None
+
+    def tell(self, **fields: object) -> None:
+        """Send this viewer alone a small frame."""
+        try:
+            self.outbox.reply(orjson.dumps(fields).decode())
+        except OverflowedError:
+            self.dropped.set()
+
+    async def pump(self, send: Send, sent: Callable[[int], None]) -> None:
+        """Send what is in the outbox, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            frame = self.outbox.take()
+            if frame is None:
+                await self.outbox.filled.wait()
+                self.outbox.filled.clear()
+                continue
+            self.sending_since = loop.time()
+            await send({"type": "websocket.send", "text": frame})
+            self.sending_since = None
+            sent(len(frame))
+
+
+class Live:
+    """Every viewer of this portal.
+
+    Args:
+        interval: Seconds between two frames of one topic.
+        stall_seconds: How long a viewer's connection may take nothing.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        topics: Topics,
+        *,
+        max_viewers: int,
+        interval: float = INTERVAL,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        self._state = state
+        self._topics = topics
+        self._max_viewers = max_viewers
+        self._interval = interval
+        self._stall_seconds = stall_seconds
+        self._viewers: set[Viewer] = set()
+        self._retained: dict[str, RetainedFeed] = {}
+        self._telemetry: dict[str, TelemetryFeed] = {}
+        self._consoles: dict[str, ConsoleFeed] = {}
+        self._audiences: dict[str, tuple[Viewer, ...]] = {}
+        self.frames_sent = 0
+        self.characters_sent = 0
+        self.viewers_dropped = 0
+        state.listen(self)
+
+    @property
+    def viewers(self) -> int:
+        """How many watch."""
+        return len(self._viewers)
+
+    async def run(self) -> None:
+        """Drop who stalls; runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await asyncio.sleep(min(1.0, self._stall_seconds / 2))
+                late = loop.time() - self._stall_seconds
+                for viewer in self._viewers:
+                    if viewer.sending_since is not None and viewer.sending_since < late:
+                        viewer.dropped.set()
+        finally:
+            for feed in (
+                *self._retained.values(),
+                *self._telemetry.values(),
+                *self._consoles.values(),
+            ):
+                feed.close()
+
+    def join(self) -> Viewer:
+        """Return a new viewer, told of the link.
+
+        Raises:
+            ContractError: UNAVAILABLE, too many watch already.
+        """
+        if len(self._viewers) >= self._max_viewers:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE,
+                f"{self._max_viewers} windows watch already",
+                "close windows that nobody looks at, or raise max_viewers",
+            )
+        viewer = Viewer()
+        self._viewers.add(viewer)
+        viewer.tell(**_link_frame(self._state.link))
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget a viewer."""
+        self._viewers.discard(viewer)
+        self._audiences.clear()
+        if viewer.dropped.is_set():
+            self.viewers_dropped += 1
+            _log.info("dropped a viewer that did not keep up")
+
+    def count(self, characters: int) -> None:
+        """Count a frame that was sent."""
+        self.frames_sent += 1
+        self.characters_sent += characters
+
+    def subscribe(self, viewer: Viewer, filters: Iterable[str]) -> None:
+        """Send the viewer what these filters match: the last values now, changes from now on.
+
+        Raises:
+            ContractError: A filter is no topic for eyes, or there are too many; nothing changed.
+        """
+        wanted = dict.fromkeys(check_filter(self._topics, text) for text in filters)
+        if len(viewer.filters | wanted) > MAX_FILTERS:
+            raise ContractError(
+                ErrorCode.TOO_LARGE,
+                f"more than {MAX_FILTERS} subscriptions",
+                "use '+' in place of single names, or unsubscribe",
+                limit=MAX_FILTERS,
+            )
+        viewer.filters |= wanted
+        self._audiences.clear()
+        for entry in self._state.entries:
+            if any(matches(text, entry.topic) for text in wanted):
+                viewer.outbox.retain(entry, first=True)
+
+    def unsubscribe(self, viewer: Viewer, filters: Iterable[str]) -> None:
+        """Send the viewer no more of these; unknown ones are ignored."""
+        for text in filters:
+            viewer.filters.pop(text, None)
+        self._audiences.clear()
+        for entry in self._state.entries:
+            if not any(matches(text, entry.topic) for text in viewer.filters):
+                viewer.outbox.forget(entry.topic)
+
+    def changed(self, entry: Entry) -> None:
+        """Pass a retained topic's new value on."""
+        feed = self._retained.get(entry.topic)
+        if feed is None:
+            if not self._audience(entry.topic):
+                return
+            feed = self._retained[entry.topic] = RetainedFeed(self._interval, self._send_retained)
+        feed.put(entry)
+
+    def telemetry(self, topic: str, seq: int, payload: bytes) -> None:
+        """Pass a reading on."""
+        if not self._audience(topic):
+            return
+        feed = self._telemetry.get(topic)
+        if feed is None:
+            feed = TelemetryFeed(topic, self._interval, self._send_stream)
+            self._telemetry[topic] = feed
+        feed.put(seq, payload)
+
+    def console(self, topic: str, seq: int, console: Console) -> None:
+        """Pass log lines on."""
+        if not self._audience(topic):
+            return
+        feed = self._consoles.get(topic)
+        if feed is None:
+            feed = ConsoleFeed(topic, self._interval, self._send_stream)
+            self._consoles[topic] = feed
+        feed.put(seq, console)
+
+    def link_changed(self, link: Link) -> None:
+        """Tell everybody that broker or hub came or went."""
+        frame = _link_frame(link)
+        for viewer in self._viewers:
+            viewer.tell(**frame)
+
+    def _audience(self, topic: str) -> tuple[Viewer, ...]:
+        audience = self._audiences.get(topic)
+        if audience is None:
+            audience = self._audiences[topic] = tuple(
+                viewer
+                for viewer in self._viewers
+                if any(matches(text, topic) for text in viewer.filters)
+            )
+        return audience
+
+    def _send_retained(self, entry: Entry) -> None:
+        for viewer in self._audience(entry.topic):
+            viewer.outbox.retain(entry)
+        if entry.value is None:
+            del self._retained[entry.topic]
+
+    def _send_stream(self, frame: StreamFrame) -> None:
+        for viewer in self._audience(frame.topic):
+            viewer.outbox.stream(frame)
+
+
+def _link_frame(link: Link) -> dict[str, object]:
+    return {"type": "link", "broker": link.broker, "hub": link.hub, "since": link.since}

@@ -1,0 +1,115 @@
+"""Figures for Prometheus, in its text format."""
+
+import resource
+import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker import VERSION
+from portal.live import Live
+from portal.state import State
+
+_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_PAGE_BYTES: Final = resource.getpagesize()
+
+
+class RequestFigures:
+    """Counts and times HTTP requests by route, so that odd paths make no new series."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._buckets: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_BUCKETS) + 1))
+
+    def add(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests[method, route, status] += 1
+        self._seconds[route] += seconds
+        self._buckets[route][bisect_left(_BUCKETS, seconds)] += 1
+
+    def lines(self) -> list[str]:
+        """Return the series."""
+        out = ["# TYPE bioreactor_portal_requests_total counter"]
+        out += [
+            f'bioreactor_portal_requests_total{{method="{m}",route="{r}",status="{s}"}} {n}'
+            for (m, r, s), n in sorted(self._requests.items())
+        ]
+        out.append("# TYPE bioreactor_portal_request_seconds histogram")
+        name = "bioreactor_portal_request_seconds"
+        for route, counts in sorted(self._buckets.items()):
+            total = 0
+            for bound, count in zip((*_BUCKETS, "+Inf"), counts, strict=True):
+                total += count
+                out.append(f'{name}_bucket{{route="{route}",le="{bound}"}} {total}')
+            out.append(f'{name}_sum{{route="{route}"}} {self._seconds[route]:.6f}')
+            out.append(f'{name}_count{{route="{route}"}} {total}')
+        return out
+
+
+class Measured:
+    """Times every request up to the first byte of its answer."""
+
+    def __init__(self, app: ASGIApp, figures: RequestFigures) -> None:
+        self._app = app
+        self._figures = figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def send_measured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "other")
+                known = scope["method"] in {"GET", "HEAD", "POST"}
+                method = scope["method"] if known else "other"
+                seconds = time.perf_counter() - began
+                self._figures.add(method, route, message["status"], seconds)
+            await send(message)
+
+        await self._app(scope, receive, send_measured)
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def exposition(state: State, live: Live, figures: RequestFigures) -> str:
+    """Return all figures as Prometheus reads them."""
+    queue = state.queue
+    nodes = state.nodes()
+    gauges = {
+        "broker_connected": int(state.link.broker),
+        "hub_online": int(state.link.hub == "online"),
+        "viewers": live.viewers,
+        "nodes_online": sum(node.online for node in nodes),
+        "nodes": len(nodes),
+        "resident_bytes": resident_bytes(),
+    }
+    if queue is not None:
+        gauges["queue_queued"] = queue.total_queued
+        gauges["queue_running"] = queue.total_running
+        gauges["queue_paused"] = queue.total_paused
+    counters = {
+        "viewers_dropped_total": live.viewers_dropped,
+        "frames_sent_total": live.frames_sent,
+        "characters_sent_total": live.characters_sent,
+    }
+    lines = [
+        "# TYPE bioreactor_portal_info gauge",
+        f'bioreactor_portal_info{{version="{VERSION}"}} 1',
+    ]
+    for kind, values in (("gauge", gauges), ("counter", counters)):
+        for name, value in values.items():
+            lines += [
+                f"# TYPE bioreactor_portal_{name} {kind}",
+                f"bioreactor_portal_{name} {value}",
+            ]
+    return "\n".join([*lines, *figures.lines(), ""])

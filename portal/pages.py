@@ -1,0 +1,224 @@
+"""The pages that people read. They need no JavaScript; with it they are live."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+from ulid import ULID
+
+from broker.messages import (
+    ContractError,
+    Error,
+    Experiment,
+    LogPage,
+    ScriptProblem,
+    Status,
+)
+from portal.access import Asking
+from portal.api import UNREACHABLE, read_experiment
+from portal.errors import not_found
+from portal.examples import Example
+from portal.reader import Reader
+from portal.rendering import Renderer
+from portal.sessions import Session
+from portal.state import State
+
+_RECENT = 6
+_PAGE = 50
+_NO_LOG = LogPage(lines=(), last=0, complete=False)
+
+
+class Pages:
+    """All pages; `forms.py` has what they post."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        state: State,
+        renderer: Renderer,
+        examples: Sequence[Example],
+    ) -> None:
+        self._reader = reader
+        self._state = state
+        self._renderer = renderer
+        self._examples = examples
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter(include_in_schema=False)
+        for path, handler in (
+            ("/", self.home),
+            ("/upload", self.upload),
+            ("/my-experiments", self.my_experiments),
+            ("/queue", self.queue),
+            ("/experiment/{experiment_id}", self.experiment),
+            ("/nodes", self.nodes),
+            ("/nodes/{node}", self.node),
+            ("/login", self.login),
+        ):
+            router.add_api_route(path, handler, methods=["GET"], response_class=Response)
+        return router
+
+    async def home(self, request: Request, session: Asking) -> Response:
+        """Show what runs where, the queue in short, and what is mine."""
+        experiments, _ = await self._mine(session, limit=_RECENT)
+        return self._renderer.page(request, "home", "home.html", experiments=experiments)
+
+    async def upload(
+        self, request: Request, session: Asking, example: str | None = None
+    ) -> Response:
+        """Show the form, empty or with an example in it."""
+        chosen = next((e for e in self._examples if e.id == example), None)
+        form = upload_form(
+            script=chosen.script if chosen else "",
+            filename=f"{chosen.id}.py" if chosen else "",
+        )
+        return self.upload_page(request, session, form)
+
+    def upload_page(
+        self,
+        request: Request,
+        session: Session,
+        form: dict[str, object],
+        *,
+        problems: Sequence[ScriptProblem] = (),
+        errors: dict[str, Error] | None = None,
+        code: int = 200,
+    ) -> Response:
+        """Return the upload page with what was given and what is wrong with it."""
+        return self._renderer.page(
+            request,
+            "upload",
+            "upload.html",
+            code,
+            form=form,
+            request_id=form["request_id"],
+            problems=problems,
+            errors=errors or {},
+            examples=self._examples,
+            quota=self._quota(session),
+        )
+
+    async def my_experiments(
+        self,
+        request: Request,
+        session: Asking,
+        *,
+        search: Annotated[str, Query(max_length=100)] = "",
+        status: Annotated[list[Status] | None, Query()] = None,
+        before: str | None = None,
+    ) -> Response:
+        """Show the session's own experiments, a page at a time."""
+        experiments, following = await self._mine(
+            session, search=search, status=status or (), before=before, limit=_PAGE
+        )
+        return self._renderer.page(
+            request,
+            "my-experiments",
+            "my_experiments.html",
+            experiments=experiments,
+            next=following,
+            filters={"search": search, "status": [str(s) for s in status or ()]},
+        )
+
+    async def queue(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - every page has one
+        """Show who runs and who waits."""
+        return self._renderer.page(request, "queue", "queue.html")
+
+    async def experiment(self, request: Request, session: Asking, experiment_id: str) -> Response:
+        """Show one experiment, its data and its log."""
+        got, log = await asyncio.gather(
+            read_experiment(self._reader, self._state, session, experiment_id),
+            self._log(session, experiment_id),
+        )
+        experiment = self._newest(got.experiment)
+        node = self._state.node(experiment.node) if experiment.node else None
+        activity = node.report.activity if node and node.report else None
+        here = activity is not None and activity.experiment_id == experiment_id
+        return self._renderer.page(
+            request,
+            "experiment",
+            "experiment.html",
+            experiment=experiment,
+            script=got.script,
+            log=log,
+            readings=node.readings if node and here else {},
+            may_change=session.admin or experiment.user == session.user,
+            results=experiment.results,
+        )
+
+    async def nodes(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - every page has one
+        """Show all reactors."""
+        return self._renderer.page(request, "nodes", "nodes.html")
+
+    async def node(self, request: Request, session: Asking, node: str) -> Response:  # noqa: ARG002 - every page has one
+        """Show one reactor."""
+        view = self._state.node(node)
+        if view is None:
+            raise not_found("this reactor", "see Reactors for those that are known")
+        return self._renderer.page(request, "node", "node.html", node=view)
+
+    async def login(self, request: Request, session: Asking) -> Response:
+        """Ask for the administrator's password."""
+        if session.admin:
+            return RedirectResponse("/", 303)
+        return self._renderer.page(request, "login", "login.html", errors={})
+
+    async def _mine(
+        self,
+        session: Session,
+        *,
+        search: str = "",
+        status: Sequence[Status] = (),
+        before: str | None = None,
+        limit: int,
+    ) -> tuple[Sequence[Experiment], str | None]:
+        """Return the session's experiments; while the hub is away, those still published."""
+        try:
+            listed = await self._reader.list(
+                session, search=search, status=status, before=before, limit=limit
+            )
+        except ContractError as error:
+            if error.error.code not in UNREACHABLE:
+                raise
+            mine = [e for e in self._state.experiments() if e.user == session.user]
+            return mine[:limit], None
+        return [self._newest(experiment) for experiment in listed.experiments], listed.next
+
+    def _newest(self, experiment: Experiment) -> Experiment:
+        """Return what was published meanwhile, if that is later."""
+        known = self._state.experiment(experiment.experiment_id)
+        return known if known is not None and known.revision > experiment.revision else experiment
+
+    async def _log(self, session: Session, experiment_id: str) -> LogPage:
+        try:
+            return await self._reader.logs(session, experiment_id)
+        except ContractError:
+            return _NO_LOG  # why the hub refuses shows in the rest of the page
+
+    def _quota(self, session: Session) -> dict[str, int] | None:
+        queue = self._state.queue
+        if queue is None:
+            return None
+        used = sum(entry.user == session.user for entry in (*queue.running, *queue.waiting))
+        return {"used": used, "limit": queue.limits.per_user}
+
+
+def upload_form(
+    *,
+    name: str = "",
+    script: str = "",
+    filename: str = "",
+    parameters: dict[str, str] | None = None,
+    request_id: str | None = None,
+) -> dict[str, object]:
+    """Return what the upload form shows; a fresh request id unless the old one still stands."""
+    return {
+        "name": name,
+        "script": script,
+        "filename": filename,
+        "parameters": parameters or {},
+        "request_id": request_id or str(ULID()),
+    }

@@ -1,0 +1,118 @@
+"""What people read of the hub: experiments, their data, and files made of them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from broker.messages import (
+    Export,
+    Exported,
+    ExportKind,
+    Fetch,
+    Fetched,
+    Got,
+    History,
+    HistoryOf,
+    List,
+    Listed,
+    LogPage,
+    Logs,
+    OnExperiment,
+    Status,
+)
+from portal.asking import Line, build, expect, known_form
+from portal.sessions import Session
+
+READ_TIMEOUT: Final = 5.0
+"""Seconds for what a page shows; it then falls back to what the portal knows."""
+HISTORY_TIMEOUT: Final = 15.0
+EXPORT_TIMEOUT: Final = 600.0
+FETCH_TIMEOUT: Final = 60.0
+
+
+class Reader:
+    """Reads from the hub on behalf of sessions; raises `ContractError` with what it said."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def get(self, session: Session, experiment_id: str) -> Got:
+        """Return an experiment, with its script if the session may see it."""
+        request = build(OnExperiment, actor=session.actor, experiment_id=known_form(experiment_id))
+        return expect(Got, await self._line.ask("get", request, seconds=READ_TIMEOUT))
+
+    async def list(
+        self,
+        session: Session,
+        *,
+        mine: bool = True,
+        status: Sequence[Status] = (),
+        search: str = "",
+        before: str | None = None,
+        limit: int = 50,
+    ) -> Listed:
+        """Return a page of experiments, newest first."""
+        request = build(
+            List,
+            actor=session.actor,
+            mine=mine,
+            status=tuple(status),
+            search=search,
+            before=before,
+            limit=limit,
+        )
+        return expect(Listed, await self._line.ask("list", request, seconds=READ_TIMEOUT))
+
+    async def history(
+        self,
+        session: Session,
+        *,
+        experiment_id: str | None = None,
+        node: str | None = None,
+        channels: Sequence[str] | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        points: int,
+    ) -> HistoryOf:
+        """Return downsampled samples and series of an experiment or a node."""
+        request = build(
+            History,
+            actor=session.actor,
+            experiment_id=None if experiment_id is None else known_form(experiment_id),
+            node=node,
+            channels=None if channels is None else tuple(channels),
+            start=start,
+            end=end,
+            points=points,
+        )
+        return expect(HistoryOf, await self._line.ask("history", request, seconds=HISTORY_TIMEOUT))
+
+    async def logs(
+        self, session: Session, experiment_id: str, *, after: int | None = None, limit: int = 500
+    ) -> LogPage:
+        """Return log lines after a number, or the last ones."""
+        request = build(
+            Logs,
+            actor=session.actor,
+            experiment_id=known_form(experiment_id),
+            after=after,
+            limit=limit,
+        )
+        return expect(LogPage, await self._line.ask("logs", request, seconds=READ_TIMEOUT))
+
+    async def export(
+        self, session: Session, experiment_id: str, kind: ExportKind, file: str | None = None
+    ) -> Exported:
+        """Have a file made ready to be fetched; large ones take the hub a while."""
+        request = build(
+            Export,
+            actor=session.actor,
+            experiment_id=known_form(experiment_id),
+            kind=kind,
+            file=file,
+        )
+        return expect(Exported, await self._line.ask("export", request, seconds=EXPORT_TIMEOUT))
+
+    async def fetch(self, session: Session, ref: str, offset: int, length: int) -> Fetched:
+        """Return a piece of an exported file."""
+        request = build(Fetch, actor=session.actor, ref=ref, offset=offset, length=length)
+        return expect(Fetched, await self._line.ask("fetch", request, seconds=FETCH_TIMEOUT))

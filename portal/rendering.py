@@ -1,0 +1,87 @@
+"""Pages from templates: what every page knows, and errors as pages or as JSON."""
+
+import zlib
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from broker import VERSION
+from broker.messages import Error
+from portal.assets import Assets
+from portal.errors import error_headers, error_response, status_of, wants_page
+from portal.flash import Flashes
+from portal.state import State
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+_COMPRESS_FROM: Final = 1024
+_LEVEL: Final = 4
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+class Renderer:
+    """Renders pages."""
+
+    def __init__(self, state: State, assets: Assets, flashes: Flashes) -> None:
+        self._state = state
+        self._flashes = flashes
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals["static"] = assets.url
+
+    def page(
+        self, request: Request, page: str, template: str, code: int = 200, **context: object
+    ) -> Response:
+        """Return a page, compressed where the browser takes that.
+
+        Args:
+            request: Has a session.
+            page: Its name, for navigation and scripts.
+            template: File in `portal/templates`.
+            code: Of HTTP.
+            context: What this page shows, besides what all of them know.
+        """
+        state = self._state
+        text = self._environment.get_template(template).render(
+            page=page,
+            session=request.state.session,
+            hub=state.hub,
+            broker=state.broker,
+            queue=state.queue,
+            nodes=state.nodes(),
+            version=VERSION,
+            flash=self._flashes.waiting(request),
+            **context,
+        )
+        response = _html(request, text, code)
+        self._flashes.forget(request, response)
+        return response
+
+    def error(self, request: Request, error: Error, status: int | None = None) -> Response:
+        """Return an error as a page to people, as JSON to programs."""
+        code = status or status_of(error)
+        if not wants_page(request) or not hasattr(request.state, "session"):
+            return error_response(error, code)
+        response = self.page(request, "error", "error.html", code, error=error, status=int(code))
+        response.headers.update(error_headers(code))
+        return response
+
+    async def refuse(self, request: Request, error: Error, status: int) -> Response:
+        """Return the error for what never reached a handler."""
+        return self.error(request, error, status)
+
+
+def _html(request: Request, text: str, status: int) -> Response:
+    body = text.encode("utf-8", "replace")
+    if len(body) < _COMPRESS_FROM or "gzip" not in request.headers.get("accept-encoding", ""):
+        return HTMLResponse(body, status)
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    packed = packer.compress(body) + packer.flush()
+    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return HTMLResponse(packed, status, headers)

@@ -1,0 +1,65 @@
+"""The HTTP server around the application: uvicorn, with what it lacks for stalled viewers."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from portal.settings import PortalSettings
+from portal.websocket import MAX_MESSAGE_BYTES
+
+_SHUTDOWN_SECONDS = 5
+_KEEP_ALIVE_SECONDS = 75
+
+
+class ViewerProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket whose connection ends when the portal is done with it.
+
+    Closing politely waits until the peer has taken what is in the buffer; a stalled one never
+    does, and its socket would stay for ever.
+    """
+
+    async def run_asgi(self) -> None:
+        """Serve, then let go even of a peer that takes nothing."""
+        await super().run_asgi()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to who runs it.
+
+    uvicorn raises a signal again when it has stopped, which would end the process before the
+    portal has said goodbye to the broker.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+
+def make_server(app: FastAPI, settings: PortalSettings) -> Server:
+    """Return the server, not started yet."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            ws=ViewerProtocol,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=20.0,
+            ws_ping_timeout=20.0,
+            http="h11",
+            h11_max_incomplete_event_size=32 * 1024,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            lifespan="on",
+        )
+    )

@@ -1,0 +1,205 @@
+"""Who a browser or script is: a secret of its own, and what is derived from it.
+
+The secret lives in a signed cookie or comes in the header `X-Session-ID`. Everything else sees
+only `web:` and a keyed hash of it, and a friendly handle: the secret never enters MQTT, a page or
+a log.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from broker.messages import Actor, ContractError, ErrorCode
+from portal.handles import handle_of
+
+COOKIE: Final = "bioreactor_session"
+HEADER: Final = "X-Session-ID"
+COOKIE_SECONDS: Final = 400 * 86400
+"""The longest that browsers keep a cookie."""
+RENEW_SECONDS: Final = 7 * 86400
+"""A cookie older than this is signed afresh, so that who comes back stays who they are."""
+ADMIN_SECONDS: Final = 12 * 3600
+"""How long a login lasts."""
+KEY_BYTES: Final = 32
+_MIN_SECRET, _MAX_SECRET = 8, 128
+
+
+class SiteKeyError(Exception):
+    """The site key's file cannot be used; the message says why and what to do."""
+
+
+def load_site_key(data_dir: Path) -> bytes:
+    """Return the site key, made on first use in `data_dir/site.key`, readable by its owner only.
+
+    The key is on disk when this returns; a crash before leaves no key or a whole one.
+
+    Raises:
+        SiteKeyError: The file is damaged or others may read it.
+    """
+    path = data_dir / "site.key"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        draft = data_dir / f".site.key.{os.getpid()}"
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(handle, secrets.token_bytes(KEY_BYTES))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(draft, path)  # unlike a rename it never replaces another portal's key
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SiteKeyError(f"others may read {path}: run chmod 600 on it, or delete it")
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise SiteKeyError(f"{path} is damaged: restore it, or delete it to begin new sessions")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who asks.
+
+    Attributes:
+        user: `web:` and the keyed hash of the secret.
+        handle: A name that others may see.
+        admin: May use the administrator's controls.
+    """
+
+    user: str
+    handle: str
+    admin: bool
+
+    @property
+    def actor(self) -> Actor:
+        """The person behind a request to the hub."""
+        return Actor(user=self.user, name=self.handle, admin=self.admin)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a cookie carries: the secret, when it was signed and until when it administrates."""
+
+    secret: str
+    signed_at: int
+    admin_until: int = 0
+
+
+class Sessions:
+    """Makes and knows sessions.
+
+    Args:
+        site_key: Shared by the portals of a site.
+        everybody_admin: Every session may administrate.
+        password: What a login must give; absent if nobody can log in.
+        now: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        site_key: bytes,
+        *,
+        everybody_admin: bool,
+        password: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._user_key = _derive(site_key, "user")
+        self._cookies = signer(site_key, "cookie")
+        self._everybody_admin = everybody_admin
+        self._password = password
+        self._now = now
+
+    def new_ticket(self) -> Ticket:
+        """Return a ticket with a fresh secret of 192 bits."""
+        return Ticket(secrets.token_urlsafe(24), int(self._now()))
+
+    def seal(self, ticket: Ticket) -> str:
+        """Return the signed value of a cookie."""
+        return str(self._cookies.dumps([ticket.secret, ticket.signed_at, ticket.admin_until]))
+
+    def open(self, cookie: str) -> Ticket | None:
+        """Return what a cookie carries; None if it is not one that this site signed."""
+        try:
+            parts = self._cookies.loads(cookie)
+        except BadSignature:
+            return None
+        match parts:
+            case [str(secret), int(signed_at), int(admin_until)] if secret:
+                return Ticket(secret, signed_at, admin_until)
+            case _:
+                return None
+
+    def stale(self, ticket: Ticket) -> bool:
+        """Whether the cookie should be signed afresh."""
+        return self._now() - ticket.signed_at > RENEW_SECONDS
+
+    def renewed(self, ticket: Ticket) -> Ticket:
+        """Return the same session, signed now."""
+        return replace(ticket, signed_at=int(self._now()))
+
+    def from_ticket(self, ticket: Ticket) -> Session:
+        """Return whose cookie it is."""
+        return self._session(ticket.secret, ticket.admin_until > self._now())
+
+    def from_header(self, value: str) -> Session:
+        """Return whose `X-Session-ID` it is.
+
+        Raises:
+            ContractError: MALFORMED, not 8 to 128 characters.
+        """
+        if not _MIN_SECRET <= len(value) <= _MAX_SECRET:
+            raise ContractError(
+                ErrorCode.MALFORMED,
+                f"{HEADER} has {len(value)} characters, {_MIN_SECRET} to {_MAX_SECRET} are wanted",
+                "send a long random text, and the same one each time",
+                field=HEADER,
+            )
+        return self._session(value, logged_in=False)
+
+    def logged_in(self, ticket: Ticket, password: str) -> Ticket | None:
+        """Return the ticket with an administrator's rights, or None if the password is wrong."""
+        if self._password is None:
+            return None
+        given, wanted = (
+            hashlib.sha256(text.encode()).digest() for text in (password, self._password)
+        )
+        if not hmac.compare_digest(given, wanted):
+            return None
+        now = int(self._now())
+        return Ticket(ticket.secret, now, now + ADMIN_SECONDS)
+
+    def logged_out(self, ticket: Ticket) -> Ticket:
+        """Return the ticket without an administrator's rights."""
+        return replace(ticket, admin_until=0)
+
+    def _session(self, secret: str, logged_in: bool) -> Session:
+        digest = hmac.digest(self._user_key, secret.encode("utf-8", "surrogatepass"), "sha256")
+        user = "web:" + base64.urlsafe_b64encode(digest[:24]).decode()
+        return Session(user, handle_of(digest[-4:]), self._everybody_admin or logged_in)
+
+
+def signer(site_key: bytes, purpose: str) -> URLSafeSerializer:
+    """Return a serializer whose signatures are good for one purpose only."""
+    return URLSafeSerializer(
+        _derive(site_key, purpose),
+        salt=purpose,
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+def _derive(site_key: bytes, purpose: str) -> bytes:
+    return hmac.digest(site_key, b"bioreactor portal " + purpose.encode(), "sha256")

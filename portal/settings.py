@@ -1,0 +1,64 @@
+"""The portal's settings: section `[portal]` of the configuration file, or `BIOREACTOR_PORTAL_*`."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broker.messages import Name
+
+MIN_PASSWORD: Final = 8
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class PortalSettings(BaseSettings):
+    """How one portal runs.
+
+    Attributes:
+        id: The portal's principal at the broker; the hub believes `actor` only from the
+            principals that its own setting `portals` lists.
+        host: The address to listen on. Loopback unless told otherwise.
+        port: The port to listen on; 0 picks a free one, which the log names.
+        data_dir: Holds the site key. Portals of one site share the key, so that a browser is the
+            same user at each of them.
+        admin: Who may use the administrator's controls: ``everybody`` who reaches the portal, for
+            a trusted laboratory, or only who gave `admin_password` at ``/login``.
+        admin_password: Wanted with ``admin = "login"``, at least 8 characters.
+        allowed_hosts: Names under which browsers reach the portal, besides localhost and `host`.
+            Others are refused: a page elsewhere could otherwise point its own name here.
+        examples: A folder of Python files that the upload page offers to start from.
+        reads_per_second: Sustained rate of reads of one session; short bursts may be 4 s of it.
+        writes_per_second: The same for what changes something.
+        max_viewers: The most open WebSockets.
+        ask_timeout: Seconds to wait for the hub's answer to a command.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BIOREACTOR_PORTAL_", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    id: Name = "portal"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    data_dir: Path = Path("data/portal")
+    admin: Literal["everybody", "login"] = "everybody"
+    admin_password: SecretStr | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    examples: Path | None = _REPOSITORY / "examples"
+    reads_per_second: float = Field(default=50.0, gt=0)
+    writes_per_second: float = Field(default=5.0, gt=0)
+    max_viewers: int = Field(default=1000, ge=1)
+    ask_timeout: float = Field(default=10.0, gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _login_needs_a_password(self) -> "PortalSettings":
+        password = self.admin_password
+        if self.admin == "login" and (
+            password is None or len(password.get_secret_value()) < MIN_PASSWORD
+        ):
+            raise ValueError(
+                f'admin = "login" needs an admin_password of at least {MIN_PASSWORD} characters'
+            )
+        return self

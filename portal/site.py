@@ -1,0 +1,109 @@
+"""What is neither page nor data: health, figures, the reference of the REST interface."""
+
+from typing import Literal
+
+from fastapi import APIRouter, FastAPI, Request
+from pydantic import BaseModel
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from broker import VERSION
+from portal.access import Asking, as_json
+from portal.assets import Assets
+from portal.live import Live
+from portal.metrics import RequestFigures, exposition
+from portal.reference import Group, groups_of
+from portal.rendering import Renderer
+from portal.state import HubState, State
+
+
+class Health(BaseModel):
+    """How the portal is.
+
+    Attributes:
+        ready: Broker and hub are there: what is asked can be done.
+    """
+
+    status: Literal["ok", "degraded"]
+    alive: bool = True
+    ready: bool
+    version: str
+    broker_connected: bool
+    hub: HubState
+    age_seconds: float
+    nodes_online: int
+
+
+class Site:
+    """The remaining routes."""
+
+    def __init__(
+        self,
+        state: State,
+        live: Live,
+        figures: RequestFigures,
+        renderer: Renderer,
+        assets: Assets,
+    ) -> None:
+        self._state = state
+        self._live = live
+        self._figures = figures
+        self._renderer = renderer
+        self._assets = assets
+        self._reference: list[Group] | None = None
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter(tags=["portal"])
+        add = router.add_api_route
+        add("/health", self.health, methods=["GET"], response_model=Health)
+        add("/health/live", self.alive, methods=["GET"], response_model=Health)
+        add("/health/ready", self.ready, methods=["GET"], response_model=Health)
+        add("/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse)
+        add("/docs", self.docs, methods=["GET"], include_in_schema=False, response_class=Response)
+        add("/favicon.ico", self.icon, methods=["GET"], include_in_schema=False)
+        return router
+
+    async def health(self) -> Response:
+        """Tell how the portal is; answers 200 as long as it lives."""
+        return as_json(self._health())
+
+    async def alive(self) -> Response:
+        """Answer 200 as long as the portal lives: for who would restart it."""
+        return as_json(self._health())
+
+    async def ready(self) -> Response:
+        """Answer 200 if broker and hub are there, else 503: for who would send people here."""
+        health = self._health()
+        return as_json(health, 200 if health.ready else 503)
+
+    async def metrics(self) -> Response:
+        """Tell figures in Prometheus' text format."""
+        return PlainTextResponse(
+            exposition(self._state, self._live, self._figures),
+            media_type="text/plain; version=0.0.4",
+        )
+
+    async def docs(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - every page has one
+        """Show the reference of the REST interface."""
+        if self._reference is None:
+            app: FastAPI = request.app
+            base = str(request.base_url).rstrip("/")
+            self._reference = groups_of(app.openapi(), base)
+        return self._renderer.page(request, "docs", "docs.html", groups=self._reference)
+
+    async def icon(self) -> Response:
+        """Send browsers that look for it to the icon."""
+        return RedirectResponse(self._assets.url("favicon.svg"), 308)
+
+    def _health(self) -> Health:
+        link = self._state.link
+        ready = link.broker and link.hub == "online"
+        return Health(
+            status="ok" if ready else "degraded",
+            ready=ready,
+            version=VERSION,
+            broker_connected=link.broker,
+            hub=link.hub,
+            age_seconds=round(self._state.age(), 3),
+            nodes_online=sum(node.online for node in self._state.nodes()),
+        )

@@ -1,0 +1,360 @@
+"""What the portal knows: the last value of each retained topic, and whether it is current.
+
+Everything here comes from the broker and is kept in memory only; while broker or hub are away it
+stays, with its age. One event loop owns it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final, Literal, Protocol, TypeVar
+
+import orjson
+
+from broker.connection import Connection, Message
+from broker.messages import (
+    Channels,
+    Console,
+    ContractError,
+    Experiment,
+    HubStatus,
+    NodeReport,
+    Payload,
+    Queue,
+    ServiceStatus,
+    Telemetry,
+    decode,
+    utc_now,
+)
+from broker.topics import SPECS, Address, Topic
+from portal.contract import LIVE, RETAINED, filters_of
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T", bound=Payload)
+
+MAX_EXPERIMENTS: Final = 1000
+"""The hub clears finished ones after a day; this bounds what a broken one could make us keep."""
+
+HubState = Literal["online", "offline", "unknown"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The last value of a retained topic.
+
+    Attributes:
+        topic: Below the root.
+        seq: Grows with every message that the portal received.
+        payload: Its JSON; `null` where the topic was cleared.
+        value: The same, parsed; None where the topic was cleared.
+    """
+
+    topic: str
+    kind: Topic
+    seq: int
+    at: datetime
+    payload: bytes
+    value: Payload | None
+
+    @cached_property
+    def snapshot(self) -> str:
+        """The frame for who just subscribed."""
+        return self._frame("snapshot")
+
+    @cached_property
+    def change(self) -> str:
+        """The frame for who knows an earlier value."""
+        return self._frame("change")
+
+    def _frame(self, kind: str) -> str:
+        return orjson.dumps(
+            {
+                "type": kind,
+                "topic": self.topic,
+                "seq": self.seq,
+                "payload": orjson.Fragment(self.payload),
+            }
+        ).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Whether what is shown is current, and since when."""
+
+    broker: bool
+    hub: HubState
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HubView:
+    """The hub, for pages."""
+
+    state: HubState
+    since: datetime
+    posture: str | None
+    posture_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerView:
+    """The portal's connection to the broker, for pages."""
+
+    connected: bool
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A reactor, for pages; `readings` are the last live ones by channel."""
+
+    id: str
+    label: str
+    online: bool
+    since: datetime | None
+    simulated: bool
+    speed: float
+    channels: Channels | None
+    report: NodeReport | None
+    readings: dict[str, float | None]
+
+
+class Listener(Protocol):
+    """Who is told of what arrives, at once and in order."""
+
+    def changed(self, entry: Entry) -> None:
+        """Tell that a retained topic has a new value, or was cleared."""
+
+    def telemetry(self, topic: str, seq: int, payload: bytes) -> None:
+        """Tell of a live reading."""
+
+    def console(self, topic: str, seq: int, console: Console) -> None:
+        """Tell of live log lines."""
+
+    def link_changed(self, link: Link) -> None:
+        """Tell that broker or hub came or went."""
+
+
+class State:
+    """Follows the broker from the moment it is made.
+
+    Args:
+        clock: Wall time in UTC.
+    """
+
+    def __init__(self, connection: Connection, clock: Callable[[], datetime] = utc_now) -> None:
+        self._topics = connection.topics
+        self._clock = clock
+        self._entries: dict[str, Entry] = {}
+        self._readings: dict[str, Telemetry] = {}
+        self._listeners: list[Listener] = []
+        self._waiting: set[asyncio.Event] = set()
+        self._complained: set[str] = set()
+        self._seq = 0
+        self._hub: HubState = "unknown"
+        self._broker = connection.connected
+        self._link_since = self._broker_since = self._hub_since = clock()
+        for kind in (*RETAINED, *LIVE):
+            connection.subscribe(filters_of(self._topics, kind), self._receive, qos=SPECS[kind].qos)
+        connection.on_connect(self._connected)
+        connection.on_disconnect(self._disconnected)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell this listener of everything that arrives from now on."""
+        self._listeners.append(listener)
+
+    @property
+    def link(self) -> Link:
+        """Whether what is known is current."""
+        return Link(self._broker, self._hub, self._link_since)
+
+    @property
+    def hub(self) -> HubView:
+        """The hub's state and posture."""
+        queue = self.queue
+        return HubView(
+            self._hub,
+            self._hub_since,
+            queue.posture if queue else None,
+            queue.posture_reason if queue else "",
+        )
+
+    @property
+    def broker(self) -> BrokerView:
+        """The connection to the broker."""
+        return BrokerView(self._broker, self._broker_since)
+
+    def age(self) -> float:
+        """Return for how many seconds what is known may have been out of date; 0 if current."""
+        if self._hub == "online":
+            return 0.0
+        return max(0.0, (self._clock() - self._link_since).total_seconds())
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The last value of every retained topic that has one."""
+        return [entry for entry in self._entries.values() if entry.value is not None]
+
+    def entry(self, topic: str) -> Entry | None:
+        """Return the last value of a topic below the root."""
+        return self._entries.get(topic)
+
+    @property
+    def queue(self) -> Queue | None:
+        """The queue as last published."""
+        return self._value("queue", Queue)
+
+    def experiment(self, experiment_id: str) -> Experiment | None:
+        """Return an experiment's public state if it is among those published."""
+        return self._value(f"experiments/{experiment_id}", Experiment)
+
+    def experiments(self) -> list[Experiment]:
+        """Return all published experiments, newest first."""
+        found = [e.value for e in self._entries.values() if isinstance(e.value, Experiment)]
+        return sorted(found, key=lambda experiment: experiment.experiment_id, reverse=True)
+
+    def nodes(self) -> list[NodeView]:
+        """Return all reactors by name."""
+        kinds = {Topic.NODE_STATUS, Topic.NODE_CHANNELS, Topic.NODE_REPORT}
+        names = {
+            entry.topic.split("/")[1]
+            for entry in self._entries.values()
+            if entry.kind in kinds and entry.value is not None
+        }
+        return [self._node(name) for name in sorted(names)]
+
+    def node(self, name: str) -> NodeView | None:
+        """Return a reactor."""
+        return next((node for node in self.nodes() if node.id == name), None)
+
+    async def until(self, met: Callable[[], bool], seconds: float) -> bool:
+        """Wait until a condition on this state holds; return whether it did within the time."""
+        changed = asyncio.Event()
+        self._waiting.add(changed)
+        try:
+            async with asyncio.timeout(seconds):
+                while not met():
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            self._waiting.discard(changed)
+
+    def _value(self, topic: str, model: type[_T]) -> _T | None:
+        entry = self._entries.get(topic)
+        return entry.value if entry and isinstance(entry.value, model) else None
+
+    def _node(self, name: str) -> NodeView:
+        status = self._value(f"nodes/{name}/status", ServiceStatus)
+        channels = self._value(f"nodes/{name}/channels", Channels)
+        reading = self._readings.get(name)
+        return NodeView(
+            id=name,
+            label=channels.label if channels else name,
+            online=status is not None and status.state == "online",
+            since=status.since if status else None,
+            simulated=channels.simulated if channels else False,
+            speed=channels.speed if channels else 1.0,
+            channels=channels,
+            report=self._value(f"nodes/{name}/report", NodeReport),
+            readings=dict(reading.values) if reading else {},
+        )
+
+    async def _receive(self, message: Message) -> None:
+        address = self._topics.parse(message.topic)
+        if address is None:
+            return
+        topic = message.topic.removeprefix(self._topics.root + "/")
+        try:
+            value = self._parse(address, message.payload)
+        except (ContractError, ValueError) as error:
+            if topic not in self._complained and len(self._complained) < MAX_EXPERIMENTS:
+                self._complained.add(topic)
+                _log.warning("ignored what stands at %s: %s", topic, error)
+            return
+        self._complained.discard(topic)
+        self._seq += 1
+        if isinstance(value, Telemetry):
+            self._readings[address["node"]] = value
+            for listener in self._listeners:
+                listener.telemetry(topic, self._seq, message.payload)
+        elif isinstance(value, Console):
+            for listener in self._listeners:
+                listener.console(topic, self._seq, value)
+        else:
+            self._keep(topic, address, message.payload, value)
+
+    def _parse(self, address: Address, payload: bytes) -> Payload | None:
+        """Return the payload's model, or None for a cleared topic.
+
+        Raises:
+            ContractError: It is not what the contract says.
+            ValueError: It names another than its topic, or holds what browsers cannot read.
+        """
+        if not payload:
+            return None
+        model = RETAINED.get(address.topic) or LIVE[address.topic]
+        value = decode(model, payload)
+        orjson.loads(payload)  # stricter than the models: NaN inside free-form details
+        match value:
+            case Experiment(experiment_id=name):
+                named = address["experiment"]
+            case Channels(node=name) | NodeReport(node=name):
+                named = address["node"]
+            case _:
+                return value
+        if name != named:
+            raise ValueError(f"it speaks of {name}")
+        return value
+
+    def _keep(self, topic: str, address: Address, payload: bytes, value: Payload | None) -> None:
+        if address.topic in LIVE or (value is None and topic not in self._entries):
+            return
+        entry = Entry(topic, address.topic, self._seq, self._clock(), payload or b"null", value)
+        self._entries[topic] = entry
+        if isinstance(value, HubStatus):
+            self._hub_is(value.state)
+        if address.topic is Topic.EXPERIMENT:
+            self._prune()
+        for listener in self._listeners:
+            listener.changed(entry)
+        if value is None:
+            del self._entries[topic]
+        for waiting in self._waiting:
+            waiting.set()
+
+    def _prune(self) -> None:
+        """Forget the oldest experiments beyond the bound; ULIDs sort by age."""
+        topics = [t for t, e in self._entries.items() if e.kind is Topic.EXPERIMENT]
+        if len(topics) > MAX_EXPERIMENTS:
+            del self._entries[min(topics)]
+
+    async def _connected(self) -> None:
+        self._broker, self._broker_since = True, self._clock()
+        self._tell_link()
+
+    def _disconnected(self) -> None:
+        self._broker, self._broker_since = False, self._clock()
+        # a broker that lost its retained messages must not leave the hub online in our eyes
+        if self._hub != "unknown":
+            self._hub, self._hub_since = "unknown", self._clock()
+        self._tell_link()
+
+    def _hub_is(self, state: HubState) -> None:
+        if state == self._hub:
+            return
+        self._hub, self._hub_since = state, self._clock()
+        self._tell_link()
+
+    def _tell_link(self) -> None:
+        self._link_since = self._clock()
+        for listener in self._listeners:
+            listener.link_changed(self.link)
+        for waiting in self._waiting:
+            waiting.set()

@@ -1,0 +1,107 @@
+"""The WebSocket `/ws`: reads what a viewer wants and sends what `Live` has for it."""
+
+import asyncio
+from typing import Annotated, Final
+
+import orjson
+from pydantic import Field, JsonValue
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from broker.messages import ContractError, Error, ErrorCode, Payload, decode
+from portal.live import Live, Viewer
+from portal.ratelimit import Bucket
+from portal.security import same_origin
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+_MESSAGES_PER_SECOND: Final = 20.0
+_BURST: Final = 100.0
+
+_GOING_AWAY, _POLICY, _TRY_LATER = 1001, 1008, 1013
+
+_Filter = Annotated[str, Field(max_length=MAX_MESSAGE_BYTES)]
+
+
+class Wish(Payload):
+    """What a viewer sends: any of the three."""
+
+    subscribe: tuple[_Filter, ...] = ()
+    unsubscribe: tuple[_Filter, ...] = ()
+    ping: int | None = None
+
+
+class _LeftError(Exception):
+    """The viewer is gone, or is to go with this close code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+async def serve(websocket: WebSocket, live: Live) -> None:
+    """Serve one viewer until it leaves or is dropped."""
+    if not same_origin(websocket.headers):
+        await websocket.close(_POLICY)  # before accepting: the handshake is refused with 403
+        return
+    await websocket.accept()
+    try:
+        viewer = live.join()
+    except ContractError as refused:
+        await websocket.close(_TRY_LATER, refused.error.message)
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_listen(websocket, live, viewer))
+            group.create_task(_pump(websocket, live, viewer))
+            group.create_task(_drop(viewer))
+    except* _LeftError as left:
+        reason = left.exceptions[0]
+        if isinstance(reason, _LeftError) and reason.code == _POLICY:
+            await websocket.close(_POLICY, str(reason))
+    finally:
+        live.leave(viewer)
+
+
+async def _listen(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
+    bucket = Bucket(_MESSAGES_PER_SECOND, _BURST)
+    now = asyncio.get_running_loop().time
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise _LeftError(_GOING_AWAY, "disconnected")
+        if bucket.take(now()) > 0:
+            raise _LeftError(_POLICY, "too many messages")
+        try:
+            _obey(message.get("text"), live, viewer)
+        except ContractError as refused:
+            _complain(viewer, refused.error)
+
+
+def _obey(text: str | None, live: Live, viewer: Viewer) -> None:
+    if text is None:
+        raise ContractError(
+            ErrorCode.MALFORMED, "a binary message has no meaning here", "send JSON as text"
+        )
+    wish = decode(Wish, text.encode(), MAX_MESSAGE_BYTES)
+    if wish.unsubscribe:
+        live.unsubscribe(viewer, wish.unsubscribe)
+    if wish.subscribe:
+        live.subscribe(viewer, wish.subscribe)
+    if wish.ping is not None:
+        viewer.tell(type="pong", n=wish.ping)
+
+
+def _complain(viewer: Viewer, error: Error) -> None:
+    body: JsonValue = orjson.loads(error.encode())
+    viewer.tell(type="error", error=body)
+
+
+async def _pump(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
+    try:
+        await viewer.pump(websocket.send, live.count)
+    except (OSError, WebSocketDisconnect) as error:
+        raise _LeftError(_GOING_AWAY, "disconnected") from error
+
+
+async def _drop(viewer: Viewer) -> None:
+    await viewer.dropped.wait()
+    raise _LeftError(_GOING_AWAY, "did not keep up")
