@@ -55,7 +55,9 @@ def read_script(session: Session, path: Path) -> str:
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
-        err.print(f"[bold red]cannot read {path}[/]: {error.strerror}", highlight=False)
+        err.print(
+            f"[bold red]cannot read {path}[/]: {error.strerror}", highlight=False, soft_wrap=True
+        )
         raise typer.Exit(DATA) from None
     try:
         return data.decode("utf-8")

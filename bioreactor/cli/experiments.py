@@ -54,9 +54,11 @@ def submit(
             filename=filename,
             request_id=request_id or str(ULID()),
         )
-        session.show(submitted, lambda: out.print(submitted.message, highlight=False))
+        session.show(
+            submitted, lambda: out.print(submitted.message, highlight=False, soft_wrap=True)
+        )
         for warning in submitted.warnings:
-            err.print(f"[yellow]{warning}[/]", highlight=False)
+            err.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
         return await follow_experiment(session, lab, submitted.experiment_id) if follow else None
 
     leave(session.run(work))
@@ -96,7 +98,8 @@ def show(
 ) -> None:
     """Show an experiment."""
     session = session_of(data, config, as_json)
-    got = session.run(lambda lab: lab.get(known_id(session, experiment_id)))
+    known = known_id(session, experiment_id)
+    got = session.run(lambda lab: lab.get(known))
 
     def text() -> None:
         if script:
@@ -105,7 +108,7 @@ def show(
         out.print(render.experiments((got.experiment,)))
         out.print(render.change(got.experiment))
         for file in got.experiment.results:
-            out.print(f"  {file.name}  [dim]{file.size} bytes[/]", highlight=False)
+            out.print(f"  {file.name}  [dim]{file.size} bytes[/]", highlight=False, soft_wrap=True)
 
     session.show(got, text)
 
@@ -155,7 +158,8 @@ def results(
         exported = await lab.export(known, kind, file)
         path = await lab.download(exported, output)
         session.show(
-            exported, lambda: out.print(f"{path} ({exported.size} bytes)", highlight=False)
+            exported,
+            lambda: out.print(f"{path} ({exported.size} bytes)", highlight=False, soft_wrap=True),
         )
 
     session.run(work)
@@ -164,7 +168,7 @@ def results(
 def _command(verb: str, experiment_id: str, session: Session, admin: bool) -> None:
     known = known_id(session, experiment_id)
     done = session.run(lambda lab: lab.command(verb, known, admin=admin))
-    session.show(done, lambda: out.print(done.message, highlight=False))
+    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
 
 
 def cancel(
@@ -222,7 +226,7 @@ def move(
         after=after and known_id(session, after),
     )
     done = session.run(lambda lab: lab.move(request, admin=admin))
-    session.show(done, lambda: out.print(done.message, highlight=False))
+    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
 
 
 def send(
@@ -237,4 +241,4 @@ def send(
     values = parameters_of(session, parameter)
     known = known_id(session, experiment_id)
     done = session.run(lambda lab: lab.send(known, values))
-    session.show(done, lambda: out.print(done.message, highlight=False))
+    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))

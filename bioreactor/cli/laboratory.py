@@ -75,7 +75,7 @@ def queue(
 def _steer(verb: str, data: Path | None, config: Path | None, as_json: bool) -> None:
     session = session_of(data, config, as_json)
     done = session.run(lambda lab: lab.steer_queue(verb))
-    session.show(done, lambda: out.print(done.message, highlight=False))
+    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
 
 
 @queue_app.command("pause")

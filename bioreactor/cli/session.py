@@ -86,12 +86,12 @@ class Session:
         if self.as_json:
             print(json.dumps({"error": error.model_dump(mode="json")}), file=sys.stderr)
         else:
-            err.print(f"[bold red]{error.code}[/] {error.message}", highlight=False)
+            err.print(f"[bold red]{error.code}[/] {error.message}", highlight=False, soft_wrap=True)
             problems = error.details.get("problems")
             for problem in problems if isinstance(problems, list) else []:
-                err.print(f"  {_sentence(problem)}", highlight=False)
+                err.print(f"  {_sentence(problem)}", highlight=False, soft_wrap=True)
             if error.hint:
-                err.print(f"[dim]→ {error.hint}[/]", highlight=False)
+                err.print(f"[dim]→ {error.hint}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_CODES[error.code])
 
     def show(self, value: BaseModel, text: Callable[[], None]) -> None:

@@ -133,13 +133,15 @@ def up(
     try:
         asyncio.run(_run(options))
     except StartError as error:
-        err.print(f"[bold red]{error}[/]", highlight=False)
+        err.print(f"[bold red]{error}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except ContractError as error:
-        err.print(f"[bold red]{error}[/]\n[dim]{error.error.hint}[/]", highlight=False)
+        err.print(
+            f"[bold red]{error}[/]\n[dim]{error.error.hint}[/]", highlight=False, soft_wrap=True
+        )
         said = error.error.details.get("output")
         for line in said if isinstance(said, list) else ():
-            err.print(f"  {line}", highlight=False)
+            err.print(f"  {line}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_CODES[error.error.code]) from None
 
 

@@ -1,0 +1,97 @@
+"""What the command line says before it ever reaches a hub."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bioreactor.cli.app import app
+from bioreactor.cli.arguments import parameters_of
+from bioreactor.cli.session import Session
+
+COMMANDS = (
+    "up", "hub", "node", "portal", "submit", "list", "show", "logs", "watch", "results", "cancel",
+    "pause", "resume", "move", "send", "queue", "nodes",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BIOREACTOR_BROKER_URL", raising=False)
+
+
+def test_every_command_is_there() -> None:
+    result = CliRunner().invoke(app, ["--help"], terminal_width=100)
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert f" {command} " in result.output
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"hub", "node", "portal"}))
+def test_every_command_offers_json(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], terminal_width=100)
+    assert result.exit_code == 0
+    assert "--json" in result.output
+
+
+def test_no_system_is_said_with_a_remedy(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["list", "--json", "--data", str(tmp_path)])
+    assert result.exit_code == 69
+    error = json.loads(result.stderr)["error"]
+    assert error["code"] == "UNAVAILABLE"
+    assert "bioreactor up" in error["hint"]
+
+
+def test_nonsense_for_an_id(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["show", "nonsense", "--json", "--data", str(tmp_path)])
+    assert result.exit_code == 66
+    assert json.loads(result.stderr)["error"]["code"] == "NOT_FOUND"
+
+
+def test_a_script_that_is_no_utf8_names_the_byte(tmp_path: Path) -> None:
+    script = tmp_path / "latin.py"
+    script.write_bytes(b"print('\xe4')")
+    result = CliRunner().invoke(app, ["submit", str(script), "--json", "--data", str(tmp_path)])
+    assert result.exit_code == 65
+    assert "byte 7 is 0xe4" in json.loads(result.stderr)["error"]["message"]
+
+
+def test_a_missing_script(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["submit", str(tmp_path / "none.py")])
+    assert result.exit_code == 65
+    assert "No such file" in result.stderr
+
+
+def test_parameters_are_typed_as_they_look() -> None:
+    session = Session(Path(), None, as_json=True)
+    assert parameters_of(session, ["a=1", "b=0.5", "c=true", "d=x=y", "e="]) == {
+        "a": 1,
+        "b": 0.5,
+        "c": True,
+        "d": "x=y",
+        "e": "",
+    }
+
+
+def test_a_parameter_without_a_value(tmp_path: Path) -> None:
+    script = tmp_path / "ok.py"
+    script.write_text("x = 1")
+    result = CliRunner().invoke(
+        app, ["submit", str(script), "-p", "target_od", "--json", "--data", str(tmp_path)]
+    )
+    assert result.exit_code == 64
+    assert "NAME=VALUE" in json.loads(result.stderr)["error"]["message"]
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(
+            app, ["up", "--data", str(tmp_path), "--portal-port", str(port)]
+        )
+    assert result.exit_code == 1
+    assert f"Port {port} is in use" in result.stderr
