@@ -1,0 +1,60 @@
+"""Fixtures for all tests: real brokers, and a watch for what a test leaves behind."""
+
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from broker.embedded import EmbeddedBroker, Kind
+from tests.support import leaks
+from tests.support.brokers import ROLES, Connector
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a task, a thread or a child process behind."""
+    if inspect.iscoroutinefunction(getattr(request.node, "function", None)):
+        request.getfixturevalue("no_stray_tasks")
+    threads, children = leaks.threads(), leaks.children()
+    yield
+    stray_threads, stray_children = leaks.wait_until_gone(threads, children)
+    processes = [f"{pid} {leaks.describe(pid)}" for pid in sorted(stray_children)]
+    leaks.kill(stray_children)
+    if stray_threads or processes:
+        pytest.fail(f"left behind: threads {stray_threads}, child processes {processes}")
+
+
+@pytest.fixture
+async def no_stray_tasks() -> AsyncIterator[None]:
+    """Fail an async test that leaves a task behind; used by `nothing_left_behind`."""
+    yield
+    stray = await leaks.stray_tasks()
+    if stray:
+        pytest.fail(f"left behind: tasks {stray}")
+
+
+@pytest.fixture(params=["mosquitto", "nats"])
+def broker_kind(request: pytest.FixtureRequest) -> Kind:
+    """Which broker; parametrize it to have a test run with one of them only."""
+    kind: Kind = request.param
+    return kind
+
+
+@pytest.fixture
+async def broker(broker_kind: Kind, tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
+    """A real broker of the test's own, on free ports of loopback: it starts in 60 ms.
+
+    Its users are `tests.support.brokers.ROLES`; connect with ``broker.settings_for("hub")`` or by
+    the fixture `connect`.
+    """
+    async with EmbeddedBroker(tmp_path / "broker", roles=ROLES, kind=broker_kind) as running:
+        yield running
+
+
+@pytest.fixture
+async def connect(broker: EmbeddedBroker) -> AsyncIterator[Connector]:
+    """Open connections to the broker: ``connection = await connect("hub")``."""
+    async with AsyncExitStack() as stack:
+        yield Connector(broker, stack)

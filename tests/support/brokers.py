@@ -1,0 +1,60 @@
+"""Real brokers for tests: who their users are, and connections that are ready and cleaned up."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final, Literal
+
+from broker.access import Principal
+from broker.connection import Connection, Message
+from broker.embedded import EmbeddedBroker
+
+ROLES: Final = (
+    Principal("hub", "hub"),
+    Principal("portal", "portal"),
+    Principal("admin", "administrator"),
+    Principal("alice", "script"),
+    Principal("bob", "script"),
+    Principal("reactor-1", "node"),
+    Principal("reactor-2", "node"),
+)
+"""The users of the test brokers."""
+
+
+class Connector:
+    """Opens connections to a broker; they are connected when returned and closed with the test."""
+
+    def __init__(self, broker: EmbeddedBroker, stack: AsyncExitStack) -> None:
+        self._broker = broker
+        self._stack = stack
+        self._count = 0
+
+    async def __call__(
+        self,
+        principal: str,
+        *,
+        transport: Literal["tcp", "websockets"] = "tcp",
+        client_id: str | None = None,
+        will: Message | None = None,
+        clean_session: bool = True,
+        prepare: Callable[[Connection], Awaitable[None] | None] | None = None,
+    ) -> Connection:
+        """Connect as a principal.
+
+        Args:
+            client_id: Absent: a fresh one.
+            prepare: Called with the connection before it is entered, for example to subscribe.
+        """
+        self._count += 1
+        connection = Connection(
+            self._broker.settings_for(principal, transport),
+            client_id=client_id or f"test-{principal}-{self._count}",
+            will=will,
+            clean_session=clean_session,
+        )
+        if prepare is not None:
+            waiting = prepare(connection)
+            if waiting is not None:
+                await waiting
+        await self._stack.enter_async_context(connection)
+        await connection.wait_connected(10)
+        return connection
