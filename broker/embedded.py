@@ -96,6 +96,7 @@ class EmbeddedBroker:
         self._any_websocket_port = websocket_port == 0
         self._lock: int | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._child: Child | None = None
 
     async def __aenter__(self) -> Self:
         """Write its files, start it, wait until it answers.
@@ -128,6 +129,8 @@ class EmbeddedBroker:
                 self._keeper.cancel()
                 await asyncio.gather(self._keeper, return_exceptions=True)
         finally:
+            if self._child is not None:  # a task that was cancelled before it began stops nothing
+                await self._child.stop()
             self._unlock()
 
     def settings_for(
@@ -228,12 +231,13 @@ class EmbeddedBroker:
         else:
             command = [find_nats() or "nats-server", "-c", "nats.conf"]
         # Paths in the files are relative: the directories above may be closed to its user.
-        return Child.start(
+        self._child = Child.start(
             command,
             cwd=self._home,
             user=_other_user(self.kind),
             on_line=lambda line: log.debug("%s: %s", self.kind, line),
         )
+        return self._child
 
     async def _ready(self, child: Child) -> None:
         """Wait until it listens.
