@@ -6,16 +6,15 @@ packages are an image of their own below it: a new SDK costs a second, not a min
 """
 
 import asyncio
-import fcntl
-import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from node_service.image.cache import alone
 from node_service.image.packages import install
 from node_service.image.recipe import DEFAULT, PYTHON, AllowList, Target, digest, sdk_files
 from node_service.runner.docker import (
@@ -86,7 +85,7 @@ class DockerImages:
         existing = await self._digest_of(tag)
         if existing is not None:
             return existing
-        async with _alone(self._cache, progress):
+        async with alone(self._cache, progress):
             existing = await self._digest_of(tag)
             if existing is not None:
                 return existing
@@ -196,35 +195,3 @@ def _write_sdk(context: Path, sdk: Mapping[str, bytes]) -> None:
     package.mkdir()
     for name, data in sdk.items():
         (package / name).write_bytes(data)
-
-
-@asynccontextmanager
-async def _alone(cache: Path, progress: Progress) -> AsyncIterator[None]:
-    """Hold the cache alone; what a crash left in it is removed."""
-    await asyncio.to_thread(cache.mkdir, parents=True, exist_ok=True)
-    descriptor = os.open(cache / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        told = False
-        while not _try_lock(descriptor):
-            if not told:
-                await progress("another node of this machine builds the image: waiting for it")
-                told = True
-            await asyncio.sleep(0.2)
-        await asyncio.to_thread(_sweep, cache)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _sweep(cache: Path) -> None:
-    for entry in cache.iterdir():
-        if entry.is_dir() and entry.name.startswith("tmp"):
-            shutil.rmtree(entry)

@@ -22,6 +22,7 @@ from node_service.runner.interface import (
     LogCursor,
     NoSuchContainerError,
     Progress,
+    ResultsMode,
     RunnerError,
     RunnerInfo,
     RunPaths,
@@ -63,17 +64,13 @@ class DockerRunner:
         images: Makes the images.
         runs: Directory of the runs, shared with the node.
         place: Where containers are made.
-        note: What this machine lacks, for people.
     """
 
-    def __init__(
-        self, engine: Engine, images: Images, runs: Path, place: Place, note: str = ""
-    ) -> None:
+    def __init__(self, engine: Engine, images: Images, runs: Path, place: Place) -> None:
         self._engine = engine
         self._images = images
         self._runs = runs
         self._place = place
-        self._note = note
         self._waits: dict[str, asyncio.Task[Exit]] = {}
         self._usage: dict[str, docker_state.Usage] = {}
         self._starting = asyncio.Lock()
@@ -88,7 +85,6 @@ class DockerRunner:
         """See `Runner.info`; so for the methods below."""
         engine = await self._engine.call(lambda api: api.info())
         runtime = self._place.runtime
-        notes = [self._note, *_missing(engine)]
         if runtime is not None and runtime not in engine.get("Runtimes", {}):
             raise RunnerError(
                 f"the container engine has no runtime called {runtime}",
@@ -96,7 +92,7 @@ class DockerRunner:
             )
         return RunnerInfo(
             isolation="docker" if runtime is None else f"docker+{runtime}",
-            note=" ".join(note for note in notes if note),
+            note=" ".join(_missing(engine, self._place.results)),
             results_mode=self._place.results,
             images=self._images.offered(),
             version=str(engine.get("ServerVersion", "")),
@@ -342,8 +338,8 @@ def _check_files(paths: RunPaths) -> None:
     paths.script.chmod(0o444)
 
 
-def _missing(engine: Mapping[str, Any]) -> Sequence[str]:
-    """Say what this engine cannot enforce."""
+def _missing(engine: Mapping[str, Any], results: ResultsMode) -> Sequence[str]:
+    """Say what this engine and this machine cannot do."""
     limits = {
         "MemoryLimit": "memory",
         "SwapLimit": "swap",
@@ -354,4 +350,9 @@ def _missing(engine: Mapping[str, Any]) -> Sequence[str]:
     notes = [f"This engine cannot limit {' and '.join(lacking)}."] if lacking else []
     if not any("seccomp" in option for option in engine.get("SecurityOptions") or []):
         notes.append("This engine does not filter system calls.")
+    if results == "tmpfs":
+        notes.append(
+            "Files are kept only if the script saves them with experiment.save: the runner may "
+            "not make file systems here."
+        )
     return notes
