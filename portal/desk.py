@@ -142,7 +142,7 @@ class Desk:
             experiment_id=known_form(experiment_id),
             parameters=parameters,
         )
-        return await self._do(session, "send", request, experiment_id, admin=False)
+        return expect(Done, await self._line.ask("send", request, seconds=self._seconds))
 
     async def posture(self, session: Session, verb: str) -> Done:
         """Pause, resume or drain the whole queue; an administrator's right."""

@@ -77,9 +77,9 @@ async def _listen(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
 
 
 def _obey(text: str | None, live: Live, viewer: Viewer) -> None:
-    if text is None:
+    if not text:
         raise ContractError(
-            ErrorCode.MALFORMED, "a binary message has no meaning here", "send JSON as text"
+            ErrorCode.MALFORMED, "an empty or binary message has no meaning", "send JSON as text"
         )
     wish = decode(Wish, text.encode(), MAX_MESSAGE_BYTES)
     if wish.unsubscribe:

@@ -1,0 +1,348 @@
+"""The WebSocket /ws, against a real broker and with real clients."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import websockets
+from ulid import ULID
+from websockets.asyncio.client import ClientConnection, connect
+
+from broker.connection import Connection
+from broker.messages import (
+    Alarm,
+    ChannelInfo,
+    Channels,
+    Console,
+    LogLine,
+    NodeReport,
+    Quantity,
+    ServiceStatus,
+    Telemetry,
+    utc_now,
+)
+from broker.topics import Topic
+from portal.server import ViewerProtocol
+from tests.support.brokers import Connector
+from tests.support.fake_hub import FakeHub
+from tests.support.portal import Portal, eventually
+
+
+class Viewer:
+    """A client that waits for frames with a deadline."""
+
+    def __init__(self, socket_: ClientConnection) -> None:
+        self.socket = socket_
+
+    async def say(self, **message: object) -> None:
+        await self.socket.send(json.dumps(message))
+
+    async def next(self, kind: str, seconds: float = 5.0, **fields: object) -> dict[str, Any]:
+        """Return the next frame of a type, passing over others."""
+        async with asyncio.timeout(seconds):
+            while True:
+                frame: dict[str, Any] = json.loads(await self.socket.recv())
+                if frame["type"] == kind and fields.items() <= frame.items():
+                    return frame
+
+
+class Node:
+    """What a node publishes."""
+
+    def __init__(self, connection: Connection, name: str = "reactor-1") -> None:
+        self.connection, self.name = connection, name
+
+    def topic(self, kind: Topic) -> str:
+        return self.connection.topics.build(kind, node=self.name)
+
+    async def announce(self) -> None:
+        channel = ChannelInfo(
+            name="od",
+            kind="sensor",
+            quantity=Quantity.OPTICAL_DENSITY,
+            unit="1",
+            label="Optical density",
+            driver="simulated",
+            period=1,
+        )
+        channels = Channels(node=self.name, label="Reactor 1", channels=(channel,))
+        await self.connection.publish(
+            self.topic(Topic.NODE_CHANNELS), channels.encode(), retain=True
+        )
+        status = ServiceStatus(state="online", version="t", boot_id=str(ULID()), since=utc_now())
+        await self.connection.publish(self.topic(Topic.NODE_STATUS), status.encode(), retain=True)
+
+    async def report(self, revision: int, *, note: str = "") -> None:
+        report = NodeReport(
+            node=self.name,
+            boot_id=str(ULID()),
+            at=utc_now(),
+            seen_revision=revision,
+            accepts=True,
+            isolation="docker",
+            isolation_note=note,
+            safe=True,
+            alarms=(Alarm(id="a", severity="warning", message="hot", since=utc_now()),),
+        )
+        await self.connection.publish(self.topic(Topic.NODE_REPORT), report.encode(), retain=True)
+
+    async def measure(self, **values: float | None) -> None:
+        reading = Telemetry(t=utc_now(), values=values)
+        await self.connection.publish(self.topic(Topic.NODE_TELEMETRY), reading.encode(), qos=0)
+
+    async def write(self, experiment_id: str, first: int, count: int, text: str = "line") -> None:
+        lines = tuple(
+            LogLine(n=n, t=utc_now(), source="stdout", text=f"{text} {n}")
+            for n in range(first, first + count)
+        )
+        console = Console(experiment_id=experiment_id, lines=lines)
+        await self.connection.publish(self.topic(Topic.NODE_CONSOLE), console.encode(), qos=0)
+
+
+@pytest.fixture
+async def node(connect: Connector) -> Node:
+    made = Node(await connect("reactor-1"))
+    await made.announce()
+    return made
+
+
+@pytest.fixture
+async def viewer(portal: Portal) -> Any:
+    async with connect(portal.ws) as open_socket:
+        yield Viewer(open_socket)
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
+async def test_snapshot_then_changes_in_order(viewer: Viewer, node: Node) -> None:
+    link = await viewer.next("link")
+    assert (link["broker"], link["hub"]) == (True, "online")
+    await node.report(1)
+    await viewer.say(subscribe=["nodes/+/report", "queue"])
+    first = await viewer.next("snapshot", topic="queue")
+    assert first["payload"]["posture"] == "running"
+    revisions: list[int] = []
+    seqs: list[int] = []
+    sending = asyncio.create_task(_reports(node, 2, 40))
+    while not revisions or revisions[-1] < 40:
+        async with asyncio.timeout(5):
+            frame = json.loads(await viewer.socket.recv())
+        if frame.get("topic") == "nodes/reactor-1/report":
+            revisions.append(frame["payload"]["seen_revision"])
+            seqs.append(frame["seq"])
+    await sending
+    assert revisions == sorted(set(revisions))
+    assert seqs == sorted(set(seqs))
+
+
+async def _reports(node: Node, first: int, last: int) -> None:
+    for revision in range(first, last + 1):
+        await node.report(revision)
+
+
+async def test_first_change_at_once_and_further_ones_gathered(viewer: Viewer, node: Node) -> None:
+    await viewer.say(subscribe=["nodes/reactor-1/telemetry"], ping=1)
+    await viewer.next("pong", n=1)
+    for n in range(50):
+        await node.measure(od=float(n), ph=None)
+        await asyncio.sleep(0.01)
+    seen: list[float] = []
+    frames = 0
+    while len(seen) < 50:
+        frame = await viewer.next("telemetry")
+        frames += 1
+        assert frame["payloads"][0]["values"]["ph"] is None
+        seen += [reading["values"]["od"] for reading in frame["payloads"]]
+    assert seen == [float(n) for n in range(50)]
+    assert frames <= 9, "half a second at ten frames a second, and one more at each end"
+
+
+async def test_log_lines_and_what_was_dropped(viewer: Viewer, node: Node) -> None:
+    one = str(ULID())
+    await viewer.say(subscribe=["nodes/reactor-1/console"], ping=1)
+    await viewer.next("pong")
+    await node.write(one, 1, 1)
+    first = await viewer.next("console")
+    assert first["experiment_id"] == one
+    assert first["lines"][0]["text"] == "line 1"
+    assert first["dropped"] == 0
+    await node.write(one, 2, 600)
+    await node.write(one, 602, 600)
+    second = await viewer.next("console")
+    assert second["dropped"] + len(second["lines"]) == 1200
+    assert second["lines"][-1]["n"] == 1201
+
+
+async def test_cleared_topics_and_unsubscribing(
+    viewer: Viewer, node: Node, hub: FakeHub, portal: Portal
+) -> None:
+    async with portal.client() as client:
+        answer = await client.post("/api/experiments/start", json={"script_content": "1"})
+    topic = f"experiments/{answer.json()['experiment_id']}"
+    await viewer.say(subscribe=["experiments/+"])
+    await viewer.next("snapshot", topic=topic)
+    await hub.connection.publish(f"bioreactor/{topic}", b"", retain=True)
+    gone = await viewer.next("change", topic=topic)
+    assert gone["payload"] is None
+    await viewer.say(unsubscribe=["experiments/+"], subscribe=["nodes/+/report"], ping=7)
+    await viewer.next("pong", n=7)
+    await hub.publish_queue()
+    await node.report(5)
+    async with asyncio.timeout(5):
+        frame = json.loads(await viewer.socket.recv())
+    assert frame["topic"] == "nodes/reactor-1/report"
+
+
+async def test_only_what_eyes_may_read(viewer: Viewer) -> None:
+    for topic, code in (
+        ("nodes/+/assignment", "FORBIDDEN"),
+        ("reply/portal/x", "FORBIDDEN"),
+        ("nodes/reactor-1/journal/records", "FORBIDDEN"),
+        ("#", "MALFORMED"),
+        ("nodes/#", "MALFORMED"),
+        ("nodes/Reactor 1/report", "MALFORMED"),
+        ("../queue", "MALFORMED"),
+        ("experiments/not-an-id", "MALFORMED"),
+        ("x" * 50_000, "MALFORMED"),
+    ):
+        await viewer.say(subscribe=["queue", topic])
+        frame = await viewer.next("error")
+        assert frame["error"]["code"] == code, topic
+        assert frame["error"]["hint"]
+
+
+async def test_hostile_messages_are_answered_and_harm_nothing(viewer: Viewer) -> None:
+    for text in ("", "nonsense", "[]", "null", '{"subscribe": "queue"}', '{"other": 1}', "{" * 500):
+        await viewer.socket.send(text)
+        assert (await viewer.next("error"))["error"]["code"] == "MALFORMED"
+    await viewer.socket.send(b"\x00\xff")
+    assert (await viewer.next("error"))["error"]["code"] == "MALFORMED"
+    await viewer.say(subscribe=[f"nodes/n{n}/report" for n in range(100)])
+    assert (await viewer.next("error"))["error"]["code"] == "TOO_LARGE"
+    await viewer.say(ping=3)
+    await viewer.next("pong", n=3)
+
+
+async def test_floods_and_giants_are_cut_off(portal: Portal) -> None:
+    async with connect(portal.ws) as flood:
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            for _ in range(1000):
+                await flood.send('{"ping": 1}')
+                await asyncio.sleep(0)
+            while True:
+                await flood.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+    async with connect(portal.ws) as giant:
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await giant.send("x" * 200 * 1024)
+            while True:
+                await giant.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+async def test_frames_of_200_kib_arrive_whole(viewer: Viewer, node: Node) -> None:
+    await viewer.say(subscribe=["nodes/+/report"])
+    note = "ü" * 100 * 1024
+    await node.report(1, note=note)
+    frame = await viewer.next("change")
+    assert frame["payload"]["isolation_note"] == note
+
+
+async def test_other_pages_may_not_watch(portal: Portal) -> None:
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            async with connect(portal.ws, additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 403
+    with pytest.raises(websockets.InvalidStatus):
+        async with connect(portal.ws, additional_headers={"Host": "evil.example"}):
+            pass
+    async with connect(portal.ws, origin=websockets.Origin(portal.url)):
+        pass
+
+
+async def test_what_is_malformed_at_the_broker_is_not_shown(viewer: Viewer, node: Node) -> None:
+    await viewer.say(subscribe=["nodes/+/report", "nodes/+/telemetry"])
+    for payload in (b"nonsense", b'{"node": "reactor-1"}', b'{"x": NaN}', b"\xff\xfe"):
+        for kind in (Topic.NODE_REPORT, Topic.NODE_TELEMETRY):
+            await node.connection.publish(node.topic(kind), payload)
+    await node.report(9)
+    frame = await viewer.next("change")
+    assert frame["payload"]["seen_revision"] == 9
+
+
+async def test_a_stalled_viewer_delays_nobody_and_is_dropped(
+    portal: Portal, node: Node
+) -> None:
+    url = portal.ws
+    loop = asyncio.get_running_loop()
+    host, port = "127.0.0.1", int(portal.url.rsplit(":", 1)[1])
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    async with AsyncExitStack() as stack:
+        stack.callback(raw.close)
+        await loop.sock_connect(raw, (host, port))
+        stalled = await stack.enter_async_context(
+            connect(url, sock=raw, max_queue=1, ping_interval=None, close_timeout=0.1)
+        )
+        await stalled.send('{"subscribe": ["nodes/+/report"]}')
+        stalled.transport.pause_reading()
+        healthy = Viewer(await stack.enter_async_context(connect(url)))
+        await healthy.say(subscribe=["nodes/+/report"], ping=1)
+        await healthy.next("pong")
+        slowest = 0.0
+        began = loop.time()
+        revision = 0
+        note = "x" * 200 * 1024
+        while _figure(await _metrics(portal), "viewers_dropped_total") < 1:
+            assert loop.time() - began < 60, "the stalled viewer was not dropped"
+            revision += 1
+            await node.report(revision, note=note)
+            sent = loop.time()
+            while (await healthy.next("change"))["payload"]["seen_revision"] < revision:
+                pass
+            slowest = max(slowest, loop.time() - sent)
+        assert slowest < 1.0
+        assert _figure(await _metrics(portal), "viewers") == 1
+        await eventually(_sockets(portal), lambda count: count == 1)  # no socket lingers
+
+
+def _sockets(portal: Portal) -> Callable[[], Awaitable[int]]:
+    async def count() -> int:
+        kept = portal.server.server_state.connections
+        return sum(isinstance(connection, ViewerProtocol) for connection in kept)
+
+    return count
+
+
+async def _metrics(portal: Portal) -> str:
+    async with portal.client() as client:
+        return (await client.get("/metrics")).text
+
+
+def _figure(text: str, name: str) -> float:
+    for line in text.splitlines():
+        if line.startswith(f"bioreactor_portal_{name} "):
+            return float(line.split()[-1])
+    raise AssertionError(f"no figure {name}")
+
+
+async def test_hub_and_broker_away_are_told_and_come_back(
+    viewer: Viewer, hub: FakeHub, portal: Portal
+) -> None:
+    await viewer.next("link", hub="online")
+    await hub.say("offline")
+    away = await viewer.next("link", hub="offline")
+    assert away["since"]
+    await hub.say("online")
+    await viewer.next("link", hub="online")

@@ -1,0 +1,234 @@
+"""Pages and forms without JavaScript, as a browser sends them."""
+
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from ulid import ULID
+
+from broker.messages import Status
+from tests.support.fake_hub import FakeHub
+from tests.support.portal import Portal
+
+SCRIPT = "print('hello')\n"
+HTML = {"Accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.fixture
+async def browser(portal: Portal) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a cookie jar, an origin, and no session of its own yet."""
+    headers = {**HTML, "Origin": portal.url, "Sec-Fetch-Site": "same-origin"}
+    async with portal.client(headers=headers) as client:
+        yield client
+
+
+async def upload(browser: httpx.AsyncClient, **fields: str) -> httpx.Response:
+    files = {key: (None, value) for key, value in {"script": SCRIPT, **fields}.items()}
+    return await browser.post("/upload", files=files)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/upload", "/my-experiments", "/queue", "/nodes", "/docs", "/login"]
+)
+async def test_every_page_is_served_with_strict_headers(
+    browser: httpx.AsyncClient, path: str
+) -> None:
+    answer = await browser.get(path, follow_redirects=True)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cache-control"] == "no-store"
+    assert not re.search(r"<script(?![^>]*(src=|application/json))", answer.text)
+    assert " style=" not in answer.text
+    assert not re.search(r"\son[a-z]+=", answer.text)
+
+
+async def test_a_first_visit_makes_a_session_that_stays(browser: httpx.AsyncClient) -> None:
+    first = await browser.get("/")
+    assert "bioreactor_session" in first.cookies
+    second = await browser.get("/")
+    assert "set-cookie" not in second.headers
+    handle = re.search(r"<bdi>([a-z]+-[a-z]+)</bdi>", second.text)
+    assert handle is not None
+    assert handle[1] in (await browser.get("/queue")).text
+    assert browser.cookies["bioreactor_session"] not in second.text
+
+
+async def test_text_is_queued_and_leads_to_its_page(
+    browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    answer = await upload(browser, script="a = 1\r\nb = 2\r\n", name="My run")
+    assert answer.status_code == 303
+    (one,) = hub.experiments
+    assert answer.headers["location"] == f"/experiment/{one}"
+    assert hub.scripts[one] == "a = 1\nb = 2\n"
+    page = await browser.get(answer.headers["location"])
+    assert "My run" in page.text
+    assert "queued as number 1" in page.text
+    again = await browser.get(answer.headers["location"])
+    assert "queued as number 1" not in again.text
+    mine = await browser.get("/my-experiments")
+    assert "My run" in mine.text
+    assert "My run" in (await browser.get("/queue")).text
+
+
+async def test_a_file_is_queued_under_its_name(browser: httpx.AsyncClient, hub: FakeHub) -> None:
+    file = ("C:\\Users\\me\\growth.py", b"\xef\xbb\xbfprint('\xc3\xbc')\n", "text/x-python")
+    answer = await browser.post("/upload", files={"file": file, "script": (None, "")})
+    assert answer.status_code == 303
+    (one,) = hub.experiments
+    assert hub.experiments[one].name == "growth.py"
+    assert hub.scripts[one] == "print('ü')\n"
+
+
+async def test_a_double_click_queues_once(browser: httpx.AsyncClient, hub: FakeHub) -> None:
+    request_id = str(ULID())
+    first = await upload(browser, request_id=request_id)
+    second = await upload(browser, request_id=request_id)
+    assert first.headers["location"] == second.headers["location"]
+    assert len(hub.experiments) == 1
+
+
+async def test_parameters_have_the_types_of_the_script(
+    browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    fields = {"param.target_od": "0.7", "param.label": "12", "param.empty": ""}
+    assert (await upload(browser, **fields)).status_code == 303
+    (experiment,) = hub.experiments.values()
+    assert experiment.parameters == {"target_od": 0.7, "label": "12"}
+    wrong = await upload(browser, **{"param.target_od": "much", "name": "Kept"})
+    assert wrong.status_code == 400
+    assert "a number is wanted" in wrong.text
+    assert 'value="much"' in wrong.text
+    assert 'value="Kept"' in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"", 400, "the script is empty"),
+        (b"  \n\t\n", 400, "the script is empty"),
+        (b"ok = 1\n# caf\xe9\n", 400, "line 2 has a byte that cannot be read"),
+        (b"#" * (256 * 1024 + 1), 413, "262145 bytes"),
+        (b"\xff\xd8\xff\xe0 JFIF", 400, "not UTF-8"),
+        (b"x = 1\ndef\n", 400, "Line 2"),
+    ],
+)
+async def test_files_that_cannot_run_are_answered_next_to_the_field(
+    browser: httpx.AsyncClient, hub: FakeHub, content: bytes, status: int, words: str
+) -> None:
+    answer = await browser.post("/upload", files={"file": ("a.py", content)})
+    assert answer.status_code == status
+    assert words in answer.text
+    assert 'id="wrong-file"' in answer.text
+    assert hub.experiments == {}
+
+
+async def test_a_script_of_the_largest_size_passes(
+    browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    content = b"#" * (256 * 1024)
+    answer = await browser.post("/upload", files={"file": ("a.py", content)})
+    assert answer.status_code == 303
+    assert len(next(iter(hub.scripts.values()))) == 256 * 1024
+
+
+async def test_a_giant_is_answered_on_the_page(browser: httpx.AsyncClient, hub: FakeHub) -> None:
+    answer = await browser.post("/upload", files={"file": ("a.py", b"#" * 5_000_000)})
+    assert answer.status_code == 413
+    assert "larger than 1024 KiB" in answer.text
+    assert hub.asked == []
+
+
+async def test_what_the_hub_refuses_stands_in_the_form(browser: httpx.AsyncClient) -> None:
+    for _ in range(5):
+        assert (await upload(browser)).status_code == 303
+    sixth = await upload(browser, name="The sixth", script="keep = 'me'\n")
+    assert sixth.status_code == 400
+    assert "you have 5 experiments already" in sixth.text
+    assert "keep = &#39;me&#39;" in sixth.text
+    assert "5 of 5" in sixth.text
+    wrong = await upload(browser, name="x" * 500)
+    assert wrong.status_code == 400
+    assert "wrong-name" in wrong.text
+
+
+async def test_hostile_names_and_logs_are_shown_harmlessly(browser: httpx.AsyncClient) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    answer = await upload(browser, name=name, script=f"x = {name!r}\n")
+    for path in (answer.headers["location"], "/queue", "/my-experiments", "/"):
+        page = await browser.get(path)
+        assert "<img src=x" not in page.text
+        assert "&lt;img src=x" in page.text
+    page = await browser.get(answer.headers["location"])
+    assert "<script>alert(1)" not in page.text
+    assert "&lt;script&gt;alert(1)" in page.text
+
+
+async def test_commands_lead_back_to_their_page(
+    portal: Portal, browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    location = (await upload(browser)).headers["location"]
+    await upload(browser)
+    one = location.rsplit("/", 1)[1]
+    from_queue = {"Referer": f"{portal.url}/queue"}
+    for path, fields in (
+        (f"{location}/move", {"position": "2"}),
+        (f"{location}/pause", {}),
+        (f"{location}/resume", {}),
+        (f"{location}/run-now", {"node": "reactor-1", "stop_running": "on"}),
+        ("/queue/pause", {}),
+        ("/queue/drain", {}),
+        ("/queue/resume", {}),
+        (f"{location}/cancel", {}),
+    ):
+        answer = await browser.post(path, data=fields, headers=from_queue)
+        assert answer.status_code == 303, (path, answer.text)
+        assert answer.headers["location"] == "/queue"
+    assert hub.experiments[one].status is Status.CANCELLED
+    assert "is cancelled" in (await browser.get("/queue")).text
+    elsewhere = {"Referer": "https://evil.example/page"}
+    answer = await browser.post(f"{location}/cancel", headers=elsewhere)
+    assert answer.status_code == 409
+    assert "it has ended already" in answer.text
+    assert "text/html" in answer.headers["content-type"]
+    assert (await browser.post(f"{location}/explode")).status_code == 404
+    assert (await browser.post(f"{location}/move", data={"position": "x"})).status_code == 400
+
+
+async def test_pages_that_do_not_exist(browser: httpx.AsyncClient) -> None:
+    for path in (
+        f"/experiment/{ULID()}",
+        "/experiment/none",
+        "/nodes/none",
+        "/nowhere",
+        "/static/none.js",
+        "/static/../settings.py",
+        "/static/%2e%2e/settings.py",
+    ):
+        answer = await browser.get(path)
+        assert answer.status_code == 404, path
+    page = await browser.get("/nowhere")
+    assert "there is nothing at this address" in page.text
+    assert "content-security-policy" in page.headers
+
+
+async def test_filters_of_my_experiments(browser: httpx.AsyncClient) -> None:
+    await upload(browser, name="Alpha")
+    await upload(browser, name="Beta")
+    page = await browser.get("/my-experiments?search=alp&status=queued")
+    assert "Alpha" in page.text
+    assert "Beta" not in page.text
+    assert (await browser.get("/my-experiments?status=nonsense")).status_code == 400
+
+
+async def test_pages_are_compressed(browser: httpx.AsyncClient) -> None:
+    answer = await browser.get("/", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = await browser.get("/", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.text.startswith("<!doctype html>")
