@@ -200,14 +200,14 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a node offers: its channels, and import names by image.
+    """What a node offers: its channels, and for each image import name → distribution.
 
     Attributes:
         speed: Seconds of the reactor's clock in one second.
     """
 
     channels: frozenset[str] = frozenset()
-    images: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    images: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     speed: float = 1.0
 
     def suits(self, plan: Plan) -> bool:
@@ -215,7 +215,7 @@ class Offer:
         packages = self.images.get(plan.image)
         return (
             packages is not None
-            and set(plan.packages) <= packages
+            and set(plan.packages) <= packages.keys()
             and set(plan.needs) <= self.channels
         )
 

@@ -31,7 +31,7 @@ from hub_service.queue.state import Entry, Intent, Offer
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STORE = "01STRE00000000000000000000"
 OTHER_STORE = "01STRE00000000000000000009"
-IMAGES = {"standard": frozenset({"numpy", "scipy"})}
+IMAGES = {"standard": {"numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn"}}
 CHANNELS = frozenset({"od", "temperature", "media", "waste"})
 
 

@@ -1,0 +1,147 @@
+"""The check that every script passes before it is queued.
+
+It is a courtesy to the author and no wall: what a script can reach is decided by its container.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from broker.messages import (
+    Checked,
+    ContractError,
+    ErrorCode,
+    Parameters,
+    ScriptInfo,
+    ScriptProblem,
+)
+from hub_service.queue.state import NodeState
+from hub_service.scripts import fit
+from hub_service.scripts.metadata import MAX_COMPLAINTS, Metadata, parse
+from hub_service.scripts.outline import outline
+from hub_service.scripts.parameters import effective
+from hub_service.scripts.problems import problem
+from hub_service.scripts.readable import syntax, unreadable
+
+MAX_PACKAGES: Final = 200
+"""More than any image offers; what is beyond was complained of."""
+_ALWAYS: Final = sys.stdlib_module_names | {fit.OURS, "__future__"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the check found.
+
+    Attributes:
+        packages: Import names that the image must offer.
+        parameters: Declared defaults overridden by what was given.
+        suitable: Reactors that satisfy it, as far as they have said what they offer.
+    """
+
+    problems: tuple[ScriptProblem, ...]
+    info: ScriptInfo
+    sha256: str
+    packages: tuple[str, ...] = ()
+    parameters: Parameters = field(default_factory=dict)
+    suitable: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[ScriptProblem, ...]:
+        """The problems that keep it out of the queue."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The others, as sentences."""
+        return tuple(p.error.message for p in self.problems if p.severity == "warning")
+
+    @property
+    def checked(self) -> Checked:
+        """The verdict as the contract tells it."""
+        return Checked(
+            ok=not self.errors,
+            problems=self.problems,
+            script=self.info,
+            suitable_nodes=self.suitable,
+        )
+
+    def demand_ok(self) -> None:
+        """Return if the script may be queued.
+
+        Raises:
+            ContractError: The first error; its details hold all problems.
+        """
+        if not self.errors:
+            return
+        first = self.errors[0].error
+        more = len(self.errors) - 1
+        raise ContractError(
+            first.code,
+            first.message + (f" (and {more} more)" if more else ""),
+            first.hint,
+            **first.details,
+            problems=[p.model_dump(mode="json", exclude_none=True) for p in self.problems],
+        )
+
+
+async def check(
+    script: str, given: Parameters, nodes: Mapping[str, NodeState], max_duration: float
+) -> Verdict:
+    """Check a script without running it.
+
+    Args:
+        script: As it came.
+        given: Parameters of the submission.
+        nodes: Reactors, as known now.
+        max_duration: The longest run that the queue allows, in seconds.
+    """
+    sha256 = hashlib.sha256(script.encode(errors="replace")).hexdigest()
+    illegible = unreadable(script)
+    if illegible is not None:
+        return Verdict((illegible,), ScriptInfo(), sha256)
+    outlined = await outline(script)
+    wrong = syntax(outlined)
+    metadata, problems = parse(script)
+    if wrong is not None:
+        return Verdict((wrong, *problems), metadata.info, sha256)
+    parameters, wrong_parameters = effective(metadata.info.parameters, given)
+    problems += wrong_parameters + tuple(_too_long(metadata, max_duration))
+    offers = {name: node.offer for name, node in nodes.items() if node.offer is not None}
+    required = [i for i in outlined.imports if i.name not in _ALWAYS and not i.relative]
+    packages = tuple(dict.fromkeys(i.name for i in required if not i.optional))[:MAX_PACKAGES]
+    problems += tuple(islice(fit.relative(outlined.imports), MAX_COMPLAINTS))
+    if not offers:
+        problems += (fit.nobody_known(),)
+        return Verdict(problems, metadata.info, sha256, packages, parameters)
+    candidates = fit.candidates(metadata.info, offers)
+    problems += tuple(islice(fit.places(metadata, offers, candidates), MAX_COMPLAINTS))
+    image = fit.union(candidates or offers, metadata.info.image)
+    if image is not None:
+        problems += tuple(islice(fit.imports(required, image), MAX_COMPLAINTS))
+        problems += tuple(islice(fit.dependencies(metadata.dependencies, image), MAX_COMPLAINTS))
+    suitable = tuple(
+        name
+        for name, offer in candidates.items()
+        if set(metadata.info.needs) <= offer.channels
+        and set(packages) <= offer.images[metadata.info.image].keys()
+    )
+    if not suitable and not any(p.severity == "error" for p in problems):
+        problems += (fit.no_single(metadata),)
+    if suitable and not any(nodes[name].online for name in suitable):
+        problems += (fit.all_away(suitable),)
+    return Verdict(problems, metadata.info, sha256, packages, parameters, suitable)
+
+
+def _too_long(metadata: Metadata, limit: float) -> Iterator[ScriptProblem]:
+    declared = metadata.info.max_duration
+    if declared is not None and declared > limit:
+        yield problem(
+            ErrorCode.SCRIPT_METADATA,
+            f"max_duration is {declared:g} s, the queue allows {limit:g} s",
+            "declare less, or ask an administrator to raise the limit",
+            metadata.lines.get("max_duration"),
+            field="max_duration",
+        )
