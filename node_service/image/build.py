@@ -139,16 +139,16 @@ class DockerImages:
             while (line := await steps.get()) is not None:
                 await progress(line)
 
-        async with asyncio.TaskGroup() as group:
-            group.create_task(pass_on())
-            try:
-                await self._engine.call(
-                    lambda api: build_image(
-                        api, context, tag=tag, arguments=arguments, labels=labels, tell=tell
-                    )
+        passing_on = asyncio.create_task(pass_on(), name="build-progress")
+        try:
+            await self._engine.call(
+                lambda api: build_image(
+                    api, context, tag=tag, arguments=arguments, labels=labels, tell=tell
                 )
-            finally:
-                steps.put_nowait(None)
+            )
+        finally:
+            steps.put_nowait(None)
+            await passing_on
 
     async def _base_digest(self, progress: Progress) -> str:
         present = await self._digest_of(self._base)

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,9 +154,10 @@ class BubblewrapRunner:
     async def remove(self, container_id: str) -> None:  # noqa: D102
         if container_id in self._running:
             await self.kill(container_id)
-        paths = self._paths(container_id)
-        for file in (state_file(paths), output_file(paths)):
-            await asyncio.to_thread(file.unlink, missing_ok=True)
+        with suppress(NoSuchContainerError):
+            paths = self._paths(container_id)
+            for file in (state_file(paths), output_file(paths)):
+                await asyncio.to_thread(file.unlink, missing_ok=True)
 
     async def wait(self, container_id: str) -> Exit:  # noqa: D102
         running = self._running.get(container_id)

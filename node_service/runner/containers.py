@@ -234,14 +234,13 @@ class DockerRunner:
 
     async def _create(self, spec: RunSpec, paths: RunPaths, name: str) -> str:
         await self._check_image(spec.image)
-        await asyncio.to_thread(_check_files, paths)
+        await asyncio.to_thread(_ready_files, paths)
         options = create_options(spec, paths, self._place)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._make_results(spec, paths))
-            created = both.create_task(
-                self._engine.call(lambda api: create_container(api, options, name))
-            )
-        return created.result()
+        container_id, _ = await asyncio.gather(
+            self._engine.call(lambda api: create_container(api, options, name)),
+            self._make_results(spec, paths),
+        )
+        return container_id
 
     async def _make_results(self, spec: RunSpec, paths: RunPaths) -> None:
         if self._place.results == "filesystem":
@@ -327,7 +326,7 @@ class DockerRunner:
         return inspected if labels.get(LABEL_INSTANCE) == self._place.instance else None
 
 
-def _check_files(paths: RunPaths) -> None:
+def _ready_files(paths: RunPaths) -> None:
     checks: Sequence[tuple[Path, Callable[[Path], bool]]] = (
         (paths.script, Path.is_file),
         (paths.gateway, Path.is_dir),
@@ -336,6 +335,7 @@ def _check_files(paths: RunPaths) -> None:
         if path.is_symlink() or not is_right(path):
             raise RunnerError(f"{path} is missing: the node makes it before the start")
     paths.script.chmod(0o444)
+    paths.results.mkdir(mode=0o700, exist_ok=True)  # the engine wants it; the mount comes beside
 
 
 def _missing(engine: Mapping[str, Any], results: ResultsMode) -> Sequence[str]:

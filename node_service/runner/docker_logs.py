@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from node_service.runner.interface import LogChunk, LogCursor
+from node_service.runner.interface import MAX_LOG_LINE, LogChunk, LogCursor
 
 _HEADER: Final = struct.Struct(">BxxxL")
 _SOURCES: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
@@ -102,7 +102,8 @@ class LogReader:
     def _message(self, source: Literal["stdout", "stderr"], message: bytes) -> LogChunk | None:
         stamp, _, text = message.partition(b" ")
         time = _nanoseconds(stamp)
-        partial = not text.endswith(b"\n")
+        # the last piece of a long line has no end of line either, but is shorter
+        partial = len(text) >= MAX_LOG_LINE and not text.endswith(b"\n")
         decoded = self._decoders[source].decode(text.removesuffix(b"\n"), final=not partial)
         if self._was_read(time):
             return None
