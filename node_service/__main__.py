@@ -1,0 +1,178 @@
+"""The node's process: ``python -m node_service --config FILE``; here everything is wired."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NoReturn
+
+from ulid import ULID
+
+from broker import VERSION
+from broker.connection import Connection, Presence, SubscriptionRefusedError
+from broker.database import DatabaseError
+from broker.identity import stable_client_id
+from broker.journal import Journal
+from broker.messages import ContractError, Estop, ServiceStatus, utc_now
+from broker.settings import BrokerSettings, SettingsError, load_settings
+from broker.topics import Topic
+from hardware.clock import RealClock
+from hardware.reactor import simulated_reactor
+from node_service.datadir import DataDir, owned, owner
+from node_service.estop import LOCAL
+from node_service.isolation import choose
+from node_service.ledger import Ledger
+from node_service.ledger_file import read_estop
+from node_service.runner.interface import RunnerError
+from node_service.runner.process import RunnerProcess, RunnerSettings
+from node_service.service import Identity, NodeService
+from node_service.settings import NodeSettings
+
+REFUSED: Final = 78
+"""Exit status where starting again would not help (EX_CONFIG)."""
+ESTOP_SECONDS: Final = 5.0
+
+log = logging.getLogger("node_service")
+
+
+def main() -> None:
+    """Run the node, or engage its emergency stop, as the command line says."""
+    parser = argparse.ArgumentParser("node_service", description=__doc__)
+    parser.add_argument("--config", type=Path, help="TOML file with [node] and [broker]")
+    parser.add_argument(
+        "--estop",
+        action="store_true",
+        help="engage the emergency stop of the node with this configuration, running or not",
+    )
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = load_settings(NodeSettings, "node", options.config)
+        if options.estop:
+            _engage(DataDir(settings.data_dir))
+            return
+        broker = load_settings(BrokerSettings, "broker", options.config)
+        with owned(DataDir(settings.data_dir)):
+            asyncio.run(_run(settings, broker))
+    except ContractError as error:
+        _refuse(f"{error}; {error.error.hint}")
+    except RunnerError as error:
+        _refuse(f"{error.message}; {error.hint}")
+    except (SettingsError, DatabaseError, SubscriptionRefusedError) as error:
+        _refuse(str(error))
+
+
+async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
+    kind = choose(settings)
+    stopping, local_stop = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGUSR1, local_stop.set)
+    directory = DataDir(settings.data_dir)
+    boot_id = str(ULID())
+    runner_settings = RunnerSettings(
+        kind=kind,
+        node=settings.id,
+        directory=directory.runner,
+        base_image=settings.base_image,
+        runtime=settings.runtime,
+    )
+    runner = RunnerProcess(runner_settings)
+    connection = Connection(broker, client_id=stable_client_id(directory.client_id, "node"))
+    presence = Presence(
+        connection,
+        connection.topics.build(Topic.NODE_STATUS, node=settings.id),
+        ServiceStatus(state="online", version=VERSION, boot_id=boot_id, since=utc_now()),
+    )
+    reactor = simulated_reactor(
+        RealClock(settings.speed), seed=settings.seed, state_file=directory.culture
+    )
+    with (
+        closing(Ledger.open(directory.ledger)) as ledger,
+        closing(Journal.open(directory.journal, budget_bytes=settings.journal_budget)) as journal,
+    ):
+        async with reactor, connection, presence:
+            service = NodeService(
+                Identity(settings.id, settings.label or settings.id, boot_id),
+                ledger=ledger,
+                journal=journal,
+                reactor=reactor,
+                connection=connection,
+                runner=runner.client,
+                runs=runner_settings.runs,
+                simulated=True,
+                sample_interval=settings.sample_interval,
+                on_exit=settings.on_exit,
+            )
+            await _serve(service, runner, stopping, local_stop)
+    log.info("the node has stopped; its reactor is safe")
+
+
+async def _serve(
+    service: NodeService,
+    runner: RunnerProcess,
+    stopping: asyncio.Event,
+    local_stop: asyncio.Event,
+) -> None:
+    """Serve with the runner's process beside.
+
+    Raises:
+        RunnerError: The runner cannot do its work on this machine.
+    """
+    refused: list[RunnerError] = []
+
+    async def keep_runner() -> None:
+        try:
+            await runner.run()
+        except RunnerError as error:
+            refused.append(error)
+            stopping.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(keep_runner(), name="runner")
+        await service.run(stopping, local_stop)
+        running.cancel()
+    for error in refused:
+        raise error
+
+
+def _engage(directory: DataDir) -> None:
+    """Engage the emergency stop: of the running node by a signal, else on the disk."""
+    try:
+        with owned(directory):
+            asyncio.run(_latch(directory))
+            return
+    except ContractError:
+        process = owner(directory)
+    if process is not None:
+        os.kill(process, signal.SIGUSR1)
+    deadline = time.monotonic() + ESTOP_SECONDS
+    while (estop := read_estop(directory.ledger)) is None:
+        if time.monotonic() > deadline:
+            _refuse(f"process {process} did not latch the stop: cut the reactor's power")
+        time.sleep(0.02)
+    sys.stdout.write(f"Stopped. Release it with the latch {estop.latch}.\n")
+
+
+async def _latch(directory: DataDir) -> None:
+    with closing(Ledger.open(directory.ledger)) as ledger:
+        if ledger.estop is None:
+            reason = "engaged on the node while it was not running"
+            await ledger.latch(Estop(latch=str(ULID()), by=LOCAL, since=utc_now(), reason=reason))
+        latch = ledger.estop.latch if ledger.estop else ""
+    sys.stdout.write(f"The node was not running; it will refuse to act. The latch is {latch}.\n")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    sys.stderr.write(f"{sentence}\n")
+    sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Makes the reactor safe, until it is."""
+
+import asyncio
+import logging
+from typing import Final
+
+from hardware.reactor import Reactor
+from node_service.alarms import NOT_SAFE, Alarms
+
+RETRY_SECONDS: Final = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+async def make_safe(reactor: Reactor, alarms: Alarms) -> None:
+    """Return when every channel is known to be safe; what is not raises an alarm and is retried."""
+    while True:
+        try:
+            await reactor.make_safe()
+        except ExceptionGroup as group:
+            first = group.exceptions[0]
+            if alarms.on(
+                NOT_SAFE,
+                "critical",
+                f"{len(group.exceptions)} of the reactor's channels are not known to be safe: "
+                f"{first}; look at the reactor",
+            ):
+                logger.critical("the reactor is not known to be safe", exc_info=group)
+        else:
+            alarms.off(NOT_SAFE)
+            return
+        await asyncio.sleep(RETRY_SECONDS)

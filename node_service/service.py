@@ -1,0 +1,347 @@
+"""The node: keeps sampling, follows what the hub desires, tells what is.
+
+A running experiment needs nothing but this process, the runner's and the reactor; broker and hub
+may be away for as long as they like.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from broker.connection import Connection, Message
+from broker.journal import Journal, JournalSender
+from broker.messages import (
+    Channels,
+    ContractError,
+    Error,
+    EventRecord,
+    HubStatus,
+    LedgerEntry,
+    NodeReport,
+    decode,
+)
+from broker.topics import Topic
+from hardware.announcements import ReactorEvent
+from hardware.reactor import Reactor
+from node_service import storage
+from node_service.alarms import STORAGE, Alarms
+from node_service.commands import ManualControl
+from node_service.container import persist
+from node_service.duties import Duties
+from node_service.endings import emergency
+from node_service.engine import Engine
+from node_service.estop import LOCAL, EmergencyStop
+from node_service.ledger import Ledger
+from node_service.live import Live
+from node_service.recorder import Recorder
+from node_service.reports import LEDGER_ENTRIES, Reporter
+from node_service.runner.interface import Runner, RunnerError
+from node_service.runs import RunKey, Stage
+from node_service.sampler import Sampler
+from node_service.steps import Outbox
+from node_service.voice import Voice
+from node_service.workplace import Station
+
+HOUSE_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 35.0
+"""How long a shutdown waits for a stopped experiment's results; the rest follows at a start."""
+_ESTOP_EVENTS: Final = frozenset({"estop", "estop-released"})
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is.
+
+    Attributes:
+        boot_id: Fresh at every start.
+    """
+
+    node: str
+    label: str
+    boot_id: str
+
+
+class NodeService:
+    """One node.
+
+    Args:
+        reactor: Entered already: safe, its controllers running.
+        connection: Entered already; need not be connected.
+        runs: Directory of the attempts' files, shared with the runner.
+        simulated: Whether no real reactor stands behind it.
+        sample_interval: Real seconds.
+        on_exit: What becomes of a running experiment when the node stops.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        ledger: Ledger,
+        journal: Journal,
+        reactor: Reactor,
+        connection: Connection,
+        runner: Runner,
+        runs: Path,
+        simulated: bool,
+        sample_interval: float,
+        on_exit: Literal["leave", "stop"],
+    ) -> None:
+        self._identity = identity
+        self._ledger = ledger
+        self._journal = journal
+        self._reactor = reactor
+        self._connection = connection
+        self._runner = runner
+        self._runs = runs
+        self._simulated = simulated
+        self._interval = sample_interval
+        self._on_exit = on_exit
+        self._clock = reactor.clock
+        self._recorder = Recorder(journal, self._clock)
+        self._alarms = Alarms(self._clock, self._recorder.post)
+        self._voice = Voice(connection, identity.node)
+        self._live = Live(connection, connection.topics, identity.node)
+        self._engine = Engine(runner, self._alarms, self._news)
+        self._reporter = Reporter(
+            connection,
+            identity.node,
+            self._engine,
+            report=self._report,
+            channels=self._channels,
+        )
+        self._duties: Duties | None = None
+
+    async def run(self, stopping: asyncio.Event, local_stop: asyncio.Event) -> None:
+        """Serve until told to stop.
+
+        Args:
+            stopping: Ends the service; everything is written down when this returns.
+            local_stop: Engages the emergency stop from the node itself.
+        """
+        async with asyncio.TaskGroup() as outer:
+            outer.create_task(self._recorder.run(), name="recorder")
+            unlisten = self._reactor.on_event(self._hear_reactor)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._serve(tasks, stopping, local_stop)
+            finally:
+                unlisten()
+                self._recorder.close()
+
+    async def _serve(
+        self, tasks: asyncio.TaskGroup, stopping: asyncio.Event, local_stop: asyncio.Event
+    ) -> None:
+        duties = self._duties = Duties(self._station(), self._refusal, tasks)
+        estop = EmergencyStop(
+            ledger=self._ledger,
+            reactor=self._reactor,
+            clock=self._clock,
+            voice=self._voice,
+            alarms=self._alarms,
+            record=self._recorder.post,
+            cut=duties.cut,
+            released=self._news,
+        )
+        control = ManualControl(
+            reactor=self._reactor,
+            clock=self._clock,
+            voice=self._voice,
+            record=self._recorder.post,
+            busy=lambda: duties.holder.key.experiment_id if duties.holder else None,
+            tasks=tasks,
+        )
+        sampler = Sampler(
+            self._reactor,
+            self._clock,
+            interval=self._interval * self._clock.speed,
+            record=self._recorder.post,
+            live=self._live,
+            current=lambda: duties.executing,
+        )
+        await duties.restore()
+        await estop.restore()
+        duties.begin()
+        self._subscribe(duties, estop, control)
+        sender = JournalSender(self._journal, self._connection, self._identity.node)
+        background = [
+            tasks.create_task(sampler.run(), name="sampler"),
+            tasks.create_task(duties.run(), name="duties"),
+            tasks.create_task(self._engine.watch(), name="engine"),
+            tasks.create_task(self._reporter.run(), name="reporter"),
+            tasks.create_task(self._keep_house(), name="housekeeping"),
+            tasks.create_task(self._clear_leftovers(), name="leftovers"),
+            tasks.create_task(_on(local_stop, estop), name="local stop"),
+            tasks.create_task(sender.run(), name="journal"),
+        ]
+        await stopping.wait()
+        if self._on_exit == "stop":
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await duties.stop_all()
+            except TimeoutError:
+                logger.warning("results are still on their way; the next start goes on with them")
+        duties.leave_all()
+        for task in background:
+            task.cancel()
+
+    def _station(self) -> Station:
+        return Station(
+            runner=self._runner,
+            reactor=self._reactor,
+            clock=self._clock,
+            ledger=self._ledger,
+            journal=self._journal,
+            recorder=self._recorder,
+            outbox=Outbox(self._ledger, self._recorder),
+            live=self._live,
+            alarms=self._alarms,
+            runs=self._runs,
+            checkpoint=self._ledger.checkpoint,
+            isolation=lambda: self._engine.info.isolation if self._engine.info else "unknown",
+            changed=self._reporter.changed,
+            freed=self._news,
+        )
+
+    def _subscribe(self, duties: Duties, estop: EmergencyStop, control: ManualControl) -> None:
+        subscribe, topic = self._connection.subscribe, self._voice.topic
+        subscribe(topic(Topic.NODE_ESTOP, principal="+"), estop.hear)
+        subscribe(topic(Topic.NODE_ESTOP_RELEASE, principal="+"), estop.hear_release)
+        subscribe(topic(Topic.NODE_ASSIGNMENT), duties.hear)
+        subscribe(topic(Topic.NODE_COMMAND, principal="+", channel="+"), control.hear)
+        subscribe(self._connection.topics.build(Topic.HUB_STATUS), self._hear_hub)
+        self._connection.on_connect(self._reporter.connected)
+
+    async def _hear_hub(self, message: Message) -> None:
+        try:
+            status = decode(HubStatus, message.payload)
+        except ContractError as error:
+            logger.warning("the hub's status cannot be understood: %s", error)
+            return
+        await self._ledger.see_generation(status.store_id, status.generation)
+
+    def _hear_reactor(self, event: ReactorEvent) -> None:
+        """Record what the reactor says of itself; the emergency stop tells more of its own."""
+        if event.event in _ESTOP_EVENTS:
+            return
+        current = None if self._duties is None else self._duties.executing
+        self._recorder.post(
+            EventRecord(
+                t=event.t,
+                mono=event.mono,
+                experiment_id=current.key.experiment_id if current else None,
+                attempt=current.key.attempt if current else None,
+                elapsed=current.clock.elapsed if current else None,
+                event=event.event,
+                channel=event.channel,
+                value=event.value,
+                data=event.data,
+            )
+        )
+        if event.event.startswith("alarm"):
+            self._reporter.changed()
+
+    def _news(self) -> None:
+        """Tell, and look for the next step: what may start has changed."""
+        self._reporter.changed()
+        if self._duties is not None:
+            self._duties.poke()
+
+    def _refusal(self) -> Error | None:
+        """Return why nothing new may start now."""
+        estop = self._ledger.estop
+        if estop is not None:
+            error = emergency(estop).error
+            if error is not None:
+                return error
+        return storage.refusal(self._journal.fill()) or self._engine.refusal
+
+    async def _keep_house(self) -> None:
+        """Look after what nobody else is told of: the disk, and where the journal stands."""
+        before = (self._recorder.order, 0)
+        while True:
+            fill = self._journal.fill()
+            if fill < storage.ALARM:
+                self._alarms.off(STORAGE)
+            else:
+                self._alarms.on(STORAGE, *storage.alarm(fill))
+            self._news()
+            # What stood in the journal a while ago has been answered by now.
+            await self._ledger.save_checkpoint(*before)
+            before = (self._recorder.order, self._recorder.last)
+            await asyncio.sleep(HOUSE_SECONDS)
+
+    async def _clear_leftovers(self) -> None:
+        """Remove what attempts left that are over, or that this node knows nothing of."""
+        left = await persist("look for leftovers", lambda: self._runner.leftovers(()))
+        for attempt in {one.run for one in left}:
+            run = await self._ledger.find(RunKey(attempt.experiment_id, attempt.attempt))
+            if run is not None and run.stage is not Stage.FINISHED:
+                continue
+            names = [f"{one.kind} {one.name}" for one in left if one.run == attempt]
+            logger.warning("removing what %s left: %s", attempt, ", ".join(names))
+            try:
+                await self._runner.discard(attempt)
+            except RunnerError as error:
+                logger.warning("%s stays: %s", attempt, error)
+
+    def _channels(self) -> Channels:
+        return Channels(
+            node=self._identity.node,
+            label=self._identity.label,
+            simulated=self._simulated,
+            speed=self._clock.speed,
+            channels=tuple(self._reactor.channels.values()),
+            images={} if self._engine.info is None else self._engine.info.images,
+        )
+
+    async def _report(self) -> NodeReport:
+        if self._duties is None:
+            raise AssertionError("reports are sent while the service serves")
+        async with self._duties.settled:
+            entries = await self._ledger.entries(LEDGER_ENTRIES)
+            asked = await self._asked()
+            seen = self._ledger.seen_revision
+            shown = self._duties.shown
+        if asked is not None and asked not in entries:
+            entries = (*entries, asked)
+        refusal = self._refusal()
+        info = self._engine.info
+        return NodeReport(
+            node=self._identity.node,
+            boot_id=self._identity.boot_id,
+            at=self._clock.now(),
+            seen_revision=seen,
+            seen_store_id=self._ledger.seen_store_id,
+            seen_generation=self._ledger.seen_generation,
+            accepts=refusal is None,
+            refusal=refusal,
+            isolation="unknown" if info is None else info.isolation,
+            isolation_note="" if info is None else info.note,
+            activity=None if shown is None else shown.activity,
+            container=None if shown is None else shown.container,
+            ledger=entries,
+            safe=self._reactor.safe,
+            estop=self._ledger.estop,
+            alarms=(*self._reactor.alarms, *self._alarms.current),
+            backlog=self._journal.backlog(),
+        )
+
+    async def _asked(self) -> LedgerEntry | None:
+        """Return what became of the attempt that the hub last spoke of."""
+        assignment = self._ledger.assignment
+        key = None if assignment is None else RunKey.of(assignment)
+        run = None if key is None else await self._ledger.find(key)
+        return None if run is None else run.entry
+
+
+async def _on(local_stop: asyncio.Event, estop: EmergencyStop) -> None:
+    """Engage the emergency stop whenever somebody on the node asks for it."""
+    while True:
+        await local_stop.wait()
+        local_stop.clear()
+        await estop.engage(LOCAL, "engaged on the node")

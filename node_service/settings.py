@@ -1,0 +1,49 @@
+"""Settings of a node: section ``[node]`` of a TOML file, and ``BIOREACTOR_NODE_*``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broker.messages import Label, Name
+
+
+class NodeSettings(BaseSettings):
+    """What one node is and may do.
+
+    Attributes:
+        id: Its name in topics, and its user name at the broker.
+        label: What people see; the id if left out.
+        data_dir: Everything that it keeps. One process owns it.
+        runner: How experiments are isolated. ``auto`` is Docker where an engine answers; else
+            bubblewrap, if reduced isolation is allowed; else the node refuses to start.
+        allow_reduced_isolation: Whether bubblewrap will do.
+        runtime: Of the engine, for example ``runsc``.
+        base_image: That the experiment image is built on.
+        reactor: What is controlled; ``simulated`` is a culture in memory.
+        speed: Seconds of the simulated reactor's clock in one second.
+        seed: Of the simulation: the same seed gives the same noise and the same pumps.
+        sample_interval: Real seconds between samples.
+        on_exit: What happens to a running experiment when the node is stopped: it is left
+            running and adopted at the next start, or stopped.
+        journal_budget: Bytes of the disk that unsent data may take.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BIOREACTOR_NODE_", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    id: Name = "reactor-1"
+    label: Label | None = None
+    data_dir: Path = Path("/var/lib/bioreactor/node")
+    runner: Literal["auto", "docker", "bubblewrap"] = "auto"
+    allow_reduced_isolation: bool = False
+    runtime: str | None = None
+    base_image: str = "python:3.11-slim-bookworm"
+    reactor: Literal["simulated"] = "simulated"
+    speed: float = Field(default=1.0, gt=0, le=100_000)
+    seed: int = 0
+    sample_interval: float = Field(default=1.0, ge=0.05, le=3600)
+    on_exit: Literal["leave", "stop"] = "leave"
+    journal_budget: int = Field(default=2 * 1024**3, ge=16 * 1024**2)

@@ -1,0 +1,260 @@
+"""Watches over a running container: what is wanted of it, what it may use, how it ends."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from broker.messages import (
+    Assignment,
+    ContainerRecord,
+    ContainerStatus,
+    EventRecord,
+    Phase,
+    PhaseRecord,
+    RunLimits,
+)
+from node_service import endings
+from node_service.console import Console
+from node_service.container import Container
+from node_service.inbox import Inbox
+from node_service.lease import OVER, Lease
+from node_service.reconcile import ParameterChange
+from node_service.runclock import RunClock
+from node_service.runner.interface import Exit
+from node_service.runs import Ending, RunKey
+from node_service.safety import make_safe
+from node_service.steps import step
+from node_service.workplace import Station
+
+RECORD_EVERY: Final = 10
+"""Measurements of the container between two that are recorded."""
+LOG_SECONDS: Final = 60.0
+"""How long the last of the output is waited for, once the container has ended."""
+
+
+class Orders:
+    """What is wanted of an attempt; of what is wanted the latest counts, of stops the first.
+
+    Attributes:
+        frozen: None: nobody said anything yet.
+        assignment: With the latest parameters.
+        ending: How it shall end; None: it goes on.
+        grace: Seconds it gets to end by itself, where that differs from its limits.
+        begun: An earlier process of the node began to stop it: however it ended then, the order
+            was the reason.
+        stopped: Set with `ending`.
+        changed: Set with every order.
+    """
+
+    def __init__(self, assignment: Assignment, begun: Ending | None = None) -> None:
+        self.frozen: bool | None = None
+        self.assignment = assignment
+        self.ending: Ending | None = None
+        self.grace: float | None = None
+        self.stopped = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.begun = begun is not None
+        if begun is not None:
+            self.stop(begun)
+
+    def steer(self, assignment: Assignment, *, frozen: bool) -> None:
+        """Have it run or stand still, with the parameters of the assignment."""
+        self.assignment = assignment
+        self.frozen = frozen
+        self.changed.set()
+
+    def stop(self, ending: Ending, grace: float | None = None) -> None:
+        """Have it end."""
+        if self.ending is None:
+            self.ending = ending
+            self.grace = grace
+            self.stopped.set()
+            self.changed.set()
+
+
+class Supervision:
+    """Of one container, from its start or its adoption to its end.
+
+    Args:
+        assignment: Whose parameters the script knows.
+        frozen: Whether the container stands still.
+        show: Tells the phase and a sentence about it.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        key: RunKey,
+        container: Container,
+        *,
+        assignment: Assignment,
+        orders: Orders,
+        clock: RunClock,
+        console: Console,
+        lease: Lease,
+        inbox: Inbox,
+        frozen: bool,
+        show: Callable[[Phase, str], None],
+    ) -> None:
+        self._station = station
+        self._key = key
+        self._container = container
+        self._assignment = assignment
+        self._orders = orders
+        self._clock = clock
+        self._console = console
+        self._lease = lease
+        self._inbox = inbox
+        self._frozen = frozen
+        self._show = show
+        self._measured_times = 0
+
+    @property
+    def _limits(self) -> RunLimits:
+        return self._assignment.limits
+
+    async def run(self, ending_of: Callable[[Exit | None], Ending]) -> Ending:
+        """Return how it ended: the container has ended, all it said is journaled.
+
+        Args:
+            ending_of: Says what the container's end means where nobody ordered it.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            output = tasks.create_task(self._container.follow(self._console), name="output")
+            exited = tasks.create_task(self._container.exit(), name="exit")
+            watching = tasks.create_task(self._container.watch(self._measured), name="status")
+            limiting = tasks.create_task(self._watch_limits(), name="limits")
+            exited.add_done_callback(lambda _: self._orders.changed.set())
+            ordered = await self._follow_orders(exited)
+            limiting.cancel()
+            watching.cancel()
+            self._lease.end(OVER)
+            self._clock.stop()
+            await make_safe(self._station.reactor, self._station.alarms)
+            ended = await exited
+            _, late = await asyncio.wait({output}, timeout=LOG_SECONDS)
+            if late:
+                output.cancel()
+                await self._console.tell("The engine did not give the last of the output.")
+        if ordered is None:
+            return ending_of(ended)
+        return ordered.model_copy(update={"exit_code": None if ended is None else ended.exit_code})
+
+    async def _follow_orders(self, exited: asyncio.Task[Exit | None]) -> Ending | None:
+        """Return when it has ended: the ending that was ordered, None if it ended by itself."""
+        while True:
+            self._orders.changed.clear()
+            if exited.done():
+                return self._orders.ending if self._orders.begun else None
+            if self._orders.ending is not None:
+                await self._stop(self._orders.ending)
+                return self._orders.ending
+            await self._take_parameters()
+            frozen = self._orders.frozen
+            if frozen is not None and frozen != self._frozen:
+                await (self._freeze() if frozen else self._thaw())
+                continue
+            await self._orders.changed.wait()
+
+    async def _stop(self, ending: Ending) -> None:
+        self._show(Phase.STOPPING, ending.error.message if ending.error else "")
+        self._lease.end(ending.error or OVER)
+        if not self._orders.begun:
+            record = self._step("stopping", ending)
+            await self._station.ledger.stopping(self._key, ending, record)
+        await self._station.outbox.flush()
+        grace = self._limits.grace if self._orders.grace is None else self._orders.grace
+        async with asyncio.TaskGroup() as both:
+            both.create_task(make_safe(self._station.reactor, self._station.alarms))
+            both.create_task(self._container.stop(grace))
+
+    async def _freeze(self) -> None:
+        """Freeze script and clock; the reactor holds: pumps stop, setpoints stay."""
+        self._show(Phase.PAUSING, "")
+        self._lease.freeze()
+        await self._container.freeze()
+        self._clock.freeze()
+        self._frozen = True
+        try:
+            await self._station.reactor.hold()
+        except ExceptionGroup as group:
+            await self._console.tell(f"Not everything stopped for the pause: {group.exceptions[0]}")
+        await self._station.ledger.clock(self._key, self._clock.anchor(), self._step("paused"))
+        await self._station.outbox.flush()
+        self._show(Phase.FROZEN, "")
+
+    async def _thaw(self) -> None:
+        self._show(Phase.RESUMING, "")
+        before = self._clock.frozen_for
+        self._clock.thaw()
+        await self._station.ledger.clock(self._key, self._clock.anchor(), self._step("resumed"))
+        self._inbox.say(
+            f"The experiment was paused; {before:.0f} s in pauses are not counted by its clock. "
+            "Pumps and direct outputs were stopped, setpoints were kept."
+        )
+        self._frozen = False
+        self._lease.thaw()
+        await self._container.thaw()
+        await self._station.outbox.flush()
+        self._show(Phase.EXECUTING, "")
+
+    async def _take_parameters(self) -> None:
+        """Give the script the parameters that the assignment has now."""
+        latest = self._orders.assignment
+        change = ParameterChange.between(self._assignment.parameters, latest.parameters)
+        if not change:
+            return
+        self._assignment = self._assignment.model_copy(update={"parameters": latest.parameters})
+        self._inbox.change(latest.parameters, change.changed, latest.revision)
+        await self._station.ledger.save_parameters(self._key, self._assignment)
+        self._station.recorder.post(
+            EventRecord(
+                t=self._clock.clock.now(),
+                mono=self._clock.clock.monotonic(),
+                experiment_id=self._key.experiment_id,
+                attempt=self._key.attempt,
+                elapsed=self._clock.elapsed,
+                event="parameters",
+                data={"changed": dict(change.changed), "removed": list(change.removed)},
+            )
+        )
+
+    async def _watch_limits(self) -> None:
+        """Order the end when the run takes too long, or its script says nothing for too long."""
+        while True:
+            left = self._limits.max_duration - self._clock.elapsed
+            if left <= 0:
+                self._orders.stop(endings.over_time(self._limits))
+                return
+            if self._limits.max_silence is not None:
+                quiet = self._limits.max_silence - self._lease.silent_for
+                if quiet <= 0:
+                    self._orders.stop(endings.silent(self._limits))
+                    return
+                left = min(left, quiet)
+            # Frozen, the clock stands still, and what is left is looked at again after as long.
+            await self._clock.clock.sleep(left)
+
+    def _measured(self, status: ContainerStatus) -> None:
+        self._station.changed()
+        if self._measured_times % RECORD_EVERY == 0:
+            self._station.recorder.post(
+                ContainerRecord(
+                    t=self._clock.clock.now(),
+                    mono=self._clock.clock.monotonic(),
+                    experiment_id=self._key.experiment_id,
+                    attempt=self._key.attempt,
+                    elapsed=self._clock.elapsed,
+                    status=status,
+                )
+            )
+        self._measured_times += 1
+
+    def _step(self, phase: str, ending: Ending | None = None) -> PhaseRecord:
+        return step(
+            self._key,
+            self._clock.clock,
+            phase,
+            elapsed=self._clock.elapsed,
+            error=None if ending is None else ending.error,
+        )

@@ -1,0 +1,67 @@
+"""The end of the journal, read at a start: what a crash left of the last writes.
+
+The journal is the truth. What the ledger says of it lags behind by one write at most and is
+completed from here, so that nothing is recorded twice and nothing is left out.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final, Literal, Protocol
+
+from broker.journal.window import Want
+from broker.messages import RECORD, LogRecord, Record, SeriesRecord
+from node_service.runs import LogPosition, RunKey
+
+_END: Final = 1 << 39
+
+
+class ReadableJournal(Protocol):
+    """The part of the journal that is needed here."""
+
+    @property
+    def order(self) -> int:
+        """Order number of the present epoch."""
+        ...
+
+    async def read(self, stream: Literal["records", "files"], want: Want) -> list[bytes]:
+        """Return encoded entries from ``want.first`` on, as many as one batch holds."""
+        ...
+
+
+async def records_after(journal: ReadableJournal, order: int, number: int) -> AsyncIterator[Record]:
+    """Give the records of an epoch after a number, and those of all later epochs."""
+    while 0 < order <= journal.order:
+        want = Want(epoch="", order=order, floor=1, first=number + 1, last=_END)
+        entries = await journal.read("records", want)
+        for entry in entries:
+            number += 1
+            yield RECORD.validate_json(entry)
+        if not entries:
+            order, number = order + 1, 0
+
+
+async def recover_log(journal: ReadableJournal, key: RunKey, position: LogPosition) -> LogPosition:
+    """Return where the log of an attempt really stands."""
+    if position.writing is None:
+        return position
+    last = position.n
+    async for record in records_after(journal, position.order, position.after):
+        if isinstance(record, LogRecord) and _of(record, key):
+            last = max(last, record.n)
+    return position.recovered(last)
+
+
+async def recorded_ids(
+    journal: ReadableJournal, key: RunKey, order: int, number: int
+) -> frozenset[str]:
+    """Return the ids of a script's calls that were recorded after a number of an epoch."""
+    return frozenset(
+        [
+            record.id
+            async for record in records_after(journal, order, number)
+            if isinstance(record, SeriesRecord) and record.id is not None and _of(record, key)
+        ]
+    )
+
+
+def _of(record: Record, key: RunKey) -> bool:
+    return (record.experiment_id, record.attempt) == key

@@ -1,0 +1,56 @@
+"""How the node speaks to others beside its journal: complaints, cleared topics, built names."""
+
+from broker.connection import Connection, Message
+from broker.messages import ContractError, Error, ErrorCode, ErrorReport
+from broker.topics import Address, Topic
+
+
+class Voice:
+    """Speaks for one node over its connection."""
+
+    def __init__(self, connection: Connection, node: str) -> None:
+        self._connection = connection
+        self._node = node
+
+    def topic(self, topic: Topic, **levels: str) -> str:
+        """Return a topic of this node."""
+        return self._connection.topics.build(topic, node=self._node, **levels)
+
+    def parse(self, message: Message, topic: Topic) -> Address | None:
+        """Return what a message's topic says, None if it is not of that kind."""
+        address = self._connection.topics.parse(message.topic)
+        return address if address is not None and address.topic is topic else None
+
+    async def clear(self, topic: str) -> None:
+        """Remove what is retained.
+
+        Raises:
+            NotConnectedError, TimeoutError: The broker did not acknowledge it.
+        """
+        await self._connection.publish(topic, b"", qos=1, retain=True)
+
+    async def refuse_retained(self, message: Message) -> None:
+        """Clear a command that somebody retained: it would come back at every reconnect.
+
+        Raises:
+            ContractError: RETAINED_COMMAND, if it was retained.
+            NotConnectedError, TimeoutError: The broker did not acknowledge that it is cleared.
+        """
+        if message.retain:
+            await self.clear(message.topic)
+            raise ContractError(
+                ErrorCode.RETAINED_COMMAND,
+                "a command must not be retained: it would be carried out at every reconnect",
+                "publish it again without the retain flag",
+            )
+
+    async def complain(
+        self, principal: str, topic: str, error: Error, id_: str | None = None
+    ) -> None:
+        """Tell a principal what was wrong with its message; lost if the broker is away."""
+        report = ErrorReport(id=id_, topic=topic, error=error)
+        where = self._connection.topics.build(Topic.ERRORS, principal=principal)
+        try:
+            await self._connection.publish(where, report.encode())
+        except (ConnectionError, TimeoutError):
+            return
