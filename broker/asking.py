@@ -50,7 +50,7 @@ class Asker:
             ),
             connection.subscribe(topics.build(Topic.HUB_STATUS), self._on_hub),
         )
-        connection.on_connect(self._send_again)
+        connection.on_disconnect(self._send_again)
 
     async def ask(
         self,
@@ -167,18 +167,13 @@ class Asker:
             pending.wake.set()
 
     async def _on_hub(self, message: Message) -> None:
-        before = self._hub
         self._hub = decode(HubStatus, message.payload) if message.payload else None
         self._hub_changed.set()
-        if (
-            self._hub is not None
-            and before is not None
-            and self._hub.state == "online"
-            and (before.state, before.boot_id) != ("online", self._hub.boot_id)
-        ):
-            await self._send_again()  # a hub that came back may not have got the request
+        if self._hub is not None and self._hub.state == "online" and not message.retain:
+            # It came (back) just now, and may not have been there when the request was sent.
+            self._send_again()
 
-    async def _send_again(self) -> None:
+    def _send_again(self) -> None:
         for pending in self._pending.values():
             pending.wake.set()
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -161,7 +162,9 @@ class Connection:
         else:
             self._start(subscription.run(), f"mqtt {topic_filter}")
         if self._session is not None:
-            self._start(self._subscribe_now(self._session, subscription), "mqtt subscribe")
+            with suppress(NotConnectedError):  # the next connect subscribes it
+                granted = self._session.subscribe([(topic_filter, qos)])
+                self._start(self._granted(granted), "mqtt subscribe")
 
         def unsubscribe() -> None:
             last = self._subscriptions.remove(subscription)
@@ -238,8 +241,8 @@ class Connection:
                 bytes=len(message.payload),
                 limit=MAX_PAYLOAD_BYTES,
             )
-        session = self._session
-        if session is None or not self.connected:
+        session = self._session  # there before all subscriptions are granted: a handler may answer
+        if session is None or session.ended.done():
             why = self.last_error or "it does not answer"
             raise NotConnectedError(f"no connection to the broker: {why}")
         try:
@@ -361,8 +364,6 @@ class Connection:
             except Exception:
                 log.exception("a hook at connect failed")
 
-    async def _subscribe_now(self, session: Session, subscription: Subscription) -> None:
-        try:
-            await session.subscribe([(subscription.topic_filter, subscription.qos)])
-        except NotConnectedError:
-            return  # the next connect subscribes it
+    async def _granted(self, granted: Awaitable[None]) -> None:
+        with suppress(NotConnectedError):  # the next connect subscribes it again
+            await granted

@@ -133,6 +133,13 @@ class EmbeddedBroker:
                 await self._child.stop()
             self._unlock()
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running broker."""
+        if self._child is None:
+            raise RuntimeError("the broker was not started")
+        return self._child.pid
+
     def settings_for(
         self, principal: str, transport: Literal["tcp", "websockets"] = "tcp"
     ) -> BrokerSettings:

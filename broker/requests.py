@@ -83,7 +83,8 @@ class RequestServer:
     concurrently. Whatever is wrong with a request is told to its sender and goes no further.
 
     Args:
-        connection: Of a principal with the role hub.
+        connection: Of a principal with the role hub. Not entered yet, so that the hub hears
+            requests before it says that it is online.
         portals: Principals that are believed when they say who acts.
         handle: Does the work; its `ContractError` becomes the reply, any other exception is logged
             and becomes INTERNAL.
@@ -106,28 +107,31 @@ class RequestServer:
         self._limiter = RateLimiter(rate or Rate())
         self._clock = clock
         self._echoes: dict[str, datetime] = {}
+        self._lanes: asyncio.Future[Lanes] = asyncio.get_running_loop().create_future()
+        self._unsubscribe = [
+            connection.subscribe(
+                connection.topics.build(topic, principal=ANY, verb=ANY), self._receive
+            )
+            for topic in (Topic.HUB_REQUEST, Topic.HUB_ADMIN)
+        ]
 
     async def run(self, *, limit: int = 1000, size_limit: int = 16 * 1024 * 1024) -> None:
-        """Serve until cancelled.
+        """Serve until cancelled; once. What came before waits for it.
 
         Args:
             limit: The most requests of one principal that wait or run.
             size_limit: The most bytes of these.
         """
-        topics = self._connection.topics
-        async with asyncio.TaskGroup() as group:
-            receive = partial(self._receive, Lanes(group, limit=limit, size_limit=size_limit))
-            unsubscribe = [
-                self._connection.subscribe(topics.build(topic, principal=ANY, verb=ANY), receive)
-                for topic in (Topic.HUB_REQUEST, Topic.HUB_ADMIN)
-            ]
-            try:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._lanes.set_result(Lanes(group, limit=limit, size_limit=size_limit))
                 await asyncio.get_running_loop().create_future()
-            finally:
-                for stop in unsubscribe:
-                    stop()
+        finally:
+            for stop in self._unsubscribe:
+                stop()
 
-    async def _receive(self, lanes: Lanes, message: Message) -> None:
+    async def _receive(self, message: Message) -> None:
+        lanes = await asyncio.shield(self._lanes)
         address = self._connection.topics.parse(message.topic)
         if message.retain:
             await self._clear(message.topic)

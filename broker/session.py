@@ -7,7 +7,7 @@ can leak into the next one.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec
@@ -177,22 +177,28 @@ class Session:
         self._every_second()
         await self._connected
 
-    async def subscribe(self, filters: Iterable[tuple[str, int]]) -> None:
-        """Subscribe and wait until all are granted.
+    def subscribe(self, filters: Iterable[tuple[str, int]]) -> Coroutine[None, None, None]:
+        """Subscribe, ahead of whatever is published afterwards; await it until all are granted.
 
         Raises:
-            SubscriptionRefusedError: The message names the topic.
-            NotConnectedError: The session ended first.
+            SubscriptionRefusedError: When awaited; the message names the topic.
+            NotConnectedError: The session ended, now or while awaited.
         """
         wanted = list(filters)
+        sent: list[tuple[list[tuple[str, int]], asyncio.Future[list[int]]]] = []
         for start in range(0, len(wanted), _SUBSCRIBE_AT_ONCE):
             some = wanted[start : start + _SUBSCRIBE_AT_ONCE]
             code, mid = self._client.subscribe(list(some))
-            for (topic_filter, _), granted in zip(
-                some, await self._acknowledged(code, mid), strict=True
-            ):
-                if granted >= 0x80:  # noqa: PLR2004  MQTT's failure code
-                    raise SubscriptionRefusedError(topic_filter)
+            sent.append((some, self._expect(code, mid)))
+
+        async def granted() -> None:
+            answers = await asyncio.gather(*(answer for _, answer in sent))
+            for (some, _), codes in zip(sent, answers, strict=True):
+                for (topic_filter, _), code in zip(some, codes, strict=True):
+                    if code >= 0x80:  # noqa: PLR2004  MQTT's failure code
+                        raise SubscriptionRefusedError(topic_filter)
+
+        return granted()
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Unsubscribe; messages under way may still arrive."""
@@ -217,7 +223,7 @@ class Session:
             return
         async with self._room:
             info = self._client.publish(message.topic, message.payload, 1, message.retain)
-            await self._acknowledged(info.rc, info.mid)
+            await self._expect(info.rc, info.mid)
 
     def acknowledge(self, mid: int) -> None:
         """Tell the broker that a message with QoS 1 has been dealt with."""
@@ -243,15 +249,14 @@ class Session:
         self._end(reason)
         self._stream.close()
 
-    async def _acknowledged(self, code: MQTTErrorCode, mid: int | None) -> list[int]:
+    def _expect(self, code: MQTTErrorCode, mid: int | None) -> asyncio.Future[list[int]]:
+        """Return the future acknowledgement of a packet that was just sent."""
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None or self.ended.done():
             raise NotConnectedError(f"not sent: {mqtt.error_string(code)}")
         future: asyncio.Future[list[int]] = self._loop.create_future()
         self._acks[mid] = future
-        try:
-            return await future
-        finally:
-            del self._acks[mid]
+        future.add_done_callback(lambda _: self._acks.pop(mid, None))
+        return future
 
     @_guarded
     def _every_second(self) -> None:
