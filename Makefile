@@ -1,6 +1,8 @@
 # The targets a person types; CI types the same ones.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
+	[ -z "$$base" ] || export BIOREACTOR_NODE_BASE_IMAGE="$$base";
 
 .PHONY: help up test lint types contract bench format clean
 
@@ -9,11 +11,11 @@ help: ## Show this help
 
 up: ## Install what is missing and start everything with a simulated bioreactor
 	@tools/setup up
-	@$(BIN)/bioreactor up $(ARGS)
+	@$(WITH_BASE_IMAGE) exec $(BIN)/bioreactor up $(ARGS)
 
 test: ## Install what the tests need and run them all
 	@tools/setup test
-	$(BIN)/pytest $(ARGS)
+	$(WITH_BASE_IMAGE) exec $(BIN)/pytest $(ARGS)
 
 lint: ## Check style and the architecture's import rules
 	@tools/setup up
@@ -31,7 +33,7 @@ contract: ## Check that the published contract is the one in the code
 
 bench: ## Measure against the raw limits and print one table
 	@tools/setup test
-	$(BIN)/python -m bench $(ARGS)
+	$(WITH_BASE_IMAGE) exec $(BIN)/python -m bench $(ARGS)
 
 format: ## Format the code
 	$(BIN)/ruff format .
