@@ -73,7 +73,12 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         password=password.get_secret_value() if password else None,
     )
     state = State(connection)
-    live = Live(state, connection.topics, max_viewers=settings.max_viewers)
+    live = Live(
+        state,
+        connection.topics,
+        max_viewers=settings.max_viewers,
+        stall_seconds=settings.stall_seconds,
+    )
     assets = Assets(STATIC)
     if not assets.built:
         _log.warning("%s is missing: pages have no style until the frontend is built", STATIC)

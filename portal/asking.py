@@ -14,35 +14,53 @@ from portal.state import State
 _R = TypeVar("_R", bound=Request)
 _A = TypeVar("_A")
 
-_GRACE_SECONDS: Final = 2.0
-"""Broker and hub may be away so long, as when they start again, before people are told no."""
+READ_PATIENCE: Final = 1.0
+WRITE_PATIENCE: Final = 2.5
+"""Seconds that broker and hub may be away, as when they start again, before people are told no."""
 
 
 class Line:
-    """The way to the hub; says at once when it is cut."""
+    """The way to the hub; says soon when it is cut."""
 
     def __init__(self, asker: Asker, state: State) -> None:
         self._asker = asker
         self._state = state
 
     async def ask(
-        self, verb: str, request: Request, *, seconds: float, admin: bool = False
+        self,
+        verb: str,
+        request: Request,
+        *,
+        seconds: float,
+        patience: float = WRITE_PATIENCE,
+        admin: bool = False,
     ) -> Result:
         """Ask the hub; `Asker.ask` repeats and waits as the contract wants.
 
+        Args:
+            verb: Of the contract.
+            request: That belongs to it.
+            seconds: To wait for the answer.
+            patience: Seconds that the hub may be away, counted from when it left.
+            admin: Ask as an administrator.
+
         Raises:
-            ContractError: UNAVAILABLE at once if broker or hub have been away for a while;
-                otherwise what `Asker.ask` raises.
+            ContractError: UNAVAILABLE if broker or hub are away for longer; otherwise what
+                `Asker.ask` raises.
         """
-        link = self._state.link
-        if self._state.age() > _GRACE_SECONDS and (not link.broker or link.hub == "offline"):
-            what = "hub is offline" if link.broker else "message broker does not answer"
+        left = patience - self._state.age()
+        if not self._there() and not (left > 0 and await self._state.until(self._there, left)):
+            link = self._state.link
+            what = "hub" if link.broker else "message broker"
             raise ContractError(
                 ErrorCode.UNAVAILABLE,
-                f"the {what} since {link.since:%Y-%m-%d %H:%M:%S} UTC",
+                f"the {what} does not answer since {link.since:%Y-%m-%d %H:%M:%S} UTC",
                 "running experiments go on and keep their data; try again when it is back",
             )
         return await self._asker.ask(verb, request, admin=admin, timeout=seconds)
+
+    def _there(self) -> bool:
+        return self._state.link.hub == "online"
 
 
 def known_form(experiment_id: str) -> str:

@@ -23,8 +23,6 @@ _log = logging.getLogger(__name__)
 
 INTERVAL: Final = 0.1
 """Seconds between two frames of one topic."""
-STALL_SECONDS: Final = 5.0
-"""A viewer whose connection takes nothing for so long is dropped."""
 MAX_FILTERS: Final = 64
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -71,8 +69,8 @@ class Live:
     """Every viewer of this portal.
 
     Args:
+        stall_seconds: How long a viewer's connection may take nothing before it is dropped.
         interval: Seconds between two frames of one topic.
-        stall_seconds: How long a viewer's connection may take nothing.
     """
 
     def __init__(
@@ -81,8 +79,8 @@ class Live:
         topics: Topics,
         *,
         max_viewers: int,
+        stall_seconds: float,
         interval: float = INTERVAL,
-        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._state = state
         self._topics = topics

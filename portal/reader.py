@@ -1,6 +1,7 @@
 """What people read of the hub: experiments, their data, and files made of them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from broker.messages import (
@@ -19,7 +20,7 @@ from broker.messages import (
     OnExperiment,
     Status,
 )
-from portal.asking import Line, build, expect, known_form
+from portal.asking import READ_PATIENCE, Line, build, expect, known_form
 from portal.sessions import Session
 
 READ_TIMEOUT: Final = 5.0
@@ -33,12 +34,12 @@ class Reader:
     """Reads from the hub on behalf of sessions; raises `ContractError` with what it said."""
 
     def __init__(self, line: Line) -> None:
-        self._line = line
+        self._ask = partial(line.ask, patience=READ_PATIENCE)
 
     async def get(self, session: Session, experiment_id: str) -> Got:
         """Return an experiment, with its script if the session may see it."""
         request = build(OnExperiment, actor=session.actor, experiment_id=known_form(experiment_id))
-        return expect(Got, await self._line.ask("get", request, seconds=READ_TIMEOUT))
+        return expect(Got, await self._ask("get", request, seconds=READ_TIMEOUT))
 
     async def list(
         self,
@@ -60,7 +61,7 @@ class Reader:
             before=before,
             limit=limit,
         )
-        return expect(Listed, await self._line.ask("list", request, seconds=READ_TIMEOUT))
+        return expect(Listed, await self._ask("list", request, seconds=READ_TIMEOUT))
 
     async def history(
         self,
@@ -84,7 +85,7 @@ class Reader:
             end=end,
             points=points,
         )
-        return expect(HistoryOf, await self._line.ask("history", request, seconds=HISTORY_TIMEOUT))
+        return expect(HistoryOf, await self._ask("history", request, seconds=HISTORY_TIMEOUT))
 
     async def logs(
         self, session: Session, experiment_id: str, *, after: int | None = None, limit: int = 500
@@ -97,7 +98,7 @@ class Reader:
             after=after,
             limit=limit,
         )
-        return expect(LogPage, await self._line.ask("logs", request, seconds=READ_TIMEOUT))
+        return expect(LogPage, await self._ask("logs", request, seconds=READ_TIMEOUT))
 
     async def export(
         self, session: Session, experiment_id: str, kind: ExportKind, file: str | None = None
@@ -110,9 +111,9 @@ class Reader:
             kind=kind,
             file=file,
         )
-        return expect(Exported, await self._line.ask("export", request, seconds=EXPORT_TIMEOUT))
+        return expect(Exported, await self._ask("export", request, seconds=EXPORT_TIMEOUT))
 
     async def fetch(self, session: Session, ref: str, offset: int, length: int) -> Fetched:
         """Return a piece of an exported file."""
         request = build(Fetch, actor=session.actor, ref=ref, offset=offset, length=length)
-        return expect(Fetched, await self._line.ask("fetch", request, seconds=FETCH_TIMEOUT))
+        return expect(Fetched, await self._ask("fetch", request, seconds=FETCH_TIMEOUT))

@@ -154,7 +154,13 @@ class BodyLimit:
                 raise BodyTooLargeError
             return message
 
-        await self._app(scope, receive_counted, send)
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and taken > MAX_BODY_BYTES:
+                # else the server would read on, to the end, what nobody wants
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        await self._app(scope, receive_counted, send_and_close)
 
 
 async def _drain(message: Message, taken: int, receive: Receive) -> None:

@@ -31,6 +31,7 @@ class PortalSettings(BaseSettings):
         reads_per_second: Sustained rate of reads of one session; short bursts may be 4 s of it.
         writes_per_second: The same for what changes something.
         max_viewers: The most open WebSockets.
+        stall_seconds: A WebSocket that takes nothing for so long is dropped.
         ask_timeout: Seconds to wait for the hub's answer to a command.
     """
 
@@ -49,6 +50,7 @@ class PortalSettings(BaseSettings):
     reads_per_second: float = Field(default=50.0, gt=0)
     writes_per_second: float = Field(default=5.0, gt=0)
     max_viewers: int = Field(default=1000, ge=1)
+    stall_seconds: float = Field(default=5.0, gt=0)
     ask_timeout: float = Field(default=10.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

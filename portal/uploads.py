@@ -214,7 +214,8 @@ async def _read(fields: FormData, given: _Upload) -> None:
     file = fields.get("file")
     if isinstance(file, UploadFile) and file.filename:
         given.source = "file"
-        given.filename = file.filename.replace("\\", "/").rsplit("/", 1)[-1][-200:]
+        name = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
+        given.filename = "".join(ch for ch in name if ch.isprintable())[-200:]
         given.script = _decoded(await file.read(MAX_SCRIPT_BYTES + 1), file.size or 0)
     else:
         text = fields.get("script")

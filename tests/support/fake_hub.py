@@ -126,7 +126,8 @@ class FakeHub:
                 raise ContractError(ErrorCode.ID_REUSED, "this id was used for another request")
             return remembered[1]
         result = await self._answer(asked)
-        self._remembered[key] = (asked.fingerprint, result)
+        if asked.verb == "submit":
+            self._remembered[key] = (asked.fingerprint, result)
         return result
 
     async def _answer(self, asked: Asked) -> Result:
@@ -188,7 +189,7 @@ class FakeHub:
         position = 1 + sum(e.status is Status.QUEUED for e in self.experiments.values())
         self.experiments[experiment_id] = Experiment(
             experiment_id=experiment_id,
-            name=request.name or request.filename or "Experiment",
+            name=request.name or _label(request.filename or ""),
             user=asked.user,
             owner=actor.name if actor else asked.principal,
             status=Status.QUEUED,
@@ -224,17 +225,13 @@ class FakeHub:
         }[asked.verb]
         ended = utc_now() if status.finished else None
         place = 1 if status is Status.QUEUED else None
-        await self.change(
-            experiment_id, status=status, completed_at=ended, queue_position=place
-        )
+        await self.change(experiment_id, status=status, completed_at=ended, queue_position=place)
         return Done(outcome="done", message=f"{experiment.name} is {status}", status=status)
 
     def _list(self, asked: Asked, request: List) -> Listed:
         found = [
             e
-            for e in sorted(
-                self.experiments.values(), key=lambda e: e.experiment_id, reverse=True
-            )
+            for e in sorted(self.experiments.values(), key=lambda e: e.experiment_id, reverse=True)
             if (not request.mine or e.user == asked.user)
             and (not request.status or e.status in request.status)
             and request.search.lower() in e.name.lower()
@@ -303,6 +300,10 @@ def _check(script: str) -> Checked:
     text = ParameterInfo(name="label", default="a")
     info = ScriptInfo(name="Turbidostat", parameters=(target, text))
     return Checked(ok=not problems, problems=tuple(problems), script=info)
+
+
+def _label(filename: str) -> str:
+    return "".join(ch for ch in filename if ch.isprintable()).strip()[:120] or "Experiment"
 
 
 def _entry(experiment: Experiment) -> QueueEntry:

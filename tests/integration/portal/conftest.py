@@ -9,6 +9,7 @@ import pytest
 from broker.embedded import Kind
 from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
+from tests.support.fake_node import FakeNode
 from tests.support.portal import SESSION, Portal, eventually, hub_on, portal_on
 
 
@@ -27,7 +28,7 @@ async def hub(connect: Connector) -> AsyncIterator[FakeHub]:
 @pytest.fixture
 async def portal(connect: Connector, hub: FakeHub, tmp_path: Path) -> AsyncIterator[Portal]:
     connection = await connect("portal")
-    async with portal_on(connection, tmp_path / "portal") as running:
+    async with portal_on(connection, tmp_path / "portal", stall_seconds=1.0) as running:
         async with running.client() as client:
             await eventually(
                 lambda: client.get("/health/ready"), lambda answer: answer.status_code == 200
@@ -40,3 +41,10 @@ async def client(portal: Portal) -> AsyncIterator[httpx.AsyncClient]:
     """A script with a session of its own."""
     async with portal.client(headers=SESSION) as open_client:
         yield open_client
+
+
+@pytest.fixture
+async def node(connect: Connector) -> FakeNode:
+    made = FakeNode(await connect("reactor-1"))
+    await made.announce()
+    return made

@@ -12,23 +12,10 @@ import websockets
 from ulid import ULID
 from websockets.asyncio.client import ClientConnection, connect
 
-from broker.connection import Connection
-from broker.messages import (
-    Alarm,
-    ChannelInfo,
-    Channels,
-    Console,
-    LogLine,
-    NodeReport,
-    Quantity,
-    ServiceStatus,
-    Telemetry,
-    utc_now,
-)
 from broker.topics import Topic
 from portal.server import ViewerProtocol
-from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
+from tests.support.fake_node import FakeNode
 from tests.support.portal import Portal, eventually
 
 
@@ -50,66 +37,6 @@ class Viewer:
                     return frame
 
 
-class Node:
-    """What a node publishes."""
-
-    def __init__(self, connection: Connection, name: str = "reactor-1") -> None:
-        self.connection, self.name = connection, name
-
-    def topic(self, kind: Topic) -> str:
-        return self.connection.topics.build(kind, node=self.name)
-
-    async def announce(self) -> None:
-        channel = ChannelInfo(
-            name="od",
-            kind="sensor",
-            quantity=Quantity.OPTICAL_DENSITY,
-            unit="1",
-            label="Optical density",
-            driver="simulated",
-            period=1,
-        )
-        channels = Channels(node=self.name, label="Reactor 1", channels=(channel,))
-        await self.connection.publish(
-            self.topic(Topic.NODE_CHANNELS), channels.encode(), retain=True
-        )
-        status = ServiceStatus(state="online", version="t", boot_id=str(ULID()), since=utc_now())
-        await self.connection.publish(self.topic(Topic.NODE_STATUS), status.encode(), retain=True)
-
-    async def report(self, revision: int, *, note: str = "") -> None:
-        report = NodeReport(
-            node=self.name,
-            boot_id=str(ULID()),
-            at=utc_now(),
-            seen_revision=revision,
-            accepts=True,
-            isolation="docker",
-            isolation_note=note,
-            safe=True,
-            alarms=(Alarm(id="a", severity="warning", message="hot", since=utc_now()),),
-        )
-        await self.connection.publish(self.topic(Topic.NODE_REPORT), report.encode(), retain=True)
-
-    async def measure(self, **values: float | None) -> None:
-        reading = Telemetry(t=utc_now(), values=values)
-        await self.connection.publish(self.topic(Topic.NODE_TELEMETRY), reading.encode(), qos=0)
-
-    async def write(self, experiment_id: str, first: int, count: int, text: str = "line") -> None:
-        lines = tuple(
-            LogLine(n=n, t=utc_now(), source="stdout", text=f"{text} {n}")
-            for n in range(first, first + count)
-        )
-        console = Console(experiment_id=experiment_id, lines=lines)
-        await self.connection.publish(self.topic(Topic.NODE_CONSOLE), console.encode(), qos=0)
-
-
-@pytest.fixture
-async def node(connect: Connector) -> Node:
-    made = Node(await connect("reactor-1"))
-    await made.announce()
-    return made
-
-
 @pytest.fixture
 async def viewer(portal: Portal) -> Any:
     async with connect(portal.ws) as open_socket:
@@ -117,7 +44,7 @@ async def viewer(portal: Portal) -> Any:
 
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
-async def test_snapshot_then_changes_in_order(viewer: Viewer, node: Node) -> None:
+async def test_snapshot_then_changes_in_order(viewer: Viewer, node: FakeNode) -> None:
     link = await viewer.next("link")
     assert (link["broker"], link["hub"]) == (True, "online")
     await node.report(1)
@@ -138,12 +65,14 @@ async def test_snapshot_then_changes_in_order(viewer: Viewer, node: Node) -> Non
     assert seqs == sorted(set(seqs))
 
 
-async def _reports(node: Node, first: int, last: int) -> None:
+async def _reports(node: FakeNode, first: int, last: int) -> None:
     for revision in range(first, last + 1):
         await node.report(revision)
 
 
-async def test_first_change_at_once_and_further_ones_gathered(viewer: Viewer, node: Node) -> None:
+async def test_first_change_at_once_and_further_ones_gathered(
+    viewer: Viewer, node: FakeNode
+) -> None:
     await viewer.say(subscribe=["nodes/reactor-1/telemetry"], ping=1)
     await viewer.next("pong", n=1)
     for n in range(50):
@@ -160,7 +89,7 @@ async def test_first_change_at_once_and_further_ones_gathered(viewer: Viewer, no
     assert frames <= 9, "half a second at ten frames a second, and one more at each end"
 
 
-async def test_log_lines_and_what_was_dropped(viewer: Viewer, node: Node) -> None:
+async def test_log_lines_and_what_was_dropped(viewer: Viewer, node: FakeNode) -> None:
     one = str(ULID())
     await viewer.say(subscribe=["nodes/reactor-1/console"], ping=1)
     await viewer.next("pong")
@@ -177,7 +106,7 @@ async def test_log_lines_and_what_was_dropped(viewer: Viewer, node: Node) -> Non
 
 
 async def test_cleared_topics_and_unsubscribing(
-    viewer: Viewer, node: Node, hub: FakeHub, portal: Portal
+    viewer: Viewer, node: FakeNode, hub: FakeHub, portal: Portal
 ) -> None:
     async with portal.client() as client:
         answer = await client.post("/api/experiments/start", json={"script_content": "1"})
@@ -227,25 +156,24 @@ async def test_hostile_messages_are_answered_and_harm_nothing(viewer: Viewer) ->
 
 
 async def test_floods_and_giants_are_cut_off(portal: Portal) -> None:
-    async with connect(portal.ws) as flood:
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            for _ in range(1000):
-                await flood.send('{"ping": 1}')
-                await asyncio.sleep(0)
-            while True:
-                await flood.recv()
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1008
-    async with connect(portal.ws) as giant:
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await giant.send("x" * 200 * 1024)
-            while True:
-                await giant.recv()
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1009
+    flood, giant = ["{}"] * 1000, ["x" * 200 * 1024]
+    for messages, code in ((flood, 1008), (giant, 1009)):
+        async with connect(portal.ws) as open_socket:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await _send_all(open_socket, messages)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == code
 
 
-async def test_frames_of_200_kib_arrive_whole(viewer: Viewer, node: Node) -> None:
+async def _send_all(open_socket: ClientConnection, messages: list[str]) -> None:
+    for message in messages:
+        await open_socket.send(message)
+        await asyncio.sleep(0)
+    while True:
+        await open_socket.recv()
+
+
+async def test_frames_of_200_kib_arrive_whole(viewer: Viewer, node: FakeNode) -> None:
     await viewer.say(subscribe=["nodes/+/report"])
     note = "ü" * 100 * 1024
     await node.report(1, note=note)
@@ -270,7 +198,7 @@ async def test_other_pages_may_not_watch(portal: Portal) -> None:
         pass
 
 
-async def test_what_is_malformed_at_the_broker_is_not_shown(viewer: Viewer, node: Node) -> None:
+async def test_what_is_malformed_at_the_broker_is_not_shown(viewer: Viewer, node: FakeNode) -> None:
     await viewer.say(subscribe=["nodes/+/report", "nodes/+/telemetry"])
     for payload in (b"nonsense", b'{"node": "reactor-1"}', b'{"x": NaN}', b"\xff\xfe"):
         for kind in (Topic.NODE_REPORT, Topic.NODE_TELEMETRY):
@@ -281,7 +209,7 @@ async def test_what_is_malformed_at_the_broker_is_not_shown(viewer: Viewer, node
 
 
 async def test_a_stalled_viewer_delays_nobody_and_is_dropped(
-    portal: Portal, node: Node
+    portal: Portal, node: FakeNode
 ) -> None:
     url = portal.ws
     loop = asyncio.get_running_loop()

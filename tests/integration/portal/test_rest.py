@@ -14,9 +14,7 @@ SCRIPT = "print('hello')\n"
 
 
 async def start(client: httpx.AsyncClient, **fields: object) -> str:
-    answer = await client.post(
-        "/api/experiments/start", json={"script_content": SCRIPT, **fields}
-    )
+    answer = await client.post("/api/experiments/start", json={"script_content": SCRIPT, **fields})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["experiment_id"])
 
@@ -112,7 +110,7 @@ async def test_reorder_run_now_and_parameters(client: httpx.AsyncClient, hub: Fa
         f"/api/experiments/{two}/parameters", json={"parameters": {"target_od": 0.7}}
     )
     assert answer.status_code == 200
-    verbs = [asked.verb for asked in hub.asked if asked.verb not in {"submit"}]
+    verbs = [asked.verb for asked in hub.asked if asked.verb != "submit"]
     assert verbs == ["move", "move", "run-now", "run-now", "send"]
 
 
@@ -190,9 +188,7 @@ async def test_data(client: httpx.AsyncClient, hub: FakeHub) -> None:
 
 async def test_a_new_session_is_made_and_returned(portal: Portal) -> None:
     async with portal.client() as stranger:
-        answer = await stranger.post(
-            "/api/experiments/start", json={"script_content": SCRIPT}
-        )
+        answer = await stranger.post("/api/experiments/start", json={"script_content": SCRIPT})
         assert answer.status_code == 200
         given = answer.headers["X-Session-ID"]
         stranger.cookies.clear()

@@ -1,0 +1,82 @@
+"""Reactors: what is shown of them, and their emergency stop without the hub's help."""
+
+import httpx
+from ulid import ULID
+
+from tests.support.fake_hub import FakeHub
+from tests.support.fake_node import FakeNode
+from tests.support.portal import Portal, eventually
+
+HTML = {"Accept": "text/html"}
+
+
+async def test_reactors_are_listed_with_their_last_readings(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    await node.report(3)
+    await node.measure(od=0.25, ph=None)
+    body = await eventually(
+        lambda: client.get("/api/nodes/reactor-1"),
+        lambda answer: answer.status_code == 200 and bool(answer.json()["readings"]),
+    )
+    shown = body.json()
+    assert shown["readings"] == {"od": 0.25, "ph": None}
+    assert shown["online"] is True
+    assert shown["report"]["seen_revision"] == 3
+    assert shown["channels"]["channels"][0]["name"] == "od"
+    listed = (await client.get("/api/nodes")).json()
+    assert [one["id"] for one in listed["nodes"]] == ["reactor-1"]
+    history = await client.get("/api/nodes/reactor-1/history?channel=od&points=10")
+    assert history.json()["traces"]["od"]
+    assert (await client.get("/api/nodes/reactor-9")).status_code == 404
+    assert (await client.get("/api/nodes/reactor-9/history")).status_code == 404
+    for path in ("/nodes", "/nodes/reactor-1", "/"):
+        page = await client.get(path, headers=HTML)
+        assert page.status_code == 200
+        assert "Reactor 1" in page.text
+        assert "0.250" in page.text
+
+
+async def test_emergency_stop_without_the_hub(
+    client: httpx.AsyncClient, node: FakeNode, hub: FakeHub
+) -> None:
+    await node.report(1)
+    await eventually(lambda: client.get("/api/nodes"), lambda a: bool(a.json()["nodes"]))
+    await hub.say("offline")
+    answer = await client.post("/api/nodes/reactor-1/estop", json={"reason": "foam"})
+    assert answer.status_code == 200, answer.text
+    assert "is stopped" in answer.json()["message"]
+    assert node.estop is not None
+    assert "foam" in node.estop.reason
+    assert "at the portal" in node.estop.reason
+    wrong = await client.post("/api/nodes/reactor-1/estop-release", json={"latch": str(ULID())})
+    assert wrong.status_code == 409
+    assert node.estop is not None
+    page = await client.get("/nodes/reactor-1", headers=HTML)
+    assert node.estop.latch in page.text
+    right = await client.post(
+        "/api/nodes/reactor-1/estop-release", json={"latch": node.estop.latch}
+    )
+    assert right.status_code == 200, right.text
+    assert node.estop is None
+    nothing = await client.post("/api/nodes/reactor-1/estop-release")
+    assert nothing.status_code == 409
+    assert (await client.post("/api/nodes/nobody/estop")).status_code == 404
+
+
+async def test_the_forms_do_the_same(portal: Portal, node: FakeNode) -> None:
+    await node.report(1)
+    headers = {**HTML, "Origin": portal.url}
+    async with portal.client(headers=headers) as browser:
+        await eventually(lambda: browser.get("/nodes/reactor-1"), lambda a: a.status_code == 200)
+        answer = await browser.post("/nodes/reactor-1/estop", data={"reason": "smoke"})
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/nodes/reactor-1"
+        assert node.estop is not None
+        page = await browser.get("/nodes/reactor-1")
+        assert "is stopped" in page.text
+        fields = {"latch": node.estop.latch}
+        answer = await browser.post("/nodes/reactor-1/estop-release", data=fields)
+        assert answer.status_code == 303
+        assert node.estop is None
+        assert (await browser.post("/nodes/reactor-1/dance")).status_code == 404

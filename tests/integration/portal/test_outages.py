@@ -1,0 +1,114 @@
+"""Broker or hub away: reads answer with their age, writes say no at once, everything recovers."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from broker.connection import Connection
+from broker.embedded import EmbeddedBroker
+from broker.settings import BrokerSettings
+from tests.support.brokers import ROLES
+from tests.support.fake_hub import FakeHub
+from tests.support.portal import SESSION, Portal, eventually, hub_on, portal_on
+
+START = "/api/experiments/start"
+BODY = {"script_content": "print(1)"}
+HTML = {"Accept": "text/html"}
+
+
+async def test_without_a_hub_reads_go_on_and_writes_are_refused(
+    client: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    one = (await client.post(START, json=BODY)).json()["experiment_id"]
+    await hub.say("offline")
+    await eventually(lambda: client.get("/health/ready"), lambda answer: answer.status_code == 503)
+    await eventually(
+        lambda: client.get("/api/queue/status"),
+        lambda answer: answer.json()["freshness"]["age_seconds"] > 2,
+    )
+    queue = (await client.get("/api/queue/status")).json()
+    assert queue["total_queued"] == 1
+    assert queue["freshness"]["hub"] == "offline"
+    status = (await client.get(f"/api/experiments/{one}/status")).json()
+    assert status["experiment"]["status"] == "queued"
+    mine = (await client.get("/api/experiments/user")).json()
+    assert [e["experiment_id"] for e in mine["experiments"]] == [one]
+    for path in ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/upload", "/nodes"):
+        page = await client.get(path, headers=HTML)
+        assert page.status_code == 200, path
+        assert "The hub is offline" in page.text
+    asked = len(hub.asked)
+    refused = await client.post(START, json=BODY)
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "UNAVAILABLE"
+    assert refused.json()["error"]["hint"]
+    assert refused.headers["retry-after"]
+    assert refused.elapsed.total_seconds() < 1
+    for path in (f"/api/experiments/{one}/cancel", "/api/queue/pause"):
+        assert (await client.post(path)).status_code == 503
+    assert len(hub.asked) == asked
+    await hub.say("online")
+    await eventually(lambda: client.post(START, json=BODY), lambda a: a.status_code == 200)
+
+
+@asynccontextmanager
+async def system(data: Path) -> AsyncIterator[tuple[AsyncExitStack, Portal, FakeHub]]:
+    """Run broker, hub and portal; the inner stack holds the broker alone and may be closed."""
+    async with AsyncExitStack() as stack:
+        inner = await stack.enter_async_context(AsyncExitStack())
+        broker = EmbeddedBroker(data / "broker", roles=ROLES, kind="mosquitto")
+        await inner.enter_async_context(broker)
+        connections = {
+            name: Connection(broker.settings_for(name), client_id=f"test-{name}")
+            for name in ("hub", "portal")
+        }
+        for connection in connections.values():
+            await stack.enter_async_context(connection)
+            await connection.wait_connected(10)
+        hub = await stack.enter_async_context(hub_on(connections["hub"]))
+        portal = await stack.enter_async_context(portal_on(connections["portal"], data / "portal"))
+        yield inner, portal, hub
+
+
+async def test_without_a_broker(tmp_path: Path) -> None:
+    async with (
+        system(tmp_path) as (broker, portal, hub),
+        portal.client(headers=SESSION) as client,
+    ):
+        await eventually(lambda: client.get("/health/ready"), lambda a: a.status_code == 200)
+        one = (await client.post(START, json=BODY)).json()["experiment_id"]
+        await broker.aclose()
+        await eventually(lambda: client.get("/health"), lambda a: not a.json()["broker_connected"])
+        await eventually(lambda: client.get("/health"), lambda a: a.json()["age_seconds"] > 2)
+        status = (await client.get(f"/api/experiments/{one}/status")).json()
+        assert status["freshness"]["broker_connected"] is False
+        assert status["experiment"]["status"] == "queued"
+        refused = await client.post(START, json=BODY)
+        assert refused.status_code == 503
+        assert "broker" in refused.json()["detail"]
+        assert refused.elapsed.total_seconds() < 1
+        for path in ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/upload"):
+            page = await client.get(path, headers=HTML)
+            assert page.status_code == 200, path
+            assert "The message broker is not reachable" in page.text
+        assert (await client.get("/health/live")).status_code == 200
+        assert len(hub.asked) == 1
+
+
+async def test_a_portal_that_starts_alone(tmp_path: Path) -> None:
+    """No broker, no hub: pages and health are served all the same, nothing waits."""
+    broker = BrokerSettings(url=f"unix://{tmp_path}/nobody")
+    async with (
+        Connection(broker, client_id="alone") as connection,
+        portal_on(connection, tmp_path / "portal") as portal,
+        portal.client(headers=SESSION) as client,
+    ):
+        for path in ("/", "/upload", "/my-experiments", "/queue", "/nodes"):
+            page = await client.get(path, headers=HTML)
+            assert page.status_code == 200, path
+        assert (await client.get("/api/queue/status")).status_code == 503
+        assert (await client.get("/api/nodes")).json()["nodes"] == []
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 503
