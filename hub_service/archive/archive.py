@@ -1,0 +1,317 @@
+"""The archive: one SQLite database, and result files beside it."""
+
+import errno
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import orjson
+from pydantic import JsonValue
+
+from broker.database import DatabaseError, Reader, Transaction, Writer, is_full, open_database
+from broker.journal import MAX_ACK_EPOCHS
+from broker.journal.reception import Commit
+from broker.messages import (
+    ContractError,
+    ErrorCode,
+    Experiment,
+    Gap,
+    History,
+    HistoryOf,
+    LogPage,
+    PhaseRecord,
+)
+from hub_service.archive import finished
+from hub_service.archive.blobs import Blobs
+from hub_service.archive.deletion import delete_piece, forget_experiment, unfinished
+from hub_service.archive.files import finish_staged
+from hub_service.archive.finished import Wanted
+from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
+from hub_service.archive.history import history
+from hub_service.archive.ingest import Ingest
+from hub_service.archive.logs import logs
+from hub_service.archive.results import StoredFile, result_files
+from hub_service.archive.runs import Run, runs_of
+from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
+
+T = TypeVar("T")
+
+DATABASE: Final = "archive.sqlite"
+
+
+class PhaseEntry(NamedTuple):
+    """A phase record as the queue applies it; `seq` grows with each."""
+
+    seq: int
+    node: str
+    epoch: str
+    n: int
+    record: PhaseRecord
+
+
+class AuditEntry(NamedTuple):
+    """Who did what; `at` in seconds of the Unix epoch."""
+
+    at: float
+    principal: str
+    user: str
+    verb: str
+    experiment_id: str | None
+    outcome: str
+    details: Mapping[str, JsonValue]
+
+
+class Archive:
+    """What was recorded. Whatever a method writes is durable when it returns.
+
+    Implements `broker.journal.JournalSink`. One process owns the directory; other processes may
+    read it. Use on one event loop.
+
+    Attributes:
+        directory: Holds ``archive.sqlite`` and the result files.
+        blobs: The result files.
+    """
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection, lock: int) -> None:
+        self.directory = directory
+        self.blobs = Blobs(directory)
+        self._lock = lock
+        self._applied = 0
+        finish_staged(connection, self.blobs)
+        self._unfinished = unfinished(connection)
+        self._ingest = Ingest(self.blobs)
+        self._writer = Writer(connection, name="archive", on_rollback=self._ingest.forget)
+        self._reader = Reader(directory / DATABASE, name="archive-read", threads=2)
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open the archive, or make it. Blocks.
+
+        Raises:
+            DatabaseError: Another process has it open, or it is damaged or of a newer version.
+        """
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DatabaseError(
+                    f"{directory} is in use by another process: stop that one, or name another "
+                    "directory"
+                ) from error
+            connection = open_database(directory / DATABASE, MIGRATIONS, APPLICATION_ID)
+            try:
+                return cls(directory, connection, lock)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        """Finish what waits and give the directory free. Blocks."""
+        self._writer.close()
+        self._reader.close()
+        os.close(self._lock)
+
+    async def streams(self) -> Sequence[tuple[str, str]]:
+        """Return node and stream of everything that ever came."""
+        return await self._rows(
+            "SELECT DISTINCT name, stream FROM epochs e JOIN nodes n ON n.id = e.node"
+        )
+
+    async def cursors(self, node: str, stream: str) -> Mapping[str, int]:
+        """Return by epoch up to where entries are committed."""
+        return dict(await self._rows(f"{_CURSORS} ORDER BY advanced", node, stream))
+
+    async def commit(self, node: str, stream: str, commit: Commit[JsonValue]) -> None:
+        """Make entries, the gap before them and the new cursor durable together.
+
+        Raises:
+            ContractError: STORAGE_FULL. Nothing was taken.
+            ValueError: They do not follow what is there. Nothing was taken.
+        """
+        await self._write(partial(self._ingest.take, node=node, stream=stream, commit=commit))
+
+    async def applied(self, node: str, stream: str) -> Mapping[str, int]:
+        """Return what may be acknowledged: never a phase record that the queue has not applied."""
+        cursors = dict(
+            await self._rows(
+                f"{_CURSORS} ORDER BY advanced DESC LIMIT ?", node, stream, MAX_ACK_EPOCHS
+            )
+        )
+        if stream == "records":
+            for epoch, first in await self._rows(
+                "SELECT e.epoch, min(p.n) FROM phases p JOIN epochs e ON e.id = p.epoch"
+                " JOIN nodes n ON n.id = e.node WHERE p.seq > ? AND n.name = ? GROUP BY e.id",
+                self._applied,
+                node,
+            ):
+                if epoch in cursors:
+                    cursors[epoch] = first - 1
+        return dict(reversed(cursors.items()))
+
+    async def set_applied(self, seq: int) -> None:
+        """Say up to which phase record the queue is durable; 0 until it is said."""
+        self._applied = seq
+
+    async def phase_records(self, after: int, limit: int = 500) -> list[PhaseEntry]:
+        """Return phase records in the order in which they were committed."""
+        rows = await self._rows(
+            "SELECT p.seq, n.name, e.epoch, p.n, p.body FROM phases p"
+            " JOIN epochs e ON e.id = p.epoch JOIN nodes n ON n.id = e.node"
+            " WHERE p.seq > ? ORDER BY p.seq LIMIT ?",
+            after,
+            limit,
+        )
+        return [
+            PhaseEntry(seq, node, epoch, n, PhaseRecord.model_validate_json(body))
+            for seq, node, epoch, n, body in rows
+        ]
+
+    async def last_phase(self) -> int:
+        """Return the `seq` of the newest phase record; lower than before after a restore."""
+        rows = await self._rows("SELECT ifnull(max(seq), 0) FROM phases")
+        return int(rows[0][0])
+
+    async def files_committed(self, node: str, epoch: str, n: int) -> bool:
+        """Return whether the files stream is here up to a number of an epoch."""
+        return (await self.cursors(node, "files")).get(epoch, 0) >= n
+
+    async def put_script(self, sha256: str, script: str) -> None:
+        """Keep a script under its hash."""
+        await self._change("INSERT OR IGNORE INTO scripts VALUES (?, ?)", sha256, script)
+
+    async def get_script(self, sha256: str) -> str | None:
+        """Return a script."""
+        rows = await self._rows("SELECT script FROM scripts WHERE sha256 = ?", sha256)
+        return rows[0][0] if rows else None
+
+    async def audit(  # noqa: PLR0917  who, what, when, outcome: the columns in their order
+        self,
+        principal: str,
+        user: str,
+        verb: str,
+        experiment_id: str | None,
+        outcome: str,
+        details: Mapping[str, JsonValue],
+    ) -> None:
+        """Note who did what, and what came of it."""
+        await self._change(
+            "INSERT INTO audit (at, principal, user, verb, experiment_id, outcome, details)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            time.time_ns() // 1000,
+            principal,
+            user,
+            verb,
+            experiment_id,
+            outcome,
+            orjson.dumps(dict(details)).decode(),
+        )
+
+    async def audited(self, experiment_id: str) -> list[AuditEntry]:
+        """Return what was done to an experiment, the oldest first."""
+        rows = await self._rows(
+            "SELECT at / 1e6, principal, user, verb, experiment_id, outcome, details FROM audit"
+            " WHERE experiment_id = ? ORDER BY id",
+            experiment_id,
+        )
+        return [AuditEntry._make((*row[:-1], orjson.loads(row[-1]))) for row in rows]
+
+    async def finish(self, experiment: Experiment) -> None:
+        """Keep a finished experiment; said again, the later word counts."""
+
+        def put(transaction: Transaction) -> None:
+            finished.put(transaction.connection, experiment)
+
+        await self._write(put)
+
+    async def finished(self, experiment_id: str) -> Experiment | None:
+        """Return a finished experiment."""
+        return await self._reader.run(partial(finished.get, experiment_id=experiment_id))
+
+    async def page(self, wanted: Wanted) -> tuple[list[Experiment], int]:
+        """Return a page of finished experiments, newest first, and how many there are in all."""
+        return await self._reader.run(partial(finished.page, wanted=wanted))
+
+    async def delete(self, experiment_id: str) -> bool:
+        """Delete a finished experiment and all it recorded; False if there is none.
+
+        The audit stays. A crash leaves it out of all lists; `finish_deletions` does the rest.
+        """
+        if not await self._write(partial(forget_experiment, experiment_id=experiment_id)):
+            return False
+        await self._delete(experiment_id)
+        return True
+
+    async def finish_deletions(self) -> None:
+        """Go on with deletions that a crash cut short; to be called after a start."""
+        while self._unfinished:
+            await self._delete(self._unfinished[0])
+            del self._unfinished[0]
+
+    async def history(self, request: History) -> HistoryOf:
+        """Return curves: an experiment's latest attempt, or what a node measured."""
+        return await self._reader.run(partial(history, request=request))
+
+    async def logs(self, experiment_id: str, after: int | None, limit: int) -> LogPage:
+        """Return log lines of the latest attempt: those after a number, or the last ones."""
+        return await self._reader.run(
+            partial(logs, experiment_id=experiment_id, after=after, limit=limit)
+        )
+
+    async def gaps(self, *, experiment_id: str | None = None, node: str | None = None) -> list[Gap]:
+        """Return the gaps next to what an experiment recorded, or all of a node."""
+
+        def find(connection: sqlite3.Connection) -> list[Gap]:
+            if experiment_id is None:
+                return gaps_of_node(connection, node or "")
+            return gaps_of_runs(connection, [r.id for r in runs_of(connection, experiment_id)])
+
+        return await self._reader.run(find)
+
+    async def runs(self, experiment_id: str) -> list[Run]:
+        """Return what there is of an experiment, the first attempt first."""
+        return await self._reader.run(partial(runs_of, experiment_id=experiment_id))
+
+    async def results(self, experiment_id: str) -> list[StoredFile]:
+        """Return the result files of the latest attempt."""
+        return await self._reader.run(
+            partial(result_files, blobs=self.blobs, experiment_id=experiment_id)
+        )
+
+    async def _delete(self, experiment_id: str) -> None:
+        piece = partial(delete_piece, blobs=self.blobs, experiment_id=experiment_id)
+        while await self._write(piece):
+            pass
+
+    async def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return await self._reader.run(lambda c: c.execute(query, values).fetchall())
+
+    async def _change(self, statement: str, *values: object) -> None:
+        await self._write(lambda t: t.connection.execute(statement, values))
+
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
+        try:
+            return await self._writer.run(work)
+        except (sqlite3.Error, OSError) as error:
+            if is_full(error) or getattr(error, "errno", None) == errno.ENOSPC:
+                raise ContractError(
+                    ErrorCode.STORAGE_FULL,
+                    "the hub's disk is full, nothing more can be recorded",
+                    "free disk space on the hub's machine; the nodes keep their data until then",
+                ) from error
+            raise
+
+
+_CURSORS: Final = (
+    "SELECT epoch, upto FROM epochs"
+    " WHERE node = (SELECT id FROM nodes WHERE name = ?) AND stream = ?"
+)

@@ -1,0 +1,97 @@
+"""Finished experiments: kept as they were told, found by user, state, time and words."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.messages import Experiment, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which finished experiments; what is absent does not matter.
+
+    Attributes:
+        search: Part of the name, owner, reactor or id; case does not matter.
+        before: Only those created before this experiment.
+    """
+
+    user: str | None = None
+    status: Sequence[Status] = ()
+    search: str = ""
+    before: str | None = None
+    limit: int = 50
+
+
+def put(connection: sqlite3.Connection, experiment: Experiment) -> None:
+    """Keep a finished experiment; what was kept of it before is replaced."""
+    remove(connection, experiment.experiment_id)
+    words = (experiment.name, experiment.owner, experiment.node or "", experiment.experiment_id)
+    connection.execute(
+        "INSERT INTO finished VALUES (?, ?, ?, ?, ?)",
+        (
+            experiment.experiment_id,
+            experiment.user,
+            experiment.status.value,
+            "\n".join(words).casefold(),
+            experiment.encode().decode(),
+        ),
+    )
+    connection.execute(
+        "INSERT INTO tally VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+        (experiment.user, experiment.status.value),
+    )
+
+
+def remove(connection: sqlite3.Connection, experiment_id: str) -> bool:
+    """Forget a finished experiment; False if there is none."""
+    row = connection.execute(
+        "SELECT user, status FROM finished WHERE experiment_id = ?", (experiment_id,)
+    ).fetchone()
+    if row is None:
+        return False
+    connection.execute("DELETE FROM finished WHERE experiment_id = ?", (experiment_id,))
+    connection.execute("UPDATE tally SET n = n - 1 WHERE user = ? AND status = ?", row)
+    return True
+
+
+def get(connection: sqlite3.Connection, experiment_id: str) -> Experiment | None:
+    """Return a finished experiment."""
+    row = connection.execute(
+        "SELECT body FROM finished WHERE experiment_id = ?", (experiment_id,)
+    ).fetchone()
+    return None if row is None else Experiment.model_validate_json(row[0])
+
+
+def page(connection: sqlite3.Connection, wanted: Wanted) -> tuple[list[Experiment], int]:
+    """Return a page of finished experiments, newest first, and how many there are in all."""
+    terms: list[str] = []
+    values: list[object] = []
+    if wanted.user is not None:
+        terms.append("user = ?")
+        values.append(wanted.user)
+    if wanted.status:
+        terms.append(f"status IN ({', '.join('?' * len(wanted.status))})")
+        values += [status.value for status in wanted.status]
+    searched = bool(wanted.search.strip())
+    table = "finished" if searched else "tally"
+    if searched:
+        terms.append("search LIKE ? ESCAPE '!'")
+        values.append(f"%{_escape(wanted.search.strip().casefold())}%")
+    where = " AND ".join(terms) or "TRUE"
+    what = "count(*)" if searched else "ifnull(sum(n), 0)"
+    total = connection.execute(
+        f"SELECT {what} FROM {table} WHERE {where}",  # noqa: S608  constants
+        values,
+    ).fetchone()[0]
+    before = "TRUE" if wanted.before is None else "experiment_id < ?"
+    rows = connection.execute(
+        f"SELECT body FROM finished WHERE {where} AND {before}"  # noqa: S608  constants
+        " ORDER BY experiment_id DESC LIMIT ?",
+        [*values, *([] if wanted.before is None else [wanted.before]), wanted.limit],
+    )
+    return [Experiment.model_validate_json(body) for (body,) in rows], int(total)
+
+
+def _escape(text: str) -> str:
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

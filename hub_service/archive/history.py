@@ -1,0 +1,109 @@
+"""Curves for charts: an experiment's latest attempt, or what a node measured."""
+
+import sqlite3
+from collections.abc import Sequence
+from math import inf
+from typing import Final
+
+from broker.messages import EventRecord, Gap, History, HistoryOf
+from hub_service.archive.curves import (
+    Curve,
+    Window,
+    add_rollups,
+    add_rows,
+    channels_of,
+    find_segment,
+)
+from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
+from hub_service.archive.runs import Run, latest_runs, newest_record, runs_of_node
+from hub_service.archive.schema import CONTAINER, NO_CLOCK, PREFIXES, SAMPLE, SERIES
+
+RAW_ROWS: Final = 30_000
+"""With more samples in the window, minima and maxima of minutes are taken in their place."""
+MAX_POINTS: Final = 20_000
+"""Of all traces of one answer, so that it fits into a message."""
+MAX_EVENTS: Final = 500
+"""In one answer: the last ones of the window."""
+MAX_EVENT_BYTES: Final = 128 * 1024
+MAX_GAPS: Final = 200
+NODE_WINDOW: Final = 86400.0
+"""Seconds of a node's past where no start is asked for."""
+
+
+def history(connection: sqlite3.Connection, request: History) -> HistoryOf:
+    """Answer a request for an experiment's or a node's curves from what is committed."""
+    start = -inf if request.start is None else request.start
+    end = inf if request.end is None else request.end
+    gaps: list[Gap]
+    if request.experiment_id is not None:
+        window = Window(max(start, NO_CLOCK), end, by_time=False)
+        runs = latest_runs(connection, request.experiment_id)
+        gaps = gaps_of_runs(connection, [run.id for run in runs])
+    else:
+        node = request.node or ""
+        if request.start is None:
+            newest = newest_record(connection, node) or 0
+            start = min(end, newest / 1e6) - NODE_WINDOW
+        window = Window(start, end, by_time=True)
+        runs = runs_of_node(connection, node, *window.times)
+        gaps = [gap for gap in gaps_of_node(connection, node) if _noticed_in(window, gap)]
+    started = [run.started for run in runs if run.started is not None]
+    curves, rolled = _curves(connection, runs, window, request.channels)
+    points = min(request.points, max(2, MAX_POINTS // max(1, len(curves))))
+    return HistoryOf(
+        started_at=min(started) if started and not window.by_time else None,
+        traces={name: curve.trace(points, rolled=rolled) for name, curve in curves.items()},
+        events=tuple(_events(connection, runs, window)),
+        gaps=tuple(gaps[-MAX_GAPS:]),
+    )
+
+
+def _curves(
+    connection: sqlite3.Connection,
+    runs: Sequence[Run],
+    window: Window,
+    wanted: Sequence[str] | None,
+) -> tuple[dict[str, Curve], bool]:
+    kinds = [SAMPLE, SERIES]
+    if any(name.startswith(PREFIXES[CONTAINER]) for name in wanted or ()):
+        kinds.append(CONTAINER)
+    parts = [
+        (segment, channels)
+        for run in runs
+        for kind in kinds
+        if (segment := find_segment(connection, run.id, kind, window)) is not None
+        and (channels := channels_of(connection, run.id, kind, wanted))
+    ]
+    rolled = sum(segment.rows for segment, _ in parts) > RAW_ROWS
+    curves: dict[str, Curve] = {}
+    for segment, channels in parts:
+        add = add_rollups if rolled else add_rows
+        add(connection, segment, window, channels, curves)
+    return curves, rolled
+
+
+def _events(
+    connection: sqlite3.Connection, runs: Sequence[Run], window: Window
+) -> list[EventRecord]:
+    column = "t" if window.by_time else "x"
+    bounds = window.times if window.by_time else (window.start, window.end)
+    found: list[tuple[float, str]] = []
+    for run in runs:
+        found += connection.execute(
+            f"SELECT {column}, body FROM events WHERE run = ? AND {column} BETWEEN ? AND ?"  # noqa: S608  constants
+            f" ORDER BY {column} DESC, id DESC LIMIT ?",
+            (run.id, *bounds, MAX_EVENTS),
+        ).fetchall()
+    found.sort(key=lambda event: event[0], reverse=True)
+    events: list[EventRecord] = []
+    room = MAX_EVENT_BYTES
+    for _, body in found[:MAX_EVENTS]:
+        room -= len(body)
+        if room < 0:
+            break
+        events.append(EventRecord.model_validate_json(body))
+    return events[::-1]
+
+
+def _noticed_in(window: Window, gap: Gap) -> bool:
+    return window.start <= gap.noticed_at.timestamp() <= window.end

@@ -1,0 +1,63 @@
+"""What a journal brings, and its cursor, in one transaction."""
+
+import time
+
+from pydantic import JsonValue
+
+from broker.database import Transaction
+from broker.journal.reception import Commit
+from hub_service.archive.blobs import Blobs
+from hub_service.archive.files import Files
+from hub_service.archive.gaps import close_gap, record_gap
+from hub_service.archive.names import Names
+from hub_service.archive.records import Records
+
+
+class Ingest:
+    """Takes commits on the writer's thread.
+
+    Args:
+        blobs: Where result files go.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._names = Names()
+
+    def forget(self) -> None:
+        """Drop what is remembered of a transaction that was undone."""
+        self._names.forget()
+
+    def take(
+        self, transaction: Transaction, *, node: str, stream: str, commit: Commit[JsonValue]
+    ) -> None:
+        """Write entries, the gap before them and the cursor.
+
+        Raises:
+            ValueError: They do not follow what is there: each entry is taken once, in order.
+        """
+        connection = transaction.connection
+        number = self._names.node(connection, node)
+        epoch = self._names.epoch(connection, number, stream, commit.epoch, commit.order)
+        gap = None
+        upto = epoch.upto
+        if commit.gap is not None:
+            if commit.gap[0] != upto + 1:
+                raise ValueError(f"a gap from {commit.gap[0]} does not follow entry {upto}")
+            upto = commit.gap[1]
+            gap = record_gap(connection, epoch, commit.gap, time.time_ns() // 1000)
+        if commit.first != upto + 1:
+            raise ValueError(f"entries from {commit.first} do not follow entry {upto}")
+        writer = (
+            Records(connection, self._names, number)
+            if stream == "records"
+            else Files(transaction, self._names, self._blobs, number)
+        )
+        writer.write(epoch, commit.first, commit.entries)
+        if gap is not None and (runs := writer.runs()):
+            close_gap(connection, gap, runs[0])
+        epoch.upto = upto + len(commit.entries)
+        connection.execute(
+            "UPDATE epochs SET upto = ?, advanced = ?, last_run = ? WHERE id = ?",
+            (epoch.upto, self._names.advance(connection), epoch.last_run, epoch.id),
+        )

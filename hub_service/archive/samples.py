@@ -1,0 +1,101 @@
+"""Samples on their way into the archive: packed row by row, and rolled up by the minute."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Final
+
+from hub_service.archive.names import Layout, Names
+from hub_service.archive.schema import NO_CLOCK
+
+_MINUTE: Final = 60_000_000
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Samples of one run and layout within one minute."""
+
+    layout: Layout
+    x: list[float] = field(default_factory=list)
+    t: list[int] = field(default_factory=list)
+    values: list[tuple[float | None, ...]] = field(default_factory=list)
+
+
+class Samples:
+    """Collects the samples of one commit, then writes them. Costs do not grow with history."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._rows: list[tuple[int, int, float, int, int, int, bytes]] = []
+        self._groups: dict[tuple[int, int, int, int, bool], _Rows] = {}
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        run: int,
+        kind: int,
+        *,
+        x: float,
+        t: int,
+        tie: int,
+        values: Mapping[str, float | None],
+    ) -> None:
+        """Add one reading; null is kept as such."""
+        layout = self._names.layout(connection, kind, tuple(values))
+        row = tuple(values.values())
+        packed = layout.packer.pack(*[nan if v is None else v for v in row])
+        self._rows.append((run, kind, x, tie, t, layout.id, packed))
+        clocked = x > NO_CLOCK
+        key = (run, kind, t // _MINUTE, layout.id, clocked)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Rows(layout)
+        group.x.append(x)
+        group.t.append(t)
+        group.values.append(row)
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Insert what was collected and bring the rollups up to date."""
+        connection.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
+        rollups = []
+        for (run, kind, minute, layout, clocked), group in self._groups.items():
+            self._names.once(connection, "run_layouts", (run, layout))
+            connection.execute(
+                "INSERT INTO minutes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " n = n + excluded.n,"
+                " x_first = min(x_first, excluded.x_first),"
+                " x_last = max(x_last, excluded.x_last)",
+                (run, kind, minute, len(group.x), min(group.x), max(group.x)),
+            )
+            if not clocked:
+                continue  # it stands nowhere on the experiment's axis
+            columns = zip(*group.values, strict=True)
+            for channel, column in zip(group.layout.channels, columns, strict=True):
+                rollups.append((run, channel, minute, *roll_up(column, group.x, group.t)))
+        connection.executemany(_ROLL_UP, rollups)
+
+
+def roll_up(
+    values: Sequence[float | None], x: Sequence[float], t: Sequence[int]
+) -> tuple[int, float, float | None, float | None, float, float, int, int]:
+    """Return count, sum, minimum and maximum of the values, and where the last two stood."""
+    there = [v for v in values if v is not None]
+    if not there:
+        return 0, 0.0, None, None, x[0], x[0], t[0], t[0]
+    lo, hi = min(there), max(there)
+    at_lo, at_hi = values.index(lo), values.index(hi)
+    return len(there), sum(there), lo, hi, x[at_lo], x[at_hi], t[at_lo], t[at_hi]
+
+
+_ROLL_UP: Final = """
+    INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+        n = n + excluded.n,
+        total = total + excluded.total,
+        x_lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.x_lo ELSE x_lo END,
+        t_lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.t_lo ELSE t_lo END,
+        lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.lo ELSE lo END,
+        x_hi = CASE WHEN hi IS NULL OR excluded.hi > hi THEN excluded.x_hi ELSE x_hi END,
+        t_hi = CASE WHEN hi IS NULL OR excluded.hi > hi THEN excluded.t_hi ELSE t_hi END,
+        hi = CASE WHEN hi IS NULL OR excluded.hi > hi THEN excluded.hi ELSE hi END
+"""

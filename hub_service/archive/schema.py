@@ -1,0 +1,208 @@
+"""The archive's tables.
+
+Whatever a journal brought is labelled with its run: one attempt of one experiment on one node, or
+the idle time of a node (experiment `''`, attempt 0). Names are interned. Times are microseconds of
+the Unix epoch; `x` is the axis of a run: seconds of the experiment's clock, or of the Unix epoch
+while idle. What an experiment's run recorded before its clock started stands below `NO_CLOCK`.
+
+`tie` tells entries of one instant apart: the row of the epoch and the number of the entry in it.
+"""
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x42494F41  # "BIOA"
+
+SAMPLE: Final = 0
+SERIES: Final = 1
+CONTAINER: Final = 2
+"""Kinds of what is kept as samples."""
+
+PREFIXES: Final = {SAMPLE: "", SERIES: "series.", CONTAINER: "container."}
+"""How a trace of each kind is called in a history."""
+
+NO_CLOCK: Final = -1e9
+_CLOCKLESS: Final = 1e11
+
+SOURCES: Final = ("stdout", "stderr", "system")
+"""Of log lines, as numbered in the table."""
+
+
+def axis(t: int, elapsed: float | None, *, idle: bool) -> float:
+    """Return `x` of an entry made at `t`."""
+    if idle:
+        return t / 1e6
+    return t / 1e6 - _CLOCKLESS if elapsed is None else elapsed
+
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE nodes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+
+    CREATE TABLE epochs (
+        id INTEGER PRIMARY KEY,
+        node INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        ord INTEGER NOT NULL,
+        upto INTEGER NOT NULL,      -- entries are committed up to here
+        advanced INTEGER NOT NULL,  -- grows with every commit of any epoch
+        last_run INTEGER,
+        UNIQUE (node, stream, epoch)
+    );
+
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        experiment_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        node INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        first_t INTEGER,
+        last_t INTEGER,
+        started_t INTEGER,
+        UNIQUE (experiment_id, attempt, node)
+    );
+    CREATE INDEX runs_of_node ON runs (node, last_t);
+
+    CREATE TABLE channels (
+        id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name)
+    );
+    CREATE TABLE layouts (
+        id INTEGER PRIMARY KEY,
+        kind INTEGER NOT NULL,
+        channels TEXT NOT NULL UNIQUE  -- ids, JSON
+    );
+    CREATE TABLE run_layouts (
+        run INTEGER, layout INTEGER, PRIMARY KEY (run, layout)
+    ) WITHOUT ROWID;
+    CREATE TABLE samples (
+        run INTEGER,
+        kind INTEGER,
+        x REAL,
+        tie INTEGER,
+        t INTEGER NOT NULL,
+        layout INTEGER NOT NULL,
+        v BLOB NOT NULL,  -- a little-endian double for each channel of the layout, NaN for null
+        PRIMARY KEY (run, kind, x, tie)
+    ) WITHOUT ROWID;
+    CREATE TABLE minutes (
+        run INTEGER,
+        kind INTEGER,
+        minute INTEGER,  -- of the Unix epoch
+        n INTEGER NOT NULL,
+        x_first REAL NOT NULL,
+        x_last REAL NOT NULL,
+        PRIMARY KEY (run, kind, minute)
+    ) WITHOUT ROWID;
+    CREATE TABLE rollups (
+        run INTEGER,
+        channel INTEGER,
+        minute INTEGER,
+        n INTEGER NOT NULL,      -- values that are not null
+        total REAL NOT NULL,     -- their sum
+        lo REAL,
+        hi REAL,
+        x_lo REAL NOT NULL,      -- where they stood
+        x_hi REAL NOT NULL,
+        t_lo INTEGER NOT NULL,
+        t_hi INTEGER NOT NULL,
+        PRIMARY KEY (run, channel, minute)
+    ) WITHOUT ROWID;
+    CREATE TABLE containers (
+        run INTEGER, container_id TEXT, image TEXT, PRIMARY KEY (run, container_id, image)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE logs (
+        run INTEGER,
+        n INTEGER,
+        tie INTEGER,
+        t INTEGER NOT NULL,
+        x REAL,
+        source INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (run, n, tie)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL,
+        x REAL NOT NULL,
+        t INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX events_of_run ON events (run, x);
+    CREATE TABLE phases (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        epoch INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        run INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX phases_of_run ON phases (run);
+
+    CREATE TABLE quarantine (
+        id INTEGER PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE TABLE gaps (
+        id INTEGER PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        upto INTEGER NOT NULL,
+        noticed_at INTEGER NOT NULL,
+        run_before INTEGER,
+        run_after INTEGER
+    );
+    CREATE INDEX gaps_before ON gaps (run_before);
+    CREATE INDEX gaps_after ON gaps (run_after);
+
+    CREATE TABLE staging (
+        run INTEGER,
+        name TEXT,
+        file TEXT NOT NULL,
+        problem TEXT,
+        PRIMARY KEY (run, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE files (
+        run INTEGER,
+        name TEXT,
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        staged TEXT,   -- in the staging directory until it stands among the blobs
+        problem TEXT,  -- why it is not what the node had
+        PRIMARY KEY (run, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX files_staged ON files (staged) WHERE staged IS NOT NULL;
+    CREATE INDEX files_by_content ON files (sha256);
+
+    CREATE TABLE scripts (sha256 TEXT PRIMARY KEY, script TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        principal TEXT NOT NULL,
+        user TEXT NOT NULL,
+        verb TEXT NOT NULL,
+        experiment_id TEXT,
+        outcome TEXT NOT NULL,
+        details TEXT NOT NULL
+    );
+    CREATE INDEX audit_of_experiment ON audit (experiment_id, id);
+
+    CREATE TABLE finished (
+        experiment_id TEXT PRIMARY KEY,
+        user TEXT NOT NULL,
+        status TEXT NOT NULL,
+        search TEXT NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX finished_of_user ON finished (user, experiment_id);
+    CREATE INDEX finished_as ON finished (status, experiment_id);
+    CREATE INDEX finished_search ON finished (experiment_id, user, status, search);
+    CREATE TABLE tally (
+        user TEXT, status TEXT, n INTEGER NOT NULL, PRIMARY KEY (user, status)
+    ) WITHOUT ROWID;
+    CREATE TABLE deletions (experiment_id TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
+)
