@@ -123,7 +123,9 @@ FileName = Annotated[
 ]
 """A result file's path relative to the results, with '/' between levels."""
 Seconds = Annotated[float, Field(ge=0)]
-Parameters = Mapping[str, bool | int | float | str]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""An integer that every JSON parser carries exactly; a larger one is taken as a float."""
+Parameters = Mapping[str, bool | Whole | float | str]
 
 
 class Payload(BaseModel):
