@@ -57,8 +57,10 @@ async def _runner(options: argparse.Namespace) -> AsyncIterator[Runner]:
     recipes = dict(_recipe(text) for text in options.image) or _default_recipes()
     if options.kind == "bubblewrap":
         from node_service.image.tree import PackageTrees  # noqa: PLC0415
+        from node_service.runner import cgroups  # noqa: PLC0415
         from node_service.runner.bubblewrap import BubblewrapRunner  # noqa: PLC0415
 
+        await asyncio.to_thread(cgroups.sweep, f"{instance}-")
         sandboxes = BubblewrapRunner(PackageTrees(options.cache, recipes), runs, instance, results)
         try:
             yield sandboxes

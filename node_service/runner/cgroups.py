@@ -1,10 +1,11 @@
 """Control groups for sandboxes, version 1 and 2, where this process may make them.
 
 A runner that is killed leaves empty groups behind; making one of the same name takes it over.
-Everything here blocks for microseconds.
+Everything here blocks for microseconds, `Cgroup.remove` for milliseconds.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from node_service.runner.interface import Limits
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PARENT: Final = "bioreactor"
+_GONE_WITHIN: Final = 2.0
 _PERIOD: Final = 100_000
 _CONTROLLERS: Final = ("memory", "pids", "cpu", "cpuacct", "freezer")
 
@@ -93,10 +95,9 @@ class Cgroup:
         return self._table("memory", file).get("oom_kill", 0) > 0
 
     def remove(self) -> None:
-        """Remove it if nothing runs in it any more."""
+        """Remove it; what was killed in it may take some milliseconds to be gone."""
         for directory in set(self.directories.values()):
-            with suppress(OSError):
-                directory.rmdir()
+            _remove(directory, time.monotonic() + _GONE_WITHIN)
 
     def _write(self, controller: str, file: str, value: object) -> None:
         directory = self.directories.get(controller)
@@ -119,6 +120,17 @@ class Cgroup:
             lines = (directory / file).read_text().splitlines()
             return {key: int(value) for key, value in (line.split() for line in lines)}
         return {}
+
+
+def sweep(prefix: str) -> None:
+    """Remove the groups that a runner left when it was killed.
+
+    Args:
+        prefix: With which their names begin.
+    """
+    for parent in (_ROOT / _PARENT, *(_ROOT / name / _PARENT for name in _CONTROLLERS)):
+        for directory in parent.glob(f"{prefix}*"):
+            _remove(directory, deadline=0)
 
 
 def make(name: str) -> Cgroup | None:
@@ -151,3 +163,17 @@ def _make_unified(name: str) -> Cgroup | None:
     offered = (directory / "cgroup.controllers").read_text().split()
     names = [name for name in ("memory", "pids", "cpu") if name in offered]
     return Cgroup(dict.fromkeys(names or ["memory"], directory), unified=True)
+
+
+def _remove(directory: Path, deadline: float) -> None:
+    while True:
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.005)
+        else:
+            return

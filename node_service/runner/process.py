@@ -87,7 +87,7 @@ class RunnerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the runner that serves now."""
+        """Process id of the runner that was started last."""
         return None if self._child is None else self._child.pid
 
     async def run(self) -> NoReturn:
@@ -103,11 +103,12 @@ class RunnerProcess:
 
     def _start(self) -> Child:
         environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # its threads need no heaps apart
-        return Child.start(
+        self._child = Child.start(
             self._settings.command(),
             env=environment,
             on_line=lambda line: _log.info("runner: %s", line),
         )
+        return self._child
 
     async def _until_ready(self, child: Child) -> None:
         while not await asyncio.to_thread(_answers, self._settings.socket):
@@ -116,7 +117,6 @@ class RunnerProcess:
             if child.returncode is not None:
                 raise ChildProcessError(f"it ended with status {child.returncode}")
             await asyncio.sleep(_LOOK)
-        self._child = child
 
 
 def _answers(path: Path) -> bool:

@@ -106,7 +106,7 @@ class Sandbox:
         await self.spool.end(finished_at)
         killed = self._cgroup is not None and self._cgroup.out_of_memory()
         if self._cgroup is not None:
-            self._cgroup.remove()
+            await asyncio.to_thread(self._cgroup.remove)
         code, number = (status, -status) if status < 0 else split_exit_code(status)
         return Exit(code, number, killed and number == signal.SIGKILL, "", finished_at)
 
