@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 from typing import Final
 
+from hardware.channels import Equipment
+from hardware.events import Event, Set, Tick
+from hardware.interlocks import believed
+from hardware.safety import State
+
 PERIOD: Final = 5.0
 """Seconds between two steps of a controller, as in the recorded runs."""
+LEASE: Final = 3 * PERIOD
+"""Seconds that a controller's output stays in force without being renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +60,33 @@ class Thermostat:
         else:
             duty = gains.proportional * error + self._integral
         return min(max(duty, 0.0), gains.highest)
+
+
+class HeatControl:
+    """Follows the temperature setpoint of a reactor; the heater is off without a temperature."""
+
+    def __init__(self, equipment: Equipment, thermostat: Thermostat) -> None:
+        self._equipment = equipment
+        self._thermostat = thermostat
+        self._stepped_at: float | None = None
+
+    def follow(self, state: State, now: float) -> Event:
+        """Return the next command to the heater; call it each `PERIOD`."""
+        heating = self._equipment.heating
+        if heating is None:
+            return Tick()
+        setpoint = state.outputs[heating.setpoint].value
+        if setpoint == self._equipment.channels[heating.setpoint].safe:
+            self._thermostat.reset()
+            self._stepped_at = None
+            return Set(heating.output, 0.0, by_controller=True)
+        temperature = state.readings[heating.sensor].value
+        if temperature is None or not believed(
+            self._equipment, state.readings, heating.sensor, now
+        ):
+            return Set(heating.output, 0.0, by_controller=True)
+        # The first step integrates little, as in the recorded runs; a late one no more than two.
+        seconds = 1.0 if self._stepped_at is None else min(now - self._stepped_at, 2 * PERIOD)
+        self._stepped_at = now
+        duty = self._thermostat.step(setpoint, temperature, seconds)
+        return Set(heating.output, duty, LEASE, by_controller=True)

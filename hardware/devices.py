@@ -67,6 +67,11 @@ class Devices:
                 values[name] = sound(self._equipment.channels[name], polled.values.get(name))
         return values, any(fresh)
 
+    def forget(self) -> None:
+        """Let the next `read` ask every device again."""
+        for polled in self._polled:
+            polled.at = -float("inf")
+
     async def _read(self, polled: _Polled) -> bool:
         if self._clock.monotonic() - polled.at < polled.keep:
             return False

@@ -50,7 +50,7 @@ def believed(equipment: Equipment, readings: Mapping[str, Reading], name: str, n
     """Whether the sensor's last reading is sound and fresh."""
     reading = readings[name]
     return (
-        reading.value is not None and now - reading.good_at <= equipment.channels[name].stale_after
+        reading.value is not None and now < reading.good_at + equipment.channels[name].stale_after
     )
 
 
@@ -162,4 +162,4 @@ def _conditions(
 
 
 def _silent(equipment: Equipment, readings: Mapping[str, Reading], name: str, now: float) -> bool:
-    return now - readings[name].good_at > equipment.channels[name].stale_after
+    return now >= readings[name].good_at + equipment.channels[name].stale_after

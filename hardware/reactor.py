@@ -17,7 +17,7 @@ from broker.messages import Alarm, ChannelInfo, ContractError, Error, ErrorCode
 from hardware.announcements import Announcements, Listener, ReactorEvent
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.controllers import PERIOD, Thermostat
+from hardware.controllers import PERIOD, HeatControl, Thermostat
 from hardware.devices import Devices
 from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
 from hardware.events import (
@@ -34,17 +34,15 @@ from hardware.events import (
     Set,
     Tick,
 )
-from hardware.interlocks import believed
 from hardware.safety import Decision, State, decide, due, initial
 from hardware.simulation.equipment import EQUIPMENT
 from hardware.simulation.vial import SimulatedVial
+from hardware.ticker import Ticker
 
 __all__ = ["Dose", "Reactor", "ReactorEvent", "simulated_reactor"]
 
 log = logging.getLogger(__name__)
 
-_CONTROL_LEASE: Final = 3 * PERIOD
-"""Seconds that a controller's output stays in force without being renewed."""
 _TINY: Final = 1e-9
 
 
@@ -84,16 +82,15 @@ class Reactor:
         )
         self._equipment = equipment
         self._devices = Devices(equipment, drivers, clock)
-        self._thermostat = Thermostat() if thermostat is None else thermostat
+        self._heat = HeatControl(equipment, Thermostat() if thermostat is None else thermostat)
         self._state: State = initial(equipment, clock.monotonic())
         self._announcements = Announcements(clock)
         self._unwritten: set[str] = set()
         self._pumping = {name: asyncio.Lock() for name in equipment.pumps()}
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
-        self._tick: asyncio.Task[None] | None = None
-        self._tick_at = float("inf")
-        self._control_at = clock.monotonic()
+        self._ticker = Ticker(clock, self._tasks, self._tick)
+        self._open = False
 
     async def __aenter__(self) -> Self:
         """Open the drivers, make everything safe and start the control loop.
@@ -109,9 +106,11 @@ class Reactor:
             stack.push_async_callback(self.make_safe)
             await stack.enter_async_context(self._tasks)
             control = self._tasks.create_task(self._control(), name="reactor-control")
-            stack.callback(self._cancel_tick)
+            stack.callback(self._close)
+            stack.callback(self._ticker.cancel)
             stack.callback(control.cancel)
             self._stack = stack.pop_all()
+        self._open = True
         return self
 
     async def __aexit__(
@@ -180,6 +179,8 @@ class Reactor:
         self._apply(RunBegun())
         for driver in self._devices.drivers:
             await driver.begin_run()
+        self._devices.forget()
+        await self._measure()
         self._announcements.emit("run")
 
     async def read(self) -> Mapping[str, float | None]:
@@ -212,8 +213,8 @@ class Reactor:
                 duration), LIMIT, ESTOP: nothing was changed. HARDWARE: the device did not
                 obey, its output is made safe as soon as it answers.
         """
-        decision = self._apply(Set(channel, value, duration))
-        _raise(decision.refusal)
+        self._check_open()
+        _raise(self._apply(Set(channel, value, duration)).refusal)
         try:
             await self._write(channel)
         except DriverError as error:
@@ -241,6 +242,7 @@ class Reactor:
                 ESTOP: `details` say which limit and what is left of it, and `delivered_ml`, 0
                 unless it struck on the way. HARDWARE: all of the dose is counted as delivered.
         """
+        self._check_open()
         if channel not in self._pumping:
             _raise(self._apply(DoseAsked(channel, ml)).refusal)
         async with self._pumping[channel]:
@@ -290,6 +292,15 @@ class Reactor:
         """Allow commands again; everything stays safe until commanded."""
         self._apply(EstopReleased())
         self._announcements.emit("estop-released")
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE, "the reactor is switched off", "start the node"
+            )
+
+    def _close(self) -> None:
+        self._open = False
 
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._apply(event)
@@ -346,26 +357,13 @@ class Reactor:
         at = self.clock.monotonic()
         while True:
             await self._measure()
-            await self._write_quietly(self._unwritten | set(self._follow().writes))
+            decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
+            await self._write_quietly(self._unwritten | set(decision.writes))
             at = max(at + PERIOD, self.clock.monotonic())
             await self.clock.sleep(at - self.clock.monotonic())
 
-    def _follow(self) -> Decision:
-        """Take one step of the thermostat."""
-        heating, now = self._equipment.heating, self.clock.monotonic()
-        seconds, self._control_at = now - self._control_at, now
-        if heating is None:
-            return self._apply(Tick())
-        setpoint = self._state.outputs[heating.setpoint].value
-        wanted = setpoint != self._equipment.channels[heating.setpoint].safe
-        temperature = self._state.readings[heating.sensor].value
-        known = believed(self._equipment, self._state.readings, heating.sensor, now)
-        if not wanted or temperature is None or not known:
-            if not wanted:
-                self._thermostat.reset()
-            return self._apply(Set(heating.output, 0.0, by_controller=True))
-        duty = self._thermostat.step(setpoint, temperature, min(seconds, 2 * PERIOD))
-        return self._apply(Set(heating.output, duty, _CONTROL_LEASE, by_controller=True))
+    async def _tick(self) -> None:
+        await self._write_quietly(self._apply(Tick()).writes)
 
     def _apply(self, event: Event) -> Decision:
         before = self._state
@@ -378,29 +376,8 @@ class Reactor:
                 channel = self._equipment.channels[name]
                 if not channel.controlled and decision.writes[name] == channel.safe:
                     self._announcements.emit("off", name, channel.safe)
-        self._plan()
+        self._ticker.plan(due(self._equipment, self._state))
         return decision
-
-    def _plan(self) -> None:
-        """See to it that a tick comes when the rules need one."""
-        at = due(self._equipment, self._state)
-        if at < self._tick_at:
-            self._cancel_tick()
-            self._tick_at = at
-            self._tick = self._tasks.create_task(self._tick_when_due(at), name="reactor-tick")
-
-    def _cancel_tick(self) -> None:
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
-        self._tick_at = float("inf")
-
-    async def _tick_when_due(self, at: float) -> None:
-        await self.clock.sleep(max(0.0, at - self.clock.monotonic()))
-        # From here on a new plan must not cancel this one: it writes.
-        self._tick = None
-        self._tick_at = float("inf")
-        await self._write_quietly(self._apply(Tick()).writes)
 
 
 def simulated_reactor(clock: Clock, *, seed: int, state_file: Path | None) -> Reactor:

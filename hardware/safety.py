@@ -10,10 +10,10 @@ is too high, not known, or the vessel is empty.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, assert_never
+from typing import assert_never
 
 from broker.messages import Error, ErrorCode
-from hardware.channels import Channel, Equipment
+from hardware.channels import Equipment
 from hardware.doses import Content, Pump, ask, end, piece
 from hardware.events import (
     DoseAsked,
@@ -32,31 +32,7 @@ from hardware.events import (
     refuse_estop,
 )
 from hardware.interlocks import Note, Reading, heating_allowed, judge, measure
-
-_RAMP_STEP: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """An output's state.
-
-    Attributes:
-        value: In force.
-        target: Where the value is going; differs while it is slewed.
-        at: When the value was set.
-        until: When it goes to its safe value by itself.
-        on_since: When it left its safe value, short rests included.
-        off_since: When it last came back to it.
-        spent: The continuous on-time was used up and the output has not been set since.
-    """
-
-    value: float
-    target: float
-    at: float
-    until: float | None = None
-    on_since: float | None = None
-    off_since: float = -math.inf
-    spent: bool = False
+from hardware.outputs import Output, command, output_due, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,127 +137,33 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
 
 def due(equipment: Equipment, state: State) -> float:
     """Return when the next `Tick` is due at the latest, if no other event comes before."""
-    instants = [math.inf]
-    for name, output in state.outputs.items():
-        longest = equipment.channels[name].info.limits.max_on_time
-        if output.until is not None:
-            instants.append(output.until)
-        on = output.value != equipment.channels[name].safe
-        if on and output.on_since is not None and longest is not None:
-            instants.append(output.on_since + longest)
-        if output.value != output.target:
-            instants.append(state.now + _RAMP_STEP)
+    instants = [
+        output_due(equipment.channels[name], output, state.now)
+        for name, output in state.outputs.items()
+    ]
     heating = equipment.heating
     if heating is not None and state.outputs[heating.output].value > 0:
         reading = state.readings[heating.sensor]
         instants.append(reading.good_at + equipment.channels[heating.sensor].stale_after)
-    return min(instants)
+    return min(instants, default=math.inf)
 
 
 def _set(equipment: Equipment, state: State, event: Set) -> tuple[State, Error | None]:
     channel = equipment.channels.get(event.channel)
-    refusal = _refuse_set(state, channel, event)
-    if channel is None or refusal is not None:
-        return state, refusal
-    limits, output, value = channel.info.limits, state.outputs[event.channel], event.value
-    if event.by_controller:
-        low, high = limits.minimum, limits.maximum
-        value = max(value if low is None else max(value, low), channel.safe)
-        value = value if high is None else min(value, high)
-    until = None if event.duration is None else state.now + event.duration
-    on_since = output.on_since
-    if value != channel.safe and output.value == channel.safe:
-        rested = state.now - output.off_since >= channel.rest
-        on_since = state.now if rested or on_since is None else on_since
-    changed = replace(
-        output,
-        target=value,
-        at=state.now if output.value == output.target else output.at,
-        until=until,
-        on_since=on_since,
-        spent=False,
-    )
-    return replace(state, outputs={**state.outputs, event.channel: changed}), None
-
-
-def _refuse_set(state: State, channel: Channel | None, event: Set) -> Error | None:
     if channel is None:
-        return _unknown(event.channel)
-    info = channel.info
-    if not channel.output or channel.controlled != event.by_controller:
-        use = "dose millilitres with it" if info.kind == "pump" else "it can only be read"
-        return refuse(ErrorCode.NOT_AN_ACTUATOR, f"{info.name} cannot be set", use)
-    if state.estop is not None:
-        return refuse_estop(state.estop)
-    if not math.isfinite(event.value):
-        return refuse(ErrorCode.OUT_OF_RANGE, f"{info.name} must be a number", "give a number")
-    if event.by_controller:
-        return None
-    return (
-        _refuse_value(channel, event.value)
-        or _refuse_duration(channel, event)
-        or _refuse_on_time(channel, state.outputs[info.name], event, state.now)
-    )
+        return state, _unknown(event.channel)
+    if channel.output and state.estop is not None:
+        return state, refuse_estop(state.estop)
+    before = state.outputs.get(event.channel)
+    output, refusal = command(channel, before, event, state.now)
+    if output is None or refusal is not None:
+        return state, refusal
+    return replace(state, outputs={**state.outputs, event.channel: output}), None
 
 
 def _unknown(name: str) -> Error:
     return refuse(
         ErrorCode.UNKNOWN_CHANNEL, f"there is no channel {name!r}", "look at the list of channels"
-    )
-
-
-def _refuse_value(channel: Channel, value: float) -> Error | None:
-    info, limits = channel.info, channel.info.limits
-    low, high = limits.minimum, limits.maximum
-    if value == channel.safe or ((low is None or value >= low) and (high is None or value <= high)):
-        return None
-    return refuse(
-        ErrorCode.OUT_OF_RANGE,
-        f"{info.name} cannot be set to {value:g} {info.unit}",
-        f"choose from {low:g} to {high:g} {info.unit}"
-        if low is not None and high is not None
-        else "stay inside the channel's range",
-        minimum=low,
-        maximum=high,
-        value=value,
-    )
-
-
-def _refuse_duration(channel: Channel, event: Set) -> Error | None:
-    info = channel.info
-    if event.duration is None:
-        if info.kind != "actuator" or event.value == channel.safe:
-            return None
-        return refuse(
-            ErrorCode.MALFORMED,
-            f"{info.name} is a direct output: say for how long it shall be {event.value:g}",
-            "add a duration in seconds; it goes off by itself after that",
-            field="duration",
-        )
-    if not (math.isfinite(event.duration) and event.duration > 0):
-        return refuse(
-            ErrorCode.OUT_OF_RANGE, "a duration must be above 0 s", "give seconds, for example 60"
-        )
-    return None
-
-
-def _refuse_on_time(channel: Channel, output: Output, event: Set, now: float) -> Error | None:
-    info, longest = channel.info, channel.info.limits.max_on_time
-    if longest is None or event.value == channel.safe:
-        return None
-    running = output.value != channel.safe or now - output.off_since < channel.rest
-    used = now - output.on_since if running and output.on_since is not None else 0.0
-    if used < longest and (event.duration or 0.0) <= longest:
-        return None
-    return refuse(
-        ErrorCode.LIMIT,
-        f"{info.name} may be on for {longest:g} s at a stretch, {max(0.0, longest - used):g} s "
-        "are left",
-        f"give a shorter duration, or leave it off for {channel.rest:g} s first",
-        limit="max_on_time",
-        allowed=longest,
-        left=max(0.0, longest - used),
-        retry_after=channel.rest,
     )
 
 
@@ -346,7 +228,7 @@ def _enforce(equipment: Equipment, state: State) -> State:
             and name == heating.output
             and not heating_allowed(equipment, state.readings, state.volume, hot=state.hot, now=now)
         )
-        outputs[name] = _settle(channel, output, forced=forced, now=now)
+        outputs[name] = settle(channel, output, forced=forced, now=now)
     alarms = judge(
         equipment,
         state.readings,
@@ -358,29 +240,3 @@ def _enforce(equipment: Equipment, state: State) -> State:
         now=now,
     )
     return replace(state, outputs=outputs, alarms=alarms)
-
-
-def _settle(channel: Channel, output: Output, *, forced: bool, now: float) -> Output:
-    safe, limits = channel.safe, channel.info.limits
-    longest = limits.max_on_time
-    spent = (
-        longest is not None
-        and output.on_since is not None
-        and output.target != safe
-        and now - output.on_since >= longest
-    )
-    over = output.until is not None and now >= output.until
-    target = safe if forced or spent or over else output.target
-    value = target
-    if limits.slew_per_s is not None and target != safe:
-        step = limits.slew_per_s * (now - output.at)
-        value = min(max(target, output.value - step), output.value + step)
-    return replace(
-        output,
-        value=value,
-        target=target,
-        at=now,
-        until=None if target == safe else output.until,
-        off_since=now if value == safe and output.value != safe else output.off_since,
-        spent=output.spent or spent,
-    )

@@ -70,7 +70,7 @@ class Plant:
     Attributes:
         ambient: °C.
         heat_gain: °C of steady rise for 1 % duty.
-        heat_time: Time constant of the block, s.
+        heat_time: Time constant of the block, s; the middle of what was fitted to recorded runs.
         transfer_still: Oxygen transfer (kLa) without stirring, 1/h.
         transfer_stirred: Oxygen transfer at 800 rpm, 1/h.
         gas: Dry gas through the headspace, L/min; carries water away.
@@ -81,7 +81,7 @@ class Plant:
 
     ambient: float = 23.25
     heat_gain: float = 0.60
-    heat_time: float = 510.0
+    heat_time: float = 460.0
     transfer_still: float = 4.0
     transfer_stirred: float = 50.0
     gas: float = 0.01

@@ -76,6 +76,7 @@ class SimulatedVial:
         self._time = clock.monotonic()
         self._duties: deque[tuple[float, float]] = deque([(-math.inf, 0.0)])
         self._stopped: dict[str, float] = {}
+        self._moved = dict.fromkeys(EQUIPMENT.pumps(), 0.0)
         self._saving: asyncio.Task[None] | None = None
         self._culture = self._fresh()
 
@@ -84,6 +85,13 @@ class SimulatedVial:
         """The vial as it truly is now; only tests and figures may look."""
         self._advance()
         return self._culture
+
+    def actual(self, channel: str) -> float:
+        """Return what an output is, or what a pump has truly moved, mL; for tests, as `culture`."""
+        self._advance()
+        if channel in self._moved:
+            return self._moved[channel]
+        return self._duties[-1][1] if channel == "heater" else float(getattr(self._drive, channel))
 
     async def __aenter__(self) -> Self:
         """Take up the saved culture, or a fresh one."""
@@ -123,6 +131,7 @@ class SimulatedVial:
 
     async def dose(self, channel: str, ml: float) -> float:
         """Pump one piece."""
+        self._check_pump(channel)
         flow = EQUIPMENT.channels[channel].flow
         self._advance()
         started = self._time
@@ -138,6 +147,7 @@ class SimulatedVial:
 
     async def stop(self, channel: str) -> None:
         """Stop a pump; the dose under way returns what was delivered until now."""
+        self._check_pump(channel)
         self._advance()
         self._drive = replace(self._drive, **{channel: 0.0})
         self._stopped.setdefault(channel, self._time)
@@ -146,6 +156,10 @@ class SimulatedVial:
         """Put in a fresh vial; the block keeps its temperature."""
         self._advance()
         self._culture = replace(self._fresh(), temperature=self._culture.temperature)
+
+    def _check_pump(self, channel: str) -> None:
+        if channel not in self._moved:
+            raise DriverError(f"there is no pump {channel}")
 
     def _fresh(self) -> Culture:
         return inoculated(self._organism, self._medium, self._plant, VESSEL.filled)
@@ -165,6 +179,8 @@ class SimulatedVial:
                 seconds,
             )
             self._time += seconds
+            for pump in self._moved:
+                self._moved[pump] += seconds * float(getattr(self._drive, pump))
         self._time = now
 
     def _felt_duty(self, at: float) -> float:
