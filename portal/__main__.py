@@ -40,6 +40,7 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
         loop.add_signal_handler(number, server.handle_exit, number, None)
     async with connection, Presence(connection, topic, status):
         await server.serve()
+    _log.info("stopped")
 
 
 def main() -> None:
@@ -55,6 +56,7 @@ def main() -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         asyncio.run(run(settings, broker))
     except (SubscriptionRefusedError, SiteKeyError) as error:

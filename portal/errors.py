@@ -35,6 +35,7 @@ HTTP_STATUS: Final[Mapping[ErrorCode, HTTPStatus]] = MappingProxyType(
         ErrorCode.SCRIPT_PARAMETERS: HTTPStatus.BAD_REQUEST,
         ErrorCode.SCRIPT_FAILED: HTTPStatus.CONFLICT,
         ErrorCode.INTERRUPTED: HTTPStatus.CONFLICT,
+        ErrorCode.CANCELLED: HTTPStatus.CONFLICT,
         ErrorCode.NO_SUITABLE_REACTOR: HTTPStatus.BAD_REQUEST,
         ErrorCode.UNKNOWN_CHANNEL: HTTPStatus.NOT_FOUND,
         ErrorCode.NOT_AN_ACTUATOR: HTTPStatus.BAD_REQUEST,

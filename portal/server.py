@@ -1,5 +1,7 @@
 """The HTTP server around the application: uvicorn, with what it lacks for stalled viewers."""
 
+import logging
+import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -9,6 +11,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from portal.settings import PortalSettings
 from portal.websocket import MAX_MESSAGE_BYTES
+
+_log = logging.getLogger(__name__)
 
 _SHUTDOWN_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75
@@ -34,6 +38,14 @@ class Server(uvicorn.Server):
     uvicorn raises a signal again when it has stopped, which would end the process before the
     portal has said goodbye to the broker.
     """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for listening in self.servers if self.started else ():
+            for each in listening.sockets:
+                host, port = each.getsockname()[:2]
+                _log.info("serving http://%s:%s", f"[{host}]" if ":" in host else host, port)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -1,0 +1,127 @@
+"""The portal as a process of its own: starts, serves, stays small, says goodbye."""
+
+import asyncio
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from broker.connection import Message
+from broker.embedded import EmbeddedBroker
+from broker.listening import free_port
+from broker.messages import ServiceStatus, decode
+from broker.topics import Topic
+from tests.support.brokers import Connector
+from tests.support.fake_hub import FakeHub
+from tests.support.fake_node import FakeNode
+from tests.support.portal import SESSION, eventually
+
+
+@asynccontextmanager
+async def process(
+    broker: EmbeddedBroker, data: Path, port: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `python -m portal` with a configuration file."""
+    there = broker.settings_for("portal")
+    assert there.password is not None
+    config = data / "portal.toml"
+    config.write_text(
+        f'[broker]\nurl = "{there.url}"\nusername = "portal"\n'
+        f'password = "{there.password.get_secret_value()}"\n'
+        f'[portal]\nport = {port}\ndata_dir = "{data}/portal"\n'
+        "reads_per_second = 10000\n"
+    )
+    config.chmod(0o600)
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "portal", "--config", str(config), cwd=Path.cwd()
+    )
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.wait()
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
+async def test_life_of_a_portal(
+    broker: EmbeddedBroker,
+    connect: Connector,
+    hub: FakeHub,
+    node: FakeNode,
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+    admin = await connect("admin")
+
+    async def hear(message: Message) -> None:
+        said.append(decode(ServiceStatus, message.payload).state)
+
+    admin.subscribe(admin.topics.build(Topic.PORTAL_STATUS, portal="portal"), hear)
+    await node.report(1)
+    port = free_port()
+    async with (
+        process(broker, tmp_path, port) as running,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=SESSION) as client,
+    ):
+        await eventually(lambda: _status(client), lambda status: status == 200, 20)
+        for _ in range(10):
+            await client.post("/api/experiments/start", json={"script_content": "1"})
+        times = []
+        for path in ("/", "/queue", "/nodes/reactor-1", "/my-experiments") * 20:
+            began = time.perf_counter()
+            page = await client.get(path, headers={"Accept": "text/html"})
+            times.append(time.perf_counter() - began)
+            assert page.status_code == 200
+        await client.get("/docs", headers={"Accept": "text/html"})
+        resident = _resident(running.pid)
+        assert statistics.median(times) < 0.05, "budget 10 ms; the test machine is shared"
+        assert resident <= 80 * 1024 * 1024
+        assert said == ["online"]
+        running.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await running.wait() == 0
+        await eventually(_seen(said), lambda states: states == ["online", "offline"])
+
+
+async def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
+    config = tmp_path / "portal.toml"
+    config.write_text('[portal]\nadmim = "login"\n')
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "portal",
+        "--config",
+        str(config),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await running.communicate()
+    assert running.returncode == 1
+    assert "did you mean admin?" in told.decode()
+    assert "Traceback" not in told.decode()
+
+
+async def _status(client: httpx.AsyncClient) -> int:
+    try:
+        return (await client.get("/health/ready")).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def _seen(said: list[str]) -> Callable[[], Awaitable[list[str]]]:
+    async def look() -> list[str]:
+        return said
+
+    return look
+
+
+def _resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,136 @@
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.messages import Actor, ContractError
+from portal.handles import handle_of
+from portal.sessions import (
+    ADMIN_SECONDS,
+    RENEW_SECONDS,
+    Sessions,
+    SiteKeyError,
+    Ticket,
+    load_site_key,
+    signer,
+)
+
+KEY = b"k" * 32
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def sessions(clock: Clock | None = None, **options: object) -> Sessions:
+    password = options.get("password")
+    return Sessions(
+        KEY,
+        everybody_admin=bool(options.get("everybody", True)),
+        password=password if isinstance(password, str) else None,
+        now=clock or Clock(),
+    )
+
+
+def test_the_same_secret_is_the_same_user_by_cookie_and_by_header() -> None:
+    known = sessions()
+    ticket = known.new_ticket()
+    assert known.from_ticket(ticket) == known.from_header(ticket.secret)
+    assert known.from_ticket(known.new_ticket()).user != known.from_ticket(ticket).user
+
+
+def test_another_site_key_is_another_user() -> None:
+    other = Sessions(b"o" * 32, everybody_admin=True)
+    assert other.from_header("a secret text").user != sessions().from_header("a secret text").user
+
+
+@given(st.text(min_size=8, max_size=128))
+def test_whatever_the_secret_the_actor_is_valid_and_hides_it(secret: str) -> None:
+    session = sessions().from_header(secret)
+    actor = Actor.model_validate(session.actor.model_dump())
+    assert re.fullmatch(r"web:[A-Za-z0-9_-]{32}", actor.user)
+    assert re.fullmatch(r"[a-z]+-[a-z]+", actor.name)
+    assert len(secret) < 8 or secret not in actor.user
+
+
+@pytest.mark.parametrize("length", [0, 7, 129])
+def test_secrets_of_wrong_length_are_refused(length: int) -> None:
+    with pytest.raises(ContractError):
+        sessions().from_header("x" * length)
+
+
+@given(st.text(max_size=80))
+def test_nothing_but_our_own_signature_opens(text: str) -> None:
+    assert sessions().open(text) is None
+
+
+def test_cookies_open_again_and_only_for_their_purpose() -> None:
+    known = sessions()
+    ticket = known.new_ticket()
+    sealed = known.seal(ticket)
+    assert known.open(sealed) == ticket
+    assert ticket.secret not in sealed or "." in sealed
+    assert known.open(sealed[:-1] + ("A" if sealed[-1] != "A" else "B")) is None
+    assert known.open(str(signer(KEY, "flash").dumps(["x", 1, 2]))) is None
+    assert known.open(str(signer(KEY, "cookie").dumps({"other": 1}))) is None
+
+
+def test_cookies_are_renewed_while_used() -> None:
+    clock = Clock()
+    known = sessions(clock)
+    ticket = known.new_ticket()
+    assert not known.stale(ticket)
+    clock.now += RENEW_SECONDS + 1
+    assert known.stale(ticket)
+    renewed = known.renewed(ticket)
+    assert renewed.secret == ticket.secret
+    assert not known.stale(renewed)
+
+
+def test_a_login_lasts_half_a_day() -> None:
+    clock = Clock()
+    known = sessions(clock, everybody=False, password="correct horse")
+    ticket = known.new_ticket()
+    assert not known.from_ticket(ticket).admin
+    assert known.logged_in(ticket, "wrong horse") is None
+    better = known.logged_in(ticket, "correct horse")
+    assert isinstance(better, Ticket)
+    assert known.from_ticket(better).admin
+    assert known.from_ticket(better).user == known.from_ticket(ticket).user
+    assert not known.from_ticket(known.logged_out(better)).admin
+    clock.now += ADMIN_SECONDS + 1
+    assert not known.from_ticket(better).admin
+    assert not known.from_header(ticket.secret).admin
+
+
+def test_nobody_logs_in_where_there_is_no_password() -> None:
+    known = sessions(everybody=False)
+    assert known.logged_in(known.new_ticket(), "") is None
+
+
+def test_the_site_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    key = load_site_key(tmp_path / "new")
+    path = tmp_path / "new" / "site.key"
+    assert len(key) == 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_site_key(tmp_path / "new") == key
+    assert [p.name for p in path.parent.iterdir()] == ["site.key"]
+    path.chmod(0o644)
+    with pytest.raises(SiteKeyError, match="chmod 600"):
+        load_site_key(tmp_path / "new")
+    path.chmod(0o600)
+    path.write_bytes(key[:5])
+    with pytest.raises(SiteKeyError, match="damaged"):
+        load_site_key(tmp_path / "new")
+
+
+@given(st.binary(min_size=4, max_size=8))
+def test_handles_are_two_words(digest: bytes) -> None:
+    assert re.fullmatch(r"[a-z]+-[a-z]+", handle_of(digest))
