@@ -9,9 +9,8 @@ USER root
 
 # No installer, no compiler, no program that runs with somebody else's rights.
 RUN python3 -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v == (3, 11) else f"Python 3.11 is wanted, the base image has {v}")' \
- && find / -xdev \( -path /proc -o -path /sys \) -prune -o -depth \
-      \( -name pip -o -name 'pip-*' -o -name pip3 -o -name 'pip3.*' -o -name ensurepip \
-         -o -name 'setuptools*' -o -name _distutils_hack -o -name 'wheel-*' -o -name wheel \
+ && find / -xdev -depth \( -name pip -o -name 'pip-*' -o -name pip3 -o -name 'pip3.*' -o -name ensurepip \
+         -o -name pkg_resources -o -name 'setuptools*' -o -name _distutils_hack -o -name 'wheel-*' -o -name wheel \
          -o -name python-wheels -o -name easy_install \) -exec rm -rf {} + \
  && rm -f /usr/bin/*gcc* /usr/bin/*g++* /usr/bin/*cpp* /usr/bin/cc /usr/bin/c++ /usr/bin/c89* \
       /usr/bin/c99* /usr/bin/*clang* /usr/bin/tcc /usr/bin/ld /usr/bin/ld.* /usr/bin/as \
