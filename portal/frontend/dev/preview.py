@@ -1,0 +1,383 @@
+# ruff: noqa: INP001 - run by its path or with -m, no package
+"""Serves the templates with sample laboratories, so that every page can be looked at.
+
+    python -m portal.frontend.dev.preview [PORT]
+
+`?state=` chooses the laboratory: busy (default), new, empty, hub-offline, broker-down, paused,
+recovery, estop, alarms, errors. The live connection and the interface answer with samples too.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvicorn
+from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from broker.messages import (
+    Checked,
+    Error,
+    ErrorCode,
+    Experiment,
+    LogPage,
+    ParameterInfo,
+    Payload,
+    ScriptInfo,
+    ScriptProblem,
+    ServiceStatus,
+)
+from portal.frontend.dev import samples
+
+PORTAL = Path(__file__).parents[2]
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+EXAMPLES = [
+    {"id": "growth_curve", "title": "Growth curve", "script": samples.SCRIPT,
+     "summary": "Keep 37 °C, stir, and watch the culture grow to its end."},
+    {"id": "turbidostat", "title": "Turbidostat", "script": samples.SCRIPT,
+     "summary": "Hold the optical density at a target by replacing medium."},
+    {"id": "chemostat", "title": "Chemostat", "script": samples.SCRIPT,
+     "summary": "Feed at a constant dilution rate and settle in a steady state."},
+    {"id": "temperature_profile", "title": "Temperature profile", "script": samples.SCRIPT,
+     "summary": "Go through a list of temperatures, each for a while."},
+]  # fmt: skip
+PROBLEMS = (
+    ScriptProblem(
+        severity="error", line=9, column=8,
+        error=Error(
+            code=ErrorCode.SCRIPT_IMPORT, message="the package requests is not allowed",
+            hint="Allowed are: numpy, scipy, pandas, matplotlib, sklearn, PIL, simple_pid.",
+        ),
+    ),
+    ScriptProblem(
+        severity="warning", line=5,
+        error=Error(
+            code=ErrorCode.SCRIPT_METADATA, message="max_duration is not declared",
+            hint="Without it nobody knows when the next one starts.",
+        ),
+    ),
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def _life(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+app = FastAPI(lifespan=_life)
+templates = Environment(
+    loader=FileSystemLoader(PORTAL / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+templates.globals["static"] = "/static/{}".format
+
+
+@app.middleware("http")
+async def with_policy(request: Request, call_next: Any) -> Response:
+    """Answer under the policy that the portal has."""
+    response: Response = await call_next(request)
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
+
+
+def _context(page: str, state: str) -> dict[str, Any]:
+    hub = {"state": "online", "since": samples.NOW, "posture": "running", "posture_reason": ""}
+    broker = {"connected": True, "since": samples.NOW}
+    queue: Any = samples.queue()
+    nodes: tuple[samples.Node, ...] = samples.LAB
+    flash: list[dict[str, str]] = []
+    since = samples.NOW - timedelta(minutes=23)
+    match state:
+        case "hub-offline":
+            hub |= {"state": "offline", "since": since}
+        case "broker-down":
+            broker = {"connected": False, "since": since}
+            hub |= {"state": "unknown"}
+        case "paused" | "recovery" | "draining":
+            hub |= {"posture": state, "posture_reason": ""}
+            queue = samples.queue(posture=state)
+        case "estop" | "alarms":
+            nodes = (samples.LAB[0], samples.ESTOPPED, samples.LAB[2])
+        case "new":
+            queue = samples.queue(
+                running=(), waiting=(), total_queued=0, total_running=0, total_paused=0
+            )
+            nodes = (samples.node("reactor-1", "Reactor 1"),)
+        case "empty":
+            queue, nodes = None, ()
+            hub |= {"state": "unknown"}
+        case "errors":
+            flash = [
+                {"kind": "ok", "text": "“Chemostat D = 0.2” is paused.", "hint": ""},
+                {"kind": "error", "text": "You have five experiments already.",
+                 "hint": "Wait until one ends, or cancel one."},
+            ]  # fmt: skip
+    return {
+        "page": page, "session": {"handle": "calm-otter", "user": samples.ME, "admin": True},
+        "hub": hub, "broker": broker, "queue": queue, "nodes": list(nodes), "version": "0.1.0",
+        "flash": flash,
+    }  # fmt: skip
+
+
+def _page(request: Request, template: str, page: str, **more: Any) -> HTMLResponse:
+    state = request.query_params.get("state", "busy")
+    text = templates.get_template(template).render(**_context(page, state), **more)
+    return HTMLResponse(text, status_code=more.get("status", 200))
+
+
+@app.get("/")
+async def home(request: Request) -> Response:
+    """Show what runs where."""
+    new = request.query_params.get("state") in {"new", "empty"}
+    return _page(request, "home.html", "home", experiments=[] if new else samples.ALL)
+
+
+@app.get("/upload")
+async def upload(request: Request) -> Response:
+    """Show the form."""
+    wrong = request.query_params.get("state") == "errors"
+    script = samples.SCRIPT.replace("reactor\n\n", "reactor\nimport requests\n\n", 1)
+    form = {
+        "name": "Turbidostat", "script": script, "filename": "turbidostat.py", "request_id": "a",
+        "parameters": {"target_od": "lots", "dose_ml": 1.0},
+    }  # fmt: skip
+    blank = {"name": "", "script": "", "filename": "", "parameters": {}, "request_id": "b"}
+    errors = {
+        "form": Error(
+            code=ErrorCode.USER_LIMIT, message="you have 5 experiments that wait or run",
+            hint="Wait until one ends, or cancel one.",
+        ),
+        "param.target_od": Error(code=ErrorCode.SCRIPT_PARAMETERS, message="a number is wanted"),
+    }  # fmt: skip
+    return _page(
+        request, "upload.html", "upload", form=form if wrong else blank,
+        problems=PROBLEMS if wrong else (), errors=errors if wrong else {}, examples=EXAMPLES,
+        quota={"used": 5 if wrong else 3, "limit": 5},
+    )  # fmt: skip
+
+
+@app.get("/my-experiments")
+async def mine(request: Request) -> Response:
+    """List experiments."""
+    wanted = request.query_params.getlist("status")
+    text = request.query_params.get("search", "")
+    shown = [
+        e for e in samples.ALL
+        if (not wanted or e.status in wanted) and text.lower() in e.name.lower()
+    ]  # fmt: skip
+    if request.query_params.get("state") in {"new", "empty"}:
+        shown = []
+    return _page(
+        request, "my_experiments.html", "my-experiments", experiments=shown,
+        next=samples.ulid(1) if shown else None, filters={"search": text, "status": wanted},
+    )  # fmt: skip
+
+
+@app.get("/queue")
+async def queue(request: Request) -> Response:
+    """Show the queue."""
+    return _page(request, "queue.html", "queue")
+
+
+def _find(experiment_id: str) -> Experiment:
+    return next((e for e in samples.ALL if e.experiment_id == experiment_id), samples.RUNNING)
+
+
+@app.get("/experiment/{experiment_id}")
+async def experiment(request: Request, experiment_id: str) -> Response:
+    """Show one experiment."""
+    e = _find(experiment_id)
+    lines = samples.log_lines(0 if e.started_at is None else 60)
+    log = LogPage(lines=lines, last=len(lines), complete=True)
+    return _page(
+        request, "experiment.html", "experiment", experiment=e, script=samples.SCRIPT, log=log,
+        readings=samples.values_at(samples.ELAPSED), may_change=True, results=e.results,
+    )  # fmt: skip
+
+
+@app.get("/nodes")
+async def nodes(request: Request) -> Response:
+    """Show the reactors."""
+    return _page(request, "nodes.html", "nodes")
+
+
+@app.get("/nodes/{name}")
+async def node(request: Request, name: str) -> Response:
+    """Show one reactor."""
+    state = request.query_params.get("state", "busy")
+    found = [n for n in _context("node", state)["nodes"] if n.id == name]
+    return _page(request, "node.html", "node", node=found[0] if found else samples.LAB[0])
+
+
+@app.get("/lost")
+async def lost(request: Request) -> Response:
+    """Show an error."""
+    error = Error(
+        code=ErrorCode.NOT_FOUND, message="There is no such page",
+        hint="It may have been deleted, or the address is wrong.",
+    )  # fmt: skip
+    return _page(request, "error.html", "error", status=404, error=error)
+
+
+def _json(payload: Payload) -> Response:
+    return Response(payload.encode(), media_type="application/json")
+
+
+@app.get("/api/experiments/{_}/history")
+async def history(_: str, points: int = 2000, start: float | None = None) -> Response:
+    """Answer with a record."""
+    made = samples.history()
+    return _json(made if start is None or points > 2 else made.model_copy(update={"traces": {}}))  # noqa: PLR2004 - only the events
+
+
+@app.get("/api/experiments/{_}/logs")
+async def logs(_: str, after: int = 0) -> Response:
+    """Answer with log lines."""
+    lines = tuple(line for line in samples.log_lines() if line.n > after)
+    return _json(LogPage(lines=lines, last=60, complete=True))
+
+
+@app.get("/api/nodes/{_}/history")
+async def node_history(_: str) -> Response:
+    """Answer with the last minutes of a node."""
+    return _json(samples.node_history())
+
+
+@app.post("/api/experiments/check")
+async def check(body: dict[str, Any]) -> Response:
+    """Answer as the hub would."""
+    bad = "requests" in body["script_content"]
+    parameters = (
+        ParameterInfo(name="target_od", default=0.4, description="Where to hold the culture",
+                      minimum=0.05, maximum=3),
+        ParameterInfo(name="dose_ml", default=1.0, unit="mL", description="One replacement"),
+        ParameterInfo(name="stop_at_night", default=False, description="Pause from 20 to 6 h"),
+        ParameterInfo(name="strain", default="E. coli MG1655"),
+    )  # fmt: skip
+    info = ScriptInfo(name="Turbidostat at 37 °C", max_duration=86400, parameters=parameters)
+    return _json(
+        Checked(ok=not bad, problems=PROBLEMS[0 if bad else 1 :], script=info,
+                suitable_nodes=() if bad else ("reactor-1", "reactor-2"))
+    )  # fmt: skip
+
+
+@app.post("/api/{path:path}")
+async def command(path: str) -> dict[str, Any]:
+    """Say yes to everything."""
+    await asyncio.sleep(0.3)
+    return {"success": True, "message": f"Done: {path.rpartition('/')[2]}.",
+            "experiment_id": samples.RUNNING.experiment_id}  # fmt: skip
+
+
+async def _live(socket: WebSocket, wanted: set[str]) -> None:
+    n, t = 60, samples.ELAPSED
+    while True:
+        await asyncio.sleep(0.2)
+        t += 12
+        now = datetime.now(UTC).isoformat()
+        for node in samples.LAB[:2]:
+            if not {"nodes/+/telemetry", f"nodes/{node.id}/telemetry"} & wanted:
+                continue
+            reading = {
+                "t": now, "experiment_id": samples.RUNNING.experiment_id, "elapsed": t,
+                "values": samples.values_at(t), "series": {},
+            }  # fmt: skip
+            await socket.send_text(
+                orjson.dumps(
+                    {"type": "telemetry", "topic": f"nodes/{node.id}/telemetry", "seq": n,
+                     "payloads": [reading]}
+                ).decode()
+            )  # fmt: skip
+        if int(t) % 60 < 12 and any(w.endswith("/console") for w in wanted):  # noqa: PLR2004
+            n += 1
+            line = {
+                "n": n,
+                "t": now,
+                "source": "stdout",
+                "text": f"od {samples.values_at(t)['od']:.3f}",
+            }
+            await socket.send_text(
+                orjson.dumps(
+                    {"type": "console", "topic": "nodes/reactor-1/console", "seq": n,
+                     "lines": [line], "experiment_id": samples.RUNNING.experiment_id, "dropped": 0}
+                ).decode()
+            )  # fmt: skip
+        report = samples.LAB[0].report
+        if report and report.activity:
+            moved = replace_activity(report, t)
+            await socket.send_text(
+                orjson.dumps(
+                    {"type": "change", "topic": "nodes/reactor-1/report", "seq": n,
+                     "payload": orjson.Fragment(moved.encode())}
+                ).decode()
+            )  # fmt: skip
+
+
+def replace_activity(report: Any, elapsed: float) -> Payload:
+    """Return the report with its experiment further on."""
+    activity = report.activity.model_copy(update={"elapsed": elapsed})
+    changed: Payload = report.model_copy(update={"activity": activity})
+    return changed
+
+
+@app.websocket("/ws")
+async def ws(socket: WebSocket) -> None:
+    """Tell live samples."""
+    await socket.accept()
+    await socket.send_text(
+        orjson.dumps(
+            {"type": "link", "broker": True, "hub": "online", "since": samples.NOW}
+        ).decode()
+    )
+    wanted: set[str] = set()
+    told: dict[str, Payload] = {"queue": samples.queue()}
+    for node in samples.LAB:
+        told[f"nodes/{node.id}/status"] = ServiceStatus(
+            state="online" if node.online else "offline", version="0.1.0", boot_id=samples.BOOT,
+            since=samples.NOW,
+        )  # fmt: skip
+        if node.report and node.channels:
+            told[f"nodes/{node.id}/report"] = node.report
+            told[f"nodes/{node.id}/channels"] = node.channels
+    sender = asyncio.create_task(_live(socket, wanted))
+    try:
+        while True:
+            message = await socket.receive_json()
+            new = set(message.get("subscribe", []))
+            wanted |= new
+            for topic, payload in told.items():
+                head, _, tail = topic.partition("/")
+                pattern = f"{head}/+/{tail.rpartition('/')[2]}" if tail else head
+                if topic in new or pattern in new:
+                    await socket.send_text(
+                        orjson.dumps(
+                            {"type": "snapshot", "topic": topic, "seq": 1,
+                             "payload": orjson.Fragment(payload.encode())}
+                        ).decode()
+                    )  # fmt: skip
+    except WebSocketDisconnect:
+        pass
+    finally:
+        sender.cancel()
+
+
+app.mount("/static", StaticFiles(directory=PORTAL / "static"))
+
+if __name__ == "__main__":
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8123
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

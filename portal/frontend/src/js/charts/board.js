@@ -1,0 +1,174 @@
+// @ts-check
+// All charts of an experiment on one time axis: history first, then live; one cursor, one zoom.
+import { byId, h, setText } from '../dom.js';
+import { elapsed } from '../format.js';
+import { groupChannels, groupSeries } from './groups.js';
+import { Marks } from './marks.js';
+import { Panel } from './panel.js';
+
+const MOST_PANELS = 40;
+/** Milliseconds between two drawings: a long axis does not move visibly more often. */
+const QUICK = 100;
+const CALM = 500;
+const LONG = 3600;
+
+export class Board {
+  /** @param {HTMLElement} root @param {any[]} channels of the node */
+  constructor(root, channels) {
+    this.root = root;
+    this.note = byId('board-note');
+    this.at = byId('board-at');
+    /** @type {Map<string, Panel>} */
+    this.panels = new Map();
+    this.marks = new Marks();
+    this.series = 0;
+    this.end = 0;
+    /** The last seconds that are shown; null: all. @type {number | null} */
+    this.window = null;
+    /** @type {[number, number] | null} */
+    this.zoomed = null;
+    this.timer = 0;
+    this.drawn = 0;
+    this.channels = groupChannels(channels);
+    this.seen = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const panel = [...this.panels.values()].find(({ element }) => element === target);
+        if (panel) panel.visible = isIntersecting;
+      }
+      this.soon();
+    }, { rootMargin: '200px' });
+    this.sized = new ResizeObserver(() => {
+      for (const panel of this.panels.values()) panel.resize();
+    });
+    this.sized.observe(root);
+    document.addEventListener('theme', () => {
+      for (const panel of this.panels.values()) panel.recolour();
+    });
+  }
+
+  /** The part of the axis that is shown now. @returns {[number, number]} */
+  range() {
+    if (this.zoomed) return this.zoomed;
+    const end = Math.max(this.end, 60);
+    return this.window === null ? [0, end] : [Math.max(0, end - this.window), Math.max(end, this.window)];
+  }
+
+  zoom(from, to) {
+    this.zoomed = [Math.max(0, from), to];
+    this.redraw();
+    this.shown();
+  }
+
+  /** Back from a zoom to what the buttons say. */
+  reset() {
+    this.zoomed = null;
+    this.redraw();
+    this.shown();
+  }
+
+  /** @param {number | null} seconds */
+  show(seconds) {
+    this.window = seconds;
+    this.reset();
+  }
+
+  /** Tell the buttons what is shown. */
+  shown() {
+    this.root.dispatchEvent(new CustomEvent('shown', { detail: { window: this.window, zoomed: this.zoomed !== null } }));
+  }
+
+  hover(x, reach) {
+    if (x === null) {
+      setText(this.at, '');
+      return;
+    }
+    const mark = this.marks.near(x, reach);
+    setText(this.at, `at ${elapsed(x, true)}${mark ? ` · ${mark.text}` : ''}`);
+  }
+
+  redraw() {
+    for (const panel of this.panels.values()) panel.dirty = true;
+    this.draw();
+  }
+
+  soon() {
+    if (this.timer || document.hidden) return;
+    const [from, to] = this.range();
+    const wait = this.drawn + (to - from > LONG ? CALM : QUICK) - performance.now();
+    this.timer = window.setTimeout(() => requestAnimationFrame(() => this.draw()), Math.max(0, wait));
+  }
+
+  draw() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.drawn = performance.now();
+    for (const panel of this.panels.values()) panel.draw();
+  }
+
+  /** @param {import('./groups.js').Group} group */
+  add(group) {
+    const found = this.panels.get(group.key);
+    if (found) return found;
+    if (this.panels.size >= MOST_PANELS) return null;
+    const panel = new Panel(group, this);
+    if (this.panels.size === 0) panel.element.classList.add('wide');
+    this.panels.set(group.key, panel);
+    const after = [...this.panels.values()].filter((other) => other !== panel && other.group.rank <= group.rank).pop();
+    if (after) after.element.after(panel.element);
+    else this.root.prepend(panel.element);
+    panel.setMarks();
+    this.seen.observe(panel.element);
+    if (this.note) this.note.hidden = true;
+    return panel;
+  }
+
+  /** Make panels for what has values; channels that nobody measured get none. */
+  need(channels, series) {
+    for (const group of this.channels) {
+      if (group.lines.some(({ name }) => channels.has(name))) this.add(group);
+    }
+    for (const name of series) {
+      if (!this.panels.has(`series ${name}`)) this.add(groupSeries(name, this.series++));
+    }
+    const known = new Set(this.channels.flatMap(({ lines }) => lines.map(({ name }) => name)));
+    for (const name of channels) {
+      if (!known.has(name) && !this.panels.has(`series ${name}`)) this.add(groupSeries(name, this.series++));
+    }
+  }
+
+  /** Show the history; what came live meanwhile stays. @param {any} history of the contract */
+  load({ traces, events = [] }) {
+    const own = Object.entries(traces).filter(([, trace]) => trace.t.length > 0);
+    this.need(
+      new Set(own.filter(([, trace]) => !trace.series).map(([name]) => name)),
+      own.filter(([, trace]) => trace.series).map(([name]) => name),
+    );
+    for (const [, { t }] of own) this.end = Math.max(this.end, t[t.length - 1]);
+    for (const panel of this.panels.values()) panel.load(traces);
+    this.addEvents(events);
+    if (this.panels.size === 0 && this.note) this.tell('Nothing measured yet. Charts start with the first reading.');
+    this.redraw();
+  }
+
+  addEvents(events) {
+    if (!this.marks.add(events)) return;
+    for (const panel of this.panels.values()) panel.setMarks();
+    this.soon();
+  }
+
+  /** Append one live reading of this experiment. */
+  append({ elapsed: x, values = {}, series = {} }) {
+    if (typeof x !== 'number') return;
+    this.need(new Set(Object.keys(values).filter((name) => values[name] !== null)), Object.keys(series));
+    this.end = Math.max(this.end, x);
+    for (const panel of this.panels.values()) panel.append(x, panel.group.key.startsWith('series ') ? { ...values, ...series } : values);
+    this.soon();
+  }
+
+  /** Say something in place of charts. */
+  tell(text, action = null) {
+    if (!this.note) return;
+    this.note.hidden = false;
+    this.note.replaceChildren(h('div', { class: 'empty slim' }, h('p', {}, text), action));
+  }
+}

@@ -1,0 +1,142 @@
+// @ts-check
+// Rows of a chart in bounded memory: one column of x and some of y, as uPlot takes them.
+// In y, `undefined` means that this row is another column's; `null` that there was no value.
+
+/**
+ * Indices of the rows that stay when old rows are thinned: in every bucket those that hold some
+ * column's lowest or highest value, and the first one without a value, so that spikes and gaps
+ * survive.
+ * @param {ReadonlyArray<ReadonlyArray<number | null | undefined>>} columns
+ * @param {number} end rows before this are thinned @param {number} bucket rows in a bucket
+ */
+export function survivors(columns, end, bucket) {
+  const kept = [];
+  for (let start = 0; start < end; start += bucket) {
+    const stop = Math.min(start + bucket, end);
+    const rows = new Set();
+    for (const column of columns) {
+      let low = -1;
+      let high = -1;
+      let hole = -1;
+      for (let i = start; i < stop; i += 1) {
+        const value = column[i];
+        if (value === undefined) continue;
+        if (value === null) {
+          if (hole < 0) hole = i;
+          continue;
+        }
+        if (low < 0 || value < /** @type {number} */ (column[low])) low = i;
+        if (high < 0 || value > /** @type {number} */ (column[high])) high = i;
+      }
+      for (const i of [low, high, hole]) if (i >= 0) rows.add(i);
+    }
+    kept.push(...[...rows].sort((a, b) => a - b));
+  }
+  return kept;
+}
+
+/** A table that never holds more than `limit` rows. */
+export class Table {
+  /** @param {string[]} names of the y columns @param {number} limit */
+  constructor(names = [], limit = 20_000) {
+    this.limit = limit;
+    this.names = [...names];
+    /** @type {number[]} */
+    this.x = [];
+    /** @type {(number | null | undefined)[][]} */
+    this.y = names.map(() => []);
+  }
+
+  get length() {
+    return this.x.length;
+  }
+
+  /** The x of the last row, or minus infinity. */
+  get last() {
+    return this.x.length > 0 ? this.x[this.x.length - 1] : -Infinity;
+  }
+
+  /** What uPlot draws. */
+  get data() {
+    return [this.x, ...this.y];
+  }
+
+  /** The index of a column, which is added if need be. */
+  column(name) {
+    let index = this.names.indexOf(name);
+    if (index < 0) {
+      index = this.names.push(name) - 1;
+      this.y.push(new Array(this.x.length).fill(undefined));
+    }
+    return index;
+  }
+
+  /**
+   * Append a row. A row that is not later than the last one is merged into it or left out.
+   * @param {number} x @param {Record<string, number | null>} values only columns that exist count
+   */
+  append(x, values) {
+    if (x < this.last) return;
+    if (x > this.last) {
+      this.x.push(x);
+      for (const column of this.y) column.push(undefined);
+    }
+    const row = this.x.length - 1;
+    for (let i = 0; i < this.names.length; i += 1) {
+      const value = values[this.names[i]];
+      if (value !== undefined) this.y[i][row] = value;
+    }
+    if (this.x.length > this.limit) this.thin();
+  }
+
+  /** Thin the older three quarters. */
+  thin() {
+    const end = Math.floor(this.x.length * 0.75);
+    const bucket = Math.max(4, this.y.length * 6);
+    const kept = survivors(this.y, end, bucket);
+    const compact = (column) => [...kept.map((i) => column[i]), ...column.slice(end)];
+    this.x = compact(this.x);
+    this.y = this.y.map(compact);
+    // More columns with spikes than a bucket can drop: the oldest rows go.
+    if (this.x.length > this.limit) {
+      const surplus = this.x.length - this.limit;
+      this.x.splice(0, surplus);
+      for (const column of this.y) column.splice(0, surplus);
+    }
+  }
+
+  /**
+   * Replace everything up to the end of the given traces; later rows, which came live while the
+   * history was on its way, stay.
+   * @param {Record<string, {t: number[], v: (number | null)[]}>} traces
+   */
+  load(traces) {
+    const names = [...new Set([...this.names, ...Object.keys(traces)])];
+    const end = Math.max(-Infinity, ...Object.values(traces).map(({ t }) => (t.length > 0 ? t[t.length - 1] : -Infinity)));
+    const later = this.x.findIndex((x) => x > end);
+    const tail = later < 0 ? this.x.length : later;
+    const xs = [...new Set(Object.values(traces).flatMap(({ t }) => t))].sort((a, b) => a - b);
+    const at = new Map(xs.map((x, i) => [x, i]));
+    const oldX = this.x.slice(tail);
+    const old = new Map(this.names.map((name, i) => [name, this.y[i].slice(tail)]));
+    this.names = names;
+    this.x = [...xs, ...oldX];
+    this.y = names.map((name) => {
+      const column = new Array(xs.length).fill(undefined);
+      const trace = traces[name];
+      if (trace) trace.t.forEach((x, i) => (column[/** @type {number} */ (at.get(x))] = trace.v[i] ?? null));
+      const rest = old.get(name) ?? new Array(oldX.length).fill(undefined);
+      return [...column, ...rest];
+    });
+    while (this.x.length > this.limit) this.thin();
+  }
+
+  /** The index of the last row of a column that says something at or before a row; -1 if none. */
+  valueAt(column, row) {
+    const values = this.y[column];
+    for (let i = Math.min(row, values.length - 1), steps = 0; i >= 0 && steps < 500; i -= 1, steps += 1) {
+      if (values[i] !== undefined) return i;
+    }
+    return -1;
+  }
+}

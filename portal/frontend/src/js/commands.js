@@ -1,0 +1,51 @@
+// @ts-check
+// Forms that carry a command work without scripts. Here they ask first where that is due, go to
+// the REST interface instead, say what came of it, and leave the page where it is.
+import { post } from './api.js';
+import { ask } from './ask.js';
+import { refresh } from './regions.js';
+import { toast } from './toasts.js';
+
+/** Do something at the server and tell how it went. */
+export async function carryOut(action, button = null) {
+  if (button) {
+    button.disabled = true;
+    button.setAttribute('aria-busy', 'true');
+  }
+  try {
+    const { message } = await action();
+    toast(message);
+    return true;
+  } catch (error) {
+    toast(error.message, { bad: true, hint: error.hint });
+    return false;
+  } finally {
+    if (button) {
+      button.disabled = false;
+      button.removeAttribute('aria-busy');
+    }
+    refresh();
+  }
+}
+
+/** @param {HTMLFormElement} form */
+async function submit(form) {
+  const { api, confirm, confirmText, confirmOk, confirmDanger } = form.dataset;
+  if (confirm) {
+    const yes = await ask({ title: confirm, text: confirmText, ok: confirmOk, danger: confirmDanger !== undefined });
+    if (!yes) return;
+  }
+  const fields = Object.fromEntries(new FormData(form));
+  const body = Object.keys(fields).length > 0 ? fields : undefined;
+  await carryOut(() => post(/** @type {string} */ (api), body), form.querySelector('button'));
+}
+
+/** Take over every form marked `data-api`, also those that appear later. */
+export function takeCommands() {
+  document.addEventListener('submit', (event) => {
+    const form = /** @type {HTMLFormElement} */ (event.target);
+    if (form.dataset.api === undefined || event.defaultPrevented) return;
+    event.preventDefault();
+    submit(form);
+  });
+}

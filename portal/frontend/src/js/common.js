@@ -1,0 +1,26 @@
+// @ts-check
+// What every page has. Each page's module imports this first.
+import { live } from './live.js';
+import { takeCommands } from './commands.js';
+import { takeRunNow } from './run-now.js';
+import { watchLink } from './link.js';
+import { themes } from './themes.js';
+import { keepTimes } from './times.js';
+import { watchStructure } from './watch.js';
+
+themes();
+keepTimes();
+takeCommands();
+takeRunNow();
+watchLink();
+watchStructure();
+
+document.addEventListener('click', (event) => {
+  const button = /** @type {Element} */ (event.target).closest('[data-dismiss]');
+  button?.parentElement?.remove();
+});
+
+// Subscriptions of the page's own module are made first, so that they go in one frame.
+queueMicrotask(() => live.start());
+
+export { live };

@@ -1,0 +1,82 @@
+// @ts-check
+// Says how the page is connected: the dot in the bar, the banners, the greyed values.
+import { byId, setText } from './dom.js';
+import { live } from './live.js';
+import { refresh, rendered } from './regions.js';
+import { writeTimes } from './times.js';
+
+const REFRESH_EVERY = 30_000;
+const PATIENCE = 3;
+
+let poll = 0;
+/** When the portal was last lost; null while it answers. @type {Date | null} */
+let lost = null;
+
+function show(state, words) {
+  const dot = byId('link');
+  if (!dot) return;
+  dot.dataset.state = state;
+  setText(dot.firstElementChild, words);
+}
+
+/** Grey the values while what they show may be old. */
+function grey() {
+  const state = rendered()?.dataset;
+  const down = lost !== null || state?.broker === 'down';
+  document.documentElement.dataset.link = down ? 'down' : 'up';
+}
+
+function portalLost(isLost) {
+  if (isLost && !lost) lost = new Date();
+  if (!isLost) lost = null;
+  const banner = byId('portal-lost');
+  if (banner) {
+    banner.hidden = lost === null;
+    if (lost) {
+      banner.querySelector('time')?.setAttribute('datetime', lost.toISOString());
+      writeTimes(banner);
+    }
+  }
+  const plain = byId('no-live');
+  if (plain) plain.hidden = poll === 0 || lost !== null;
+  grey();
+}
+
+function startPolling() {
+  if (poll) return;
+  poll = window.setInterval(refresh, REFRESH_EVERY);
+  refresh();
+}
+
+function stopPolling() {
+  clearInterval(poll);
+  poll = 0;
+}
+
+/** Watch the connection and what the portal says of broker and hub. */
+export function watchLink() {
+  live.addEventListener('open', (event) => {
+    stopPolling();
+    portalLost(false);
+    show('live', 'Live');
+    if (/** @type {CustomEvent} */ (event).detail.again) refresh();
+  });
+  live.addEventListener('close', (event) => {
+    const { failures } = /** @type {CustomEvent} */ (event).detail;
+    show('waiting', 'Connecting');
+    if (failures >= PATIENCE) startPolling();
+  });
+  document.addEventListener('reached', (event) => {
+    const reached = /** @type {CustomEvent} */ (event).detail;
+    if (live.connected) return;
+    if (poll) show(reached ? 'waiting' : 'down', reached ? 'Every 30 s' : 'No connection');
+    portalLost(!reached);
+  });
+  live.addEventListener('link', (event) => {
+    const { broker, hub } = /** @type {CustomEvent} */ (event).detail;
+    const state = rendered()?.dataset;
+    if (state && (state.broker !== (broker ? 'up' : 'down') || state.hub !== hub)) refresh();
+  });
+  document.addEventListener('regions', grey);
+  grey();
+}

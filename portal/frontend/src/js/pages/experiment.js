@@ -1,0 +1,121 @@
+// @ts-check
+import { live } from '../common.js';
+import { call } from '../api.js';
+import { Board } from '../charts/board.js';
+import { Console } from '../console.js';
+import { showContainer } from '../container.js';
+import { byId, h, pageData } from '../dom.js';
+import { saveDraft } from '../draft.js';
+import { colourScript } from '../highlight.js';
+import { report } from '../readings.js';
+import { refresh } from '../regions.js';
+
+const EVENTS_EVERY = 10_000;
+const RETRY = 10_000;
+
+const data = pageData('experiment-data');
+const id = data.experiment_id;
+const board = new Board(/** @type {HTMLElement} */ (byId('board')), data.channels);
+const log = new Console(id);
+
+const facts = () => byId('head')?.dataset ?? {};
+const over = () => ['completed', 'failed', 'cancelled'].includes(facts().status ?? '');
+
+let loading = false;
+let loaded = false;
+
+async function loadHistory() {
+  if (loading || !facts().node) return;
+  loading = true;
+  try {
+    board.load(await call(`/api/experiments/${id}/history?points=2000`));
+    loaded = true;
+  } catch (error) {
+    if (!loaded && board.panels.size === 0) {
+      board.tell(`What was measured cannot be read now: ${error.message}`, h('button', { class: 'btn', type: 'button', onclick: loadHistory }, 'Try again'));
+    }
+    setTimeout(loadHistory, RETRY);
+  } finally {
+    loading = false;
+  }
+}
+
+/** Doses and settings are not part of the live readings; they follow from the record. */
+async function loadEvents() {
+  if (document.hidden || !loaded || over()) return;
+  const history = await call(`/api/experiments/${id}/history?points=2&start=${board.marks.last}`).catch(() => null);
+  if (history) board.addEvents(history.events ?? []);
+}
+
+/** @type {{node: string, stop: (() => void)[]}} */
+let followed = { node: '', stop: [] };
+
+/** Follow the reactor that runs this experiment, once there is one. */
+function follow() {
+  const node = facts().node ?? '';
+  if (node === followed.node) return;
+  for (const stop of followed.stop) stop();
+  followed = { node, stop: [] };
+  if (!node) return;
+  if (!over()) {
+    followed.stop = [
+      live.subscribe(`nodes/${node}/telemetry`, ({ payloads }) => {
+        for (const reading of payloads) if (reading.experiment_id === id) board.append(reading);
+      }),
+      live.subscribe(`nodes/${node}/console`, ({ experiment_id, lines }) => {
+        if (experiment_id === id) log.append(lines);
+      }),
+      live.subscribe(`nodes/${node}/report`, (frame) => {
+        if (frame.payload?.activity?.experiment_id !== id) return;
+        report(frame);
+        showContainer(frame);
+      }),
+    ];
+  }
+  loadHistory();
+}
+
+function resume() {
+  loadHistory();
+  log.resume();
+}
+
+live.subscribe(`experiments/${id}`, ({ payload }) => {
+  if (payload && String(payload.revision) !== facts().revision) refresh();
+});
+live.addEventListener('open', (event) => {
+  if (/** @type {CustomEvent} */ (event).detail.again) resume();
+});
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) return;
+  board.soon();
+  log.append([]);
+});
+
+let wasOver = over();
+document.addEventListener('regions', () => {
+  follow();
+  if (over() && !wasOver) resume();
+  wasOver = over();
+});
+setInterval(loadEvents, EVENTS_EVERY);
+follow();
+colourScript(byId('script'));
+
+const windows = byId('windows');
+windows?.addEventListener('click', (event) => {
+  const button = /** @type {Element} */ (event.target).closest('button');
+  if (button) board.show(button.dataset.window ? Number(button.dataset.window) : null);
+});
+board.root.addEventListener('shown', (event) => {
+  const { window: seconds, zoomed } = /** @type {CustomEvent} */ (event).detail;
+  for (const button of windows?.querySelectorAll('button') ?? []) {
+    button.setAttribute('aria-pressed', String(!zoomed && button.dataset.window === String(seconds ?? '')));
+  }
+});
+
+document.addEventListener('click', (event) => {
+  if (!(/** @type {Element} */ (event.target).closest('#again'))) return;
+  saveDraft({ script: byId('script')?.textContent ?? '', name: data.name, parameters: Object.fromEntries(data.parameters), filename: '' });
+  location.href = '/upload';
+});

@@ -1,0 +1,4 @@
+import '../common.js';
+import { followReadings } from '../readings.js';
+
+followReadings();

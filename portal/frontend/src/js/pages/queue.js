@@ -1,0 +1,4 @@
+import '../common.js';
+import { takeOrder } from '../order.js';
+
+takeOrder();

@@ -1,0 +1,95 @@
+// @ts-check
+// The server alone knows how a page looks. When something changed that is more than a number, the
+// page is fetched again and its regions are morphed in place: focus, open details, charts and the
+// log stay. The same serves as the fall-back without a live connection.
+import { Idiomorph } from 'idiomorph/dist/idiomorph.esm.js';
+import { byId } from './dom.js';
+
+const SPACING = 400;
+const USER_STATE = new Set(['open', 'data-shown']);
+
+let running = false;
+let again = false;
+let last = 0;
+let timer = 0;
+
+/** Morph one region into its new form; what is marked `data-keep` belongs to a script. */
+function morph(region, fresh) {
+  Idiomorph.morph(region, fresh, {
+    morphStyle: 'outerHTML',
+    ignoreActiveValue: true,
+    callbacks: {
+      beforeNodeMorphed: (from) => !(from instanceof Element && from.hasAttribute('data-keep')),
+      beforeAttributeUpdated: (name, element) => !(USER_STATE.has(name) && /^(DETAILS|DIALOG)$/.test(element.tagName)),
+    },
+  });
+}
+
+async function fetchPage() {
+  const response = await fetch(location.href, {
+    headers: { Accept: 'text/html', 'X-Refresh': '1' },
+    cache: 'no-store',
+    signal: AbortSignal.timeout(10_000),
+  });
+  const lost = document.body.dataset.page === 'error';
+  if ((response.status === 404 || response.redirected) !== lost) {
+    location.reload();
+    return;
+  }
+  if (!response.ok && !lost) throw new Error(`the portal answered ${response.status}`);
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  const version = page.documentElement.dataset.version;
+  if (version !== document.documentElement.dataset.version && document.body.dataset.page !== 'upload') {
+    location.reload();
+    return;
+  }
+  for (const region of document.querySelectorAll('[data-region]')) {
+    const fresh = page.getElementById(region.id);
+    if (fresh && !region.closest('[data-held]')) morph(region, fresh);
+  }
+  document.dispatchEvent(new CustomEvent('regions'));
+}
+
+async function run() {
+  clearTimeout(timer);
+  if (running) {
+    again = true;
+    return;
+  }
+  running = true;
+  last = Date.now();
+  try {
+    await fetchPage();
+    document.dispatchEvent(new CustomEvent('reached', { detail: true }));
+  } catch {
+    document.dispatchEvent(new CustomEvent('reached', { detail: false }));
+  } finally {
+    running = false;
+  }
+  if (again) {
+    again = false;
+    refresh();
+  }
+}
+
+/** Bring the regions up to date: at once, or soon if that was just done. */
+export function refresh() {
+  clearTimeout(timer);
+  if (document.hidden) {
+    again = true;
+    return;
+  }
+  timer = window.setTimeout(run, Math.max(0, last + SPACING - Date.now()));
+}
+
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && again && !running) {
+    again = false;
+    refresh();
+  }
+});
+
+/** The element of the page that says what the server last rendered. */
+export function rendered() {
+  return byId('state');
+}

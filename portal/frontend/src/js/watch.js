@@ -1,0 +1,39 @@
+// @ts-check
+// Decides which live messages change more than a number: then the page's regions are refreshed.
+import { live } from './live.js';
+import { refresh, rendered } from './regions.js';
+
+/** What of a report shows in the structure of a page; base.html writes the same. */
+export function reportSignature(report) {
+  const { activity, container, estop, alarms = [], accepts, refusal, safe } = report;
+  return [
+    report.boot_id,
+    activity ? `${activity.experiment_id}.${activity.attempt}.${activity.phase}` : '',
+    container?.state ?? '',
+    estop?.latch ?? '',
+    alarms.map((alarm) => alarm.id).join('+'),
+    accepts ? 'yes' : (refusal?.code ?? 'no'),
+    safe ? 'safe' : 'active',
+  ].join('|');
+}
+
+/** What the page shows of a node. */
+function nodeState(id) {
+  return /** @type {HTMLElement | null} */ (rendered()?.querySelector(`[data-node="${CSS.escape(id)}"]`));
+}
+
+/** Keep the page's structure right. */
+export function watchStructure() {
+  live.subscribe('queue', ({ payload }) => {
+    if (String(payload?.revision ?? '') !== rendered()?.dataset.queue) refresh();
+  });
+  live.subscribe('nodes/+/status', ({ topic, payload }) => {
+    if (payload && nodeState(topic.split('/')[1])?.dataset.online !== payload.state) refresh();
+  });
+  live.subscribe('nodes/+/report', ({ topic, payload }) => {
+    if (payload && nodeState(topic.split('/')[1])?.dataset.report !== reportSignature(payload)) refresh();
+  });
+  live.subscribe('nodes/+/channels', ({ topic, payload }) => {
+    if (payload && !nodeState(topic.split('/')[1])) refresh();
+  });
+}

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+
+let Live;
+let matches;
+
+class Socket {
+  constructor() {
+    this.readyState = 0;
+    this.sent = [];
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  open() {
+    this.readyState = 1;
+    this.onopen();
+  }
+
+  close() {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.onclose();
+  }
+
+  say(frame) {
+    this.onmessage({ data: JSON.stringify(frame) });
+  }
+}
+
+before(async () => {
+  globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+  globalThis.window = globalThis;
+  globalThis.addEventListener = () => {};
+  globalThis.location = { protocol: 'http:', host: 'here' };
+  globalThis.WebSocket = { OPEN: 1 };
+  ({ Live, matches } = await import('../src/js/live.js'));
+});
+
+function connected() {
+  const sockets = [];
+  const live = new Live('ws://here/ws', () => {
+    sockets.push(new Socket());
+    return sockets.at(-1);
+  });
+  return { live, sockets };
+}
+
+test('a plus stands for one level', () => {
+  assert.ok(matches('nodes/+/report', 'nodes/reactor-1/report'));
+  assert.ok(!matches('nodes/+/report', 'nodes/reactor-1/x/report'));
+  assert.ok(!matches('nodes/+', 'queue/a'));
+});
+
+test('subscriptions made before the connection are sent once it is there, and again after a loss', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { live, sockets } = connected();
+  const seen = [];
+  live.subscribe('queue', (frame) => seen.push(frame.payload));
+  live.start();
+  sockets[0].open();
+  assert.deepEqual(sockets[0].sent, [{ subscribe: ['queue'] }]);
+  sockets[0].say({ type: 'snapshot', topic: 'queue', seq: 1, payload: { revision: 1 } });
+  sockets[0].close();
+  t.mock.timers.tick(500);
+  sockets[1].open();
+  assert.deepEqual(sockets[1].sent, [{ subscribe: ['queue'] }]);
+  assert.deepEqual(seen, [{ revision: 1 }]);
+  live.stop();
+});
+
+test('whoever subscribes later gets the snapshot that is already here; the last one out unsubscribes', () => {
+  const { live, sockets } = connected();
+  live.start();
+  sockets[0].open();
+  const first = live.subscribe('nodes/+/report', () => {});
+  sockets[0].say({ type: 'snapshot', topic: 'nodes/a/report', seq: 1, payload: { safe: true } });
+  const seen = [];
+  const second = live.subscribe('nodes/+/report', (frame) => seen.push(frame.topic));
+  assert.deepEqual(seen, ['nodes/a/report']);
+  first();
+  second();
+  assert.deepEqual(sockets[0].sent.at(-1), { unsubscribe: ['nodes/+/report'] });
+  assert.equal(live.latest.size, 0);
+  live.stop();
+});
+
+test('waiting between attempts grows and has an end; a silent server is given up', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { live, sockets } = connected();
+  live.start();
+  for (let i = 0; i < 8; i += 1) {
+    sockets.at(-1).close();
+    t.mock.timers.tick(15_000);
+  }
+  assert.equal(sockets.length, 9);
+  sockets.at(-1).open();
+  for (let i = 0; i < 10; i += 1) t.mock.timers.tick(10_000);
+  assert.ok(sockets.length > 9);
+  live.stop();
+});

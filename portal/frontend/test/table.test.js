@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Table, survivors } from '../src/js/charts/table.js';
+
+test('thinning keeps each bucket’s lowest, highest and first hole', () => {
+  const column = [5, 1, 9, 5, null, 5, 5, 5, 2, 3, 4, 3];
+  assert.deepEqual(survivors([column], 12, 4), [1, 2, 4, 5, 8, 10]);
+});
+
+test('a table stays bounded, ordered, and a spike survives a hundred thousand rows', () => {
+  const table = new Table(['a', 'b'], 1000);
+  for (let i = 0; i < 100_000; i += 1) table.append(i, { a: i === 50 ? 1000 : Math.sin(i), b: i % 7 });
+  assert.ok(table.length <= 1000);
+  assert.ok(table.x.every((x, i) => i === 0 || x > table.x[i - 1]));
+  assert.equal(Math.max(...table.y[0].filter((v) => v !== undefined)), 1000);
+  assert.equal(table.last, 99_999);
+});
+
+test('history replaces what it covers and leaves what came later', () => {
+  const table = new Table(['a']);
+  table.append(5, { a: 50 });
+  table.append(12, { a: 120 });
+  table.load({ a: { t: [1, 5, 10], v: [10, 51, null] }, b: { t: [2], v: [7] } });
+  assert.deepEqual(table.x, [1, 2, 5, 10, 12]);
+  assert.deepEqual(table.y[0], [10, undefined, 51, null, 120]);
+  assert.deepEqual(table.y[1], [undefined, 7, undefined, undefined, undefined]);
+});
+
+test('rows of the same moment are merged, earlier ones are left out', () => {
+  const table = new Table(['a', 'b']);
+  table.append(1, { a: 1 });
+  table.append(1, { b: 2 });
+  table.append(0, { a: 9 });
+  assert.deepEqual(table.data, [[1], [1], [2]]);
+});
+
+test('a new column begins where it begins', () => {
+  const table = new Table(['a']);
+  table.append(1, { a: 1 });
+  assert.equal(table.column('b'), 1);
+  table.append(2, { a: 2, b: 3 });
+  assert.deepEqual(table.y[1], [undefined, 3]);
+  assert.equal(table.valueAt(1, 0), -1);
+  assert.equal(table.valueAt(1, 1), 1);
+});
