@@ -80,6 +80,11 @@ class Lanes:
         self._lanes: dict[Hashable, _Lane] = {}
         self._loads: dict[str, _Load] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether any work waits or runs."""
+        return bool(self._lanes)
+
     def put(self, owner: str, lane: Hashable, work: Work, size: int) -> bool:
         """Queue work behind what waits in its lane; False if the owner has too much already."""
         load = self._loads.get(owner, _Load())

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UndecodableError
 
 from broker.topics import Topics
 
@@ -62,6 +63,10 @@ def parse_url(url: str) -> Endpoint:
         )
     if not parts.hostname:
         raise ValueError("the broker's URL lacks its host")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"{parts.hostname!r} cannot be the name of a host") from error
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     web = parts.scheme in {"ws", "wss"}
     if not web and parts.path not in {"", "/"}:
@@ -132,7 +137,14 @@ def load_settings(cls: type[S], section: str, path: Path | None) -> S:
             sentence with the file (or the environment variable) and the key.
     """
     table = {} if path is None else _read_section(path, section)
-    from_environment = EnvSettingsSource(cls)()
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    try:
+        from_environment = EnvSettingsSource(cls)()
+    except UndecodableError as error:
+        field = str(error).split('"')[1]
+        raise SettingsError(
+            f"environment variable {(prefix + field).upper()} must be written as JSON"
+        ) from error
     merged = _over(table, from_environment)
     try:
         return cls(**merged)
@@ -140,7 +152,6 @@ def load_settings(cls: type[S], section: str, path: Path | None) -> S:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         keys = [str(part) for part in first["loc"]]
         if keys and keys[0] in from_environment:
-            prefix = str(cls.model_config.get("env_prefix", ""))
             where = f"environment variable {(prefix + keys[0]).upper()}"
         else:
             where = f"{path or 'settings'}: [{section}] {'.'.join(keys)}".rstrip()
