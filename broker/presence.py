@@ -37,6 +37,18 @@ class Presence:
         self._active = False
         connection.set_will(self._will)
 
+    async def tell(self, status: ServiceStatus) -> None:
+        """Tell something else of the service from now on; if the broker is away, when it is back.
+
+        The last will is made anew at the next connect: until then it has what was told before.
+        """
+        self._status = status
+        if self._active and self._connection.connected:
+            try:
+                await self._connection.publish_message(self._message("online", self._since))
+            except (NotConnectedError, TimeoutError) as error:
+                log.debug("%s waits: %s", self._topic, error)
+
     async def __aenter__(self) -> Self:
         """Start telling."""
         self._active = True
