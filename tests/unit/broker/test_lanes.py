@@ -21,7 +21,29 @@ async def test_in_order_within_a_lane_and_concurrent_between_lanes() -> None:
         done.append(name)
         gate.set()
 
+    async with asyncio.TaskGroup() as group:
+        lanes = Lanes(group, limit=10, size_limit=1000)
+        assert lanes.put("alice", 1, partial(wait, "alice 1"), 1)
+        assert lanes.put("alice", 1, partial(wait, "alice 2"), 1)
+        assert lanes.put("alice", 2, partial(go, "alice, other lane"), 1)
+
+    assert done == ["alice, other lane", "alice 1", "alice 2"]
     assert not lanes.busy
+
+
+async def test_an_owner_has_so_much_and_no_more() -> None:
+    gate = asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+
+    async with asyncio.TaskGroup() as group:
+        lanes = Lanes(group, limit=3, size_limit=100)
+        accepted = [lanes.put("alice", lane, work, 10) for lane in range(5)]
+        assert accepted == [True, True, True, False, False]
+        assert lanes.put("bob", 0, work, 1000)  # one large piece is always taken
+        assert not lanes.put("bob", 0, work, 1)
+        gate.set()
 
 
 async def test_what_is_done_makes_room() -> None:
