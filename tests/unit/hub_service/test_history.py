@@ -1,0 +1,229 @@
+"""Curves out of the archive."""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.messages import History, HistoryOf, Payload, Trace
+from hub_service.archive import Archive
+from hub_service.archive import history as history_module
+from hub_service.archive.samples import roll_up
+from tests.unit.hub_service.archive_entries import (
+    EPOCH_2,
+    EXPERIMENT,
+    NODE,
+    T0,
+    Node,
+    at,
+    container,
+    event,
+    log,
+    phase,
+    plain,
+    sample,
+    series,
+)
+
+EPOCH_T0 = T0.timestamp()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    archive = Archive.open(tmp_path / "archive")
+    yield archive
+    archive.close()
+
+
+async def feed(archive: Archive, entries: Sequence[Payload], size: int = 500) -> None:
+    for start in range(0, len(entries), size):
+        await Node(archive).record(*entries[start : start + size])
+
+
+async def of_experiment(archive: Archive, **more: object) -> HistoryOf:
+    request = History.model_validate({"experiment_id": EXPERIMENT, **more})
+    return await archive.history(request)
+
+
+def points(trace: Trace) -> list[tuple[float, float | None]]:
+    return list(zip(trace.t, trace.v, strict=True))
+
+
+async def test_few_samples_come_as_they_are(archive: Archive) -> None:
+    await feed(
+        archive,
+        [
+            phase("executing"),
+            sample(0.0, {"od": 0.1, "temperature": 37.0}),
+            sample(1.0, {"od": None, "temperature": 37.1}),
+            sample(2.0, {"temperature": 37.2}),
+            series(1.5, {"od": 5.0}),
+            container(1.0, 12.5),
+            event(1.0, "dose", ml=1.0),
+            log(1),
+        ],
+    )
+    found = await of_experiment(archive)
+    assert found.started_at == T0
+    assert set(found.traces) == {"od", "temperature", "series.od"}
+    assert points(found.traces["od"]) == [(0.0, 0.1), (1.0, None)]
+    assert points(found.traces["temperature"]) == [(0.0, 37.0), (1.0, 37.1), (2.0, 37.2)]
+    assert points(found.traces["series.od"]) == [(1.5, 5.0)]
+    assert found.traces["series.od"].series
+    assert not found.traces["od"].series
+    assert not found.traces["od"].downsampled
+    assert [e.event for e in found.events] == ["dose"]
+    assert found.gaps == ()
+
+
+async def test_only_what_was_asked_for_comes(archive: Archive) -> None:
+    await feed(
+        archive,
+        [sample(float(n), {"od": float(n), "ph": 7.0}) for n in range(10)]
+        + [container(float(n), float(n)) for n in range(10)],
+    )
+    found = await of_experiment(archive, channels=["od", "container.cpu_percent"], start=2, end=4)
+    assert set(found.traces) == {"od", "container.cpu_percent"}
+    assert points(found.traces["od"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
+    assert points(found.traces["container.cpu_percent"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
+
+
+async def test_an_unknown_experiment_has_no_history(archive: Archive) -> None:
+    found = await of_experiment(archive)
+    assert (found.traces, found.events, found.started_at) == ({}, (), None)
+
+
+async def test_only_the_latest_attempt_counts(archive: Archive) -> None:
+    await feed(
+        archive,
+        [sample(0.0, {"od": 1.0}), sample(0.0, {"od": 2.0}, attempt=2)],
+    )
+    found = await of_experiment(archive)
+    assert points(found.traces["od"]) == [(0.0, 2.0)]
+
+
+@pytest.mark.parametrize("raw_rows", [10**9, 0], ids=["rows", "minutes"])
+@pytest.mark.parametrize("speed", [1, 60])
+async def test_a_spike_of_one_sample_is_seen_in_a_long_run(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, raw_rows: int, speed: int
+) -> None:
+    monkeypatch.setattr(history_module, "RAW_ROWS", raw_rows)
+    entries = [sample(float(n * speed), {"od": 0.5, "ph": 7.0}, t=float(n)) for n in range(12_000)]
+    entries[7654] = sample(7654.0 * speed, {"od": 9.0, "ph": -3.0}, t=7654.0)
+    await feed(archive, entries)
+    found = await of_experiment(archive, points=100)
+    for name, value in (("od", 9.0), ("ph", -3.0)):
+        trace = found.traces[name]
+        assert (7654.0 * speed, value) in points(trace)
+        assert len(trace.t) <= 100
+        assert trace.downsampled
+        assert list(trace.t) == sorted(trace.t)
+
+
+async def test_minutes_hold_minimum_and_maximum_whatever_the_commits(archive: Archive) -> None:
+    dice = random.Random(7)  # noqa: S311  test data
+    values = [dice.uniform(-5, 5) if dice.random() > 0.2 else None for _ in range(400)]
+    entries = [sample(float(n), {"od": value}) for n, value in enumerate(values)]
+    start = 0
+    while start < len(entries):
+        size = dice.randint(1, 50)
+        await Node(archive).record(*entries[start : start + size])
+        start += size
+    rows = await archive._rows(
+        "SELECT minute, n, total, lo, hi, x_lo, x_hi FROM rollups ORDER BY minute"
+    )
+    assert len(rows) == 7
+    for minute, n, total, lo, hi, x_lo, x_hi in rows:
+        inside = [
+            (v, x) for x, v in enumerate(values) if v is not None and (EPOCH_T0 + x) // 60 == minute
+        ]
+        assert n == len(inside)
+        assert total == pytest.approx(sum(v for v, _ in inside))
+        assert (lo, x_lo) == min(inside)
+        assert (hi, x_hi) == max(inside)
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.none(), st.floats(-10, 10)), min_size=1, max_size=20))
+def test_rolling_up(values: list[float | None]) -> None:
+    x = [float(n) for n in range(len(values))]
+    n, total, lo, hi, x_lo, x_hi, _, _ = roll_up(values, x, list(range(len(values))))
+    there = [v for v in values if v is not None]
+    assert n == len(there)
+    assert total == pytest.approx(sum(there))
+    assert (lo, hi) == ((min(there), max(there)) if there else (None, None))
+    assert values[int(x_lo)] == lo
+    assert values[int(x_hi)] == hi
+
+
+async def test_samples_at_one_instant_are_all_kept(archive: Archive) -> None:
+    await feed(archive, [sample(5.0, {"od": float(n)}, t=float(n)) for n in range(4)])
+    await Node(archive).record(sample(5.0, {"od": 9.0}), epoch=EPOCH_2, order=2)
+    found = await of_experiment(archive)
+    assert sorted(v for v in found.traces["od"].v if v is not None) == [0.0, 1.0, 2.0, 3.0, 9.0]
+
+
+async def test_what_came_before_the_clock_started_is_kept_but_not_on_its_axis(
+    archive: Archive,
+) -> None:
+    await feed(archive, [sample(None, {"od": 0.3}, t=-5.0), sample(0.0, {"od": 0.4})])
+    found = await of_experiment(archive)
+    assert points(found.traces["od"]) == [(0.0, 0.4)]
+    of_node = await archive.history(History(node=NODE))
+    assert [v for _, v in points(of_node.traces["od"])] == [0.3, 0.4]
+
+
+@pytest.mark.parametrize("raw_rows", [10**9, 0], ids=["rows", "minutes"])
+async def test_a_node_has_one_history_over_idle_time_and_experiments(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, raw_rows: int
+) -> None:
+    monkeypatch.setattr(history_module, "RAW_ROWS", raw_rows)
+    idle = [sample(None, {"od": 0.1}, experiment=None, t=float(n)) for n in range(60)]
+    run = [sample(float(n), {"od": 0.2}, t=60.0 + n) for n in range(60)]
+    after = [sample(None, {"od": 0.3}, experiment=None, t=120.0 + n) for n in range(60)]
+    await feed(archive, [*idle, *run, *after])
+    found = await archive.history(
+        History(node=NODE, start=EPOCH_T0, end=EPOCH_T0 + 1000, points=2000)
+    )
+    trace = found.traces["od"]
+    assert list(trace.t) == sorted(trace.t)
+    assert trace.t[0] == EPOCH_T0
+    assert EPOCH_T0 + 120 <= trace.t[-1] <= EPOCH_T0 + 179
+    assert list(dict.fromkeys(trace.v)) == [0.1, 0.2, 0.3]
+    if raw_rows:
+        found = await archive.history(History(node=NODE, start=EPOCH_T0 + 58, end=EPOCH_T0 + 61.5))
+        assert [v for _, v in points(found.traces["od"])] == [0.1, 0.1, 0.2, 0.2]
+
+
+async def test_a_node_without_bounds_shows_its_last_day(archive: Archive) -> None:
+    day = 86400.0
+    old = sample(None, {"od": 0.1}, experiment=None, t=-2 * day)
+    new = sample(None, {"od": 0.2}, experiment=None, t=0.0)
+    await feed(archive, [old, new])
+    found = await archive.history(History(node=NODE))
+    assert points(found.traces["od"]) == [(EPOCH_T0, 0.2)]
+
+
+async def test_an_answer_fits_into_a_message(archive: Archive) -> None:
+    names = [f"channel-{n}" for n in range(40)]
+    dice = random.Random(1)  # noqa: S311  test data
+    await feed(
+        archive,
+        [sample(n + 0.123, {name: dice.random() for name in names}) for n in range(3000)]
+        + [event(float(n), "dose", text="x" * 2000) for n in range(500)],
+        size=100,
+    )
+    found = await of_experiment(archive)
+    assert len(found.traces) == 40
+    assert len(found.encode()) < 700 * 1024
+    assert found.events[-1].t == at(499.0)
+
+
+async def test_gaps_are_told(archive: Archive) -> None:
+    await feed(archive, [sample(0.0, {"od": 1.0})])
+    await Node(archive).take("records", plain([sample(9.0, {"od": 1.0})]), lost=8)
+    (gap,) = (await of_experiment(archive)).gaps
+    assert (gap.first, gap.upto) == (2, 9)
