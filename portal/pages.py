@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -97,7 +98,7 @@ class Pages:
             request_id=form["request_id"],
             problems=problems,
             errors=errors or {},
-            examples=self._examples,
+            examples=[asdict(example) for example in self._examples],
             quota=self._quota(session),
         )
 

@@ -4,7 +4,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -30,6 +30,7 @@ class Renderer:
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
+            undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )

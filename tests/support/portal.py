@@ -87,3 +87,8 @@ async def eventually(
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s; last seen: {last}") from None
+
+
+def shows(page: httpx.Response, words: str) -> bool:
+    """Whether these words stand in a page, which may begin a sentence with them."""
+    return words.lower() in page.text.lower()

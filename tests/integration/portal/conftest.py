@@ -12,6 +12,8 @@ from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
 from tests.support.portal import SESSION, Portal, eventually, hub_on, portal_on
 
+EXAMPLE = '"""Growth </script> curve.\n\nWatch it <b>grow</b>."""\nprint("grow")\n'
+
 
 @pytest.fixture
 def broker_kind() -> Kind:
@@ -28,7 +30,12 @@ async def hub(connect: Connector) -> AsyncIterator[FakeHub]:
 @pytest.fixture
 async def portal(connect: Connector, hub: FakeHub, tmp_path: Path) -> AsyncIterator[Portal]:
     connection = await connect("portal")
-    async with portal_on(connection, tmp_path / "portal", stall_seconds=1.0) as running:
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    (examples / "growth.py").write_text(EXAMPLE)
+    async with portal_on(
+        connection, tmp_path / "portal", stall_seconds=1.0, examples=examples
+    ) as running:
         async with running.client() as client:
             await eventually(
                 lambda: client.get("/health/ready"), lambda answer: answer.status_code == 200

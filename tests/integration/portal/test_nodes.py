@@ -5,7 +5,7 @@ from ulid import ULID
 
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
-from tests.support.portal import Portal, eventually
+from tests.support.portal import Portal, eventually, shows
 
 HTML = {"Accept": "text/html"}
 
@@ -37,8 +37,8 @@ async def test_reactors_are_listed_with_their_last_readings(
     for path in ("/nodes", "/nodes/reactor-1", "/"):
         page = await client.get(path, headers=HTML)
         assert page.status_code == 200
-        assert "Reactor 1" in page.text
-        assert "0.250" in page.text
+        assert shows(page, "Reactor 1")
+        assert shows(page, "0.250")
 
 
 async def test_emergency_stop_without_the_hub(
@@ -78,7 +78,7 @@ async def test_the_forms_do_the_same(portal: Portal, node: FakeNode) -> None:
         assert answer.headers["location"] == "/nodes/reactor-1"
         assert node.estop is not None
         page = await browser.get("/nodes/reactor-1")
-        assert "is stopped" in page.text
+        assert shows(page, "is stopped")
         fields = {"latch": node.estop.latch}
         answer = await browser.post("/nodes/reactor-1/estop-release", data=fields)
         assert answer.status_code == 303

@@ -11,7 +11,7 @@ from broker.embedded import EmbeddedBroker
 from broker.settings import BrokerSettings
 from tests.support.brokers import ROLES
 from tests.support.fake_hub import FakeHub
-from tests.support.portal import SESSION, Portal, eventually, hub_on, portal_on
+from tests.support.portal import SESSION, Portal, eventually, hub_on, portal_on, shows
 
 START = "/api/experiments/start"
 BODY = {"script_content": "print(1)"}
@@ -38,7 +38,7 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     for path in ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/upload", "/nodes"):
         page = await client.get(path, headers=HTML)
         assert page.status_code == 200, path
-        assert "The hub is offline" in page.text
+        assert shows(page, "The hub is offline")
     asked = len(hub.asked)
     refused = await client.post(START, json=BODY)
     assert refused.status_code == 503
@@ -92,7 +92,7 @@ async def test_without_a_broker(tmp_path: Path) -> None:
         for path in ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/upload"):
             page = await client.get(path, headers=HTML)
             assert page.status_code == 200, path
-            assert "The message broker is not reachable" in page.text
+            assert shows(page, "The message broker is not reachable")
         assert (await client.get("/health/live")).status_code == 200
         assert len(hub.asked) == 1
 

@@ -1,5 +1,6 @@
 """Pages and forms without JavaScript, as a browser sends them."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -9,7 +10,7 @@ from ulid import ULID
 
 from broker.messages import Status
 from tests.support.fake_hub import FakeHub
-from tests.support.portal import Portal
+from tests.support.portal import Portal, shows
 
 SCRIPT = "print('hello')\n"
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -67,13 +68,13 @@ async def test_text_is_queued_and_leads_to_its_page(
     assert answer.headers["location"] == f"/experiment/{one}"
     assert hub.scripts[one] == "a = 1\nb = 2\n"
     page = await browser.get(answer.headers["location"])
-    assert "My run" in page.text
-    assert "queued as number 1" in page.text
+    assert shows(page, "My run")
+    assert shows(page, "queued as number 1")
     again = await browser.get(answer.headers["location"])
     assert "queued as number 1" not in again.text
     mine = await browser.get("/my-experiments")
-    assert "My run" in mine.text
-    assert "My run" in (await browser.get("/queue")).text
+    assert shows(mine, "My run")
+    assert shows((await browser.get("/queue")), "My run")
 
 
 async def test_a_file_is_queued_under_its_name(browser: httpx.AsyncClient, hub: FakeHub) -> None:
@@ -102,7 +103,7 @@ async def test_parameters_have_the_types_of_the_script(
     assert experiment.parameters == {"target_od": 0.7, "label": "12"}
     wrong = await upload(browser, **{"param.target_od": "much", "name": "Kept"})
     assert wrong.status_code == 400
-    assert "a number is wanted" in wrong.text
+    assert shows(wrong, "a number is wanted")
     assert 'value="much"' in wrong.text
     assert 'value="Kept"' in wrong.text
 
@@ -123,7 +124,7 @@ async def test_files_that_cannot_run_are_answered_next_to_the_field(
 ) -> None:
     answer = await browser.post("/upload", files={"file": ("a.py", content)})
     assert answer.status_code == status
-    assert words in answer.text
+    assert shows(answer, words)
     assert 'id="wrong-file"' in answer.text
     assert hub.experiments == {}
 
@@ -140,7 +141,7 @@ async def test_a_script_of_the_largest_size_passes(
 async def test_a_giant_is_answered_on_the_page(browser: httpx.AsyncClient, hub: FakeHub) -> None:
     answer = await browser.post("/upload", files={"file": ("a.py", b"#" * 5_000_000)})
     assert answer.status_code == 413
-    assert "larger than 1024 KiB" in answer.text
+    assert shows(answer, "larger than 1024 KiB")
     assert hub.asked == []
 
 
@@ -149,12 +150,12 @@ async def test_what_the_hub_refuses_stands_in_the_form(browser: httpx.AsyncClien
         assert (await upload(browser)).status_code == 303
     sixth = await upload(browser, name="The sixth", script="keep = 'me'\n")
     assert sixth.status_code == 400
-    assert "you have 5 experiments already" in sixth.text
-    assert "keep = &#39;me&#39;" in sixth.text
-    assert "5 of 5" in sixth.text
+    assert shows(sixth, "you have 5 experiments already")
+    assert shows(sixth, "keep = &#39;me&#39;")
+    assert shows(sixth, "5 of 5")
     wrong = await upload(browser, name="x" * 500)
     assert wrong.status_code == 400
-    assert "wrong-name" in wrong.text
+    assert shows(wrong, "wrong-name")
 
 
 async def test_hostile_names_and_logs_are_shown_harmlessly(browser: httpx.AsyncClient) -> None:
@@ -163,10 +164,10 @@ async def test_hostile_names_and_logs_are_shown_harmlessly(browser: httpx.AsyncC
     for path in (answer.headers["location"], "/queue", "/my-experiments", "/"):
         page = await browser.get(path)
         assert "<img src=x" not in page.text
-        assert "&lt;img src=x" in page.text
+        assert shows(page, "&lt;img src=x")
     page = await browser.get(answer.headers["location"])
     assert "<script>alert(1)" not in page.text
-    assert "&lt;script&gt;alert(1)" in page.text
+    assert shows(page, "&lt;script&gt;alert(1)")
 
 
 async def test_commands_lead_back_to_their_page(
@@ -190,11 +191,11 @@ async def test_commands_lead_back_to_their_page(
         assert answer.status_code == 303, (path, answer.text)
         assert answer.headers["location"] == "/queue"
     assert hub.experiments[one].status is Status.CANCELLED
-    assert "is cancelled" in (await browser.get("/queue")).text
+    assert shows((await browser.get("/queue")), "is cancelled")
     elsewhere = {"Referer": "https://evil.example/page"}
     answer = await browser.post(f"{location}/cancel", headers=elsewhere)
     assert answer.status_code == 409
-    assert "it has ended already" in answer.text
+    assert shows(answer, "it has ended already")
     assert "text/html" in answer.headers["content-type"]
     assert (await browser.post(f"{location}/explode")).status_code == 404
     assert (await browser.post(f"{location}/move", data={"position": "x"})).status_code == 400
@@ -213,7 +214,7 @@ async def test_pages_that_do_not_exist(browser: httpx.AsyncClient) -> None:
         answer = await browser.get(path)
         assert answer.status_code == 404, path
     page = await browser.get("/nowhere")
-    assert "there is nothing at this address" in page.text
+    assert shows(page, "there is nothing at this address")
     assert "content-security-policy" in page.headers
 
 
@@ -221,7 +222,7 @@ async def test_filters_of_my_experiments(browser: httpx.AsyncClient) -> None:
     await upload(browser, name="Alpha")
     await upload(browser, name="Beta")
     page = await browser.get("/my-experiments?search=alp&status=queued")
-    assert "Alpha" in page.text
+    assert shows(page, "Alpha")
     assert "Beta" not in page.text
     assert (await browser.get("/my-experiments?status=nonsense")).status_code == 400
 
@@ -232,3 +233,15 @@ async def test_pages_are_compressed(browser: httpx.AsyncClient) -> None:
     plain = await browser.get("/", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.text.startswith("<!doctype html>")
+
+
+async def test_examples_fill_the_form(browser: httpx.AsyncClient) -> None:
+    page = await browser.get("/upload?example=growth")
+    assert shows(page, "Growth &lt;/script&gt; curve")
+    assert shows(page, "print(&#34;grow&#34;)")
+    data = re.search(
+        r'<script type="application/json" id="examples-data">(.*?)</script>', page.text
+    )
+    assert data is not None
+    assert json.loads(data[1])[0]["id"] == "growth"
+    assert (await browser.get("/upload?example=none")).status_code == 200

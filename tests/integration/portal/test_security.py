@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from broker.embedded import EmbeddedBroker
 from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
-from tests.support.portal import SESSION, Portal, eventually, portal_on
+from tests.support.portal import SESSION, Portal, eventually, portal_on, shows
 
 START = "/api/experiments/start"
 BODY = {"script_content": "print(1)"}
@@ -127,7 +127,7 @@ async def test_login(connect: Connector, hub: FakeHub, tmp_path: Path) -> None:
             assert (await browser.post("/queue/pause")).status_code == 403
             wrong = await browser.post("/login", data={"password": "wrong"})
             assert wrong.status_code == 403
-            assert "not the administrator" in wrong.text
+            assert shows(wrong, "not the administrator")
             right = await browser.post("/login", data={"password": "correct horse"})
             assert right.status_code == 303
             assert (await browser.post("/queue/pause")).status_code == 303
