@@ -82,6 +82,8 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
         directory=directory.runner,
         base_image=settings.base_image,
         runtime=settings.runtime,
+        cache=settings.cache_dir,
+        images=settings.images,
     )
     runner = RunnerProcess(runner_settings)
     connection = Connection(broker, client_id=stable_client_id(directory.client_id, "node"))

@@ -228,7 +228,7 @@ class NodeService:
         """Record what the reactor says of itself; the emergency stop tells more of its own."""
         if event.event in _ESTOP_EVENTS:
             return
-        current = None if self._duties is None else self._duties.executing
+        current = None if self._duties is None else self._duties.holder
         self._recorder.post(
             EventRecord(
                 t=event.t,

@@ -1,0 +1,168 @@
+"""The node is killed at any moment; the script goes on, and nothing is lost or doubled."""
+
+import asyncio
+import re
+from itertools import pairwise
+
+import pytest
+
+from broker.messages import ErrorCode, EventRecord, SeriesRecord
+from tests.support.node import Hub, Node, engine
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.engine
+
+COUNTING = """
+    from bioreactor import experiment, reactor
+
+    reactor.set("temperature-setpoint", 37)
+    reactor.set("light", 50, seconds=3600)
+    told = None
+    for i in range(100_000):
+        print("line", i, flush=True)
+        experiment.record(i=i)
+        if told is None and i % 5 == 0:
+            try:
+                reactor.set("light", 60, seconds=3600)
+            except reactor.OutputsReset as reset:
+                told = reset
+                print("told", reset.code)
+        if told and experiment.parameters.get("end"):
+            break
+        experiment.sleep(0.05)
+    print("end", i)
+"""
+
+
+def counted(lines: list[str]) -> list[int]:
+    return [int(line.split()[1]) for line in lines if line.startswith("line ")]
+
+
+async def test_a_killed_node_adopts_its_run(running: Node, hub: Hub) -> None:
+    assignment = await hub.run(COUNTING)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "line 10")
+    await running.kill()
+    killed = hub.samples(experiment)[-1]
+    await asyncio.sleep(0.5)  # the script prints on, to a node that is away
+    running.start()
+    await hub.until_said(experiment, "told OUTPUTS_RESET")
+    restored = [
+        record
+        for record in hub.records(experiment)
+        if isinstance(record, EventRecord) and record.event == "adopted"
+    ]
+    assert [record.data for record in restored] == [{"setpoints": {"temperature-setpoint": 37}}]
+    after = [sample for sample in hub.samples(experiment) if sample.t > killed.t]
+    assert after[-1].values["temperature-setpoint"] == 37
+    assert after[0].values["light"] == 0  # direct outputs stay safe until the script knows
+    await hub.again(assignment, parameters={"end": True})
+    finished = await hub.until_phase(experiment, "finished")
+
+    assert finished.outcome == "completed"
+    lines = hub.log(experiment)
+    numbers = counted(lines)
+    assert numbers == list(range(len(numbers)))
+    assert lines[-1] == f"end {numbers[-1]}"
+    assert sum("told" in line for line in lines) == 1
+    recorded = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
+    assert recorded == list(range(len(numbers)))
+    assert hub.phases(experiment) == ["accepted", "executing", "released", "finished"]
+    samples = hub.samples(experiment)
+    assert len({sample.t for sample in samples}) == len(samples)
+    gaps = [(b.elapsed or 0) - (a.elapsed or 0) for a, b in pairwise(samples)]
+    assert min(gaps) > 0
+    assert sorted(gaps)[-2] < 1.0  # one gap, as long as the node was away
+    assert hub.gaps == 0
+
+
+async def test_a_node_killed_again_and_again_loses_no_line_and_doubles_none(
+    running: Node, hub: Hub
+) -> None:
+    assignment = await hub.run("""
+        from bioreactor import experiment
+
+        for i in range(1500):
+            print("line", i, flush=True)
+            if i % 10 == 0:
+                experiment.record(i=i)
+                experiment.log(f"logged {i}")
+            experiment.sleep(0.001)
+    """)
+    experiment = str(assignment.experiment_id)
+    for at in (50, 300, 600):
+        await hub.until_said(experiment, f"line {at}")
+        await running.kill()
+        running.start()
+    finished = await hub.until_phase(experiment, "finished", within=60)
+    assert finished.outcome == "completed"
+    lines = hub.log(experiment)
+    assert counted(lines) == list(range(1500))
+    recorded = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
+    assert recorded == list(range(0, 1500, 10))
+
+
+async def test_a_run_that_ended_while_the_node_was_away_keeps_its_outcome(
+    running: Node, hub: Hub
+) -> None:
+    assignment = await hub.run("""
+        import time
+        print("begun", flush=True)
+        time.sleep(1.5)
+        print("last words", flush=True)
+        raise SystemExit(7)
+    """)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "begun")
+    await running.kill()
+    await eventually(
+        lambda: engine("ps", "-q", "--filter", f"label=bioreactor.experiment={experiment}") == []
+    )
+    running.start()
+    finished = await hub.until_phase(experiment, "finished")
+    assert (finished.outcome, finished.exit_code) == ("failed", 7)
+    assert hub.log(experiment) == ["begun", "last words"]
+
+
+async def test_a_run_whose_container_is_gone_was_interrupted(running: Node, hub: Hub) -> None:
+    assignment = await hub.run("""
+        from bioreactor import experiment
+        experiment.save("early.txt", b"saved before")
+        print("begun", flush=True)
+        while True:
+            experiment.sleep(0.5)
+    """)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "begun")
+    await running.kill()
+    engine("rm", "-f", *engine("ps", "-q", "--filter", f"label=bioreactor.experiment={experiment}"))
+    running.start()
+    step = await hub.until_phase(experiment, "interrupted")
+    assert step.error is not None
+    assert (step.outcome, step.error.code) == ("failed", ErrorCode.INTERRUPTED)
+    await eventually(lambda: hub.files(experiment) == {"early.txt": b"saved before"})
+    await eventually(lambda: hub.report.activity is None)
+    assert hub.report.ledger[0].outcome == "failed"
+    # It is never started again, however often it is desired.
+    await hub.again(assignment)
+    await eventually(lambda: hub.report.seen_revision == hub.revision)
+    assert hub.phases(experiment) == ["accepted", "executing", "released", "interrupted"]
+
+
+async def test_a_node_killed_while_it_collects_goes_on(running: Node, hub: Hub) -> None:
+    assignment = await hub.run("""
+        import os
+        for i in range(40):
+            with open(f"/results/{i:02}.bin", "wb") as file:
+                file.write(os.urandom(1000) * 90)
+    """)
+    experiment = str(assignment.experiment_id)
+    await hub.until_phase(experiment, "released")
+    await running.kill()
+    running.start()
+    finished = await hub.until_phase(experiment, "finished")
+    assert len(finished.files) == 40
+    await eventually(lambda: len(hub.files(experiment)) == 40)
+    assert re.fullmatch(
+        r"(accepted|executing|released|finished| )+", " ".join(hub.phases(experiment))
+    )
