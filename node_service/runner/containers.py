@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -191,7 +192,7 @@ class DockerRunner:
         self, container_id: str, after: LogCursor | None = None
     ) -> AsyncGenerator[LogChunk, None]:
         try:
-            reader = LogReader(after)
+            reader = LogReader(after, time.time_ns())
         except ValueError as error:
             raise RunnerError(str(error), code="MALFORMED") from error
         state: State = "created"
@@ -205,7 +206,7 @@ class DockerRunner:
                 async for block in blocks:
                     for chunk in reader.feed(block):
                         yield chunk
-            reader = LogReader(reader.cursor)
+            reader = LogReader(reader.cursor, time.time_ns())
 
     def _log_blocks(
         self, container_id: str, since: str, follow: bool

@@ -3,8 +3,11 @@
 The engine numbers nothing. It can only give what was written since a time, in the order of its
 file; standard output and error may swap by some milliseconds in it, times may be equal, and the
 wall clock may jump back. So a cursor is an anchor in time and a count: of the messages that the
-engine gives since the anchor, that many were read. The anchor follows at a distance that no swap
-reaches. A clock that jumps further back moves the anchor to the beginning of the log.
+engine gives since the anchor, that many were read. The anchor is the beginning of the log while
+that is short, which no clock can spoil. In a long one it follows at a distance that no swap
+reaches; a clock that is seen to jump further back moves it to the beginning again. What could be
+missed is what a long log got while nobody read it and after the clock was set back and before it
+caught up.
 """
 
 import codecs
@@ -20,6 +23,8 @@ _HEADER: Final = struct.Struct(">BxxxL")
 _SOURCES: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
 _SECOND: Final = 1_000_000_000
 _DISTANCE: Final = 10 * _SECOND
+_SHORT: Final = 5000
+"""Messages that are gladly read again at a restart."""
 
 
 @dataclass(slots=True)
@@ -58,10 +63,15 @@ class LogReader:
 
     Args:
         after: Where an earlier reader stopped.
+        now: Wall time in nanoseconds since 1970.
+        short: Messages up to which the anchor stays at the beginning.
     """
 
-    def __init__(self, after: LogCursor | None) -> None:
+    def __init__(self, after: LogCursor | None, now: int, *, short: int = _SHORT) -> None:
         self._at = _parse(after)
+        self._short = short
+        if now < self._at.last:  # the clock was set back
+            self._at.anchor, self._at.first, self._at.skip = 0, self._at.origin, self._at.total
         self._to_skip = self._at.skip
         self._seen = 0
         self._cut: int | None = None
@@ -146,7 +156,8 @@ class LogReader:
             return
         at.skip += 1
         self._put_in_bucket(time)
-        if time - max(at.anchor, at.first) >= 2 * _DISTANCE and self._in_buckets == at.skip:
+        far = time - max(at.anchor, at.first) >= 2 * _DISTANCE
+        if far and at.skip > self._short and self._in_buckets == at.skip:
             self._advance(time)
 
     def _put_in_bucket(self, time: int) -> None:
