@@ -4,11 +4,12 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from ulid import ULID
 
-from broker.connection import Connection, Message, NotConnectedError
+from broker.connection import Connection, Message
 from broker.messages import (
     ContractError,
     Error,
@@ -109,14 +110,27 @@ class Asker:
             await self._connection.wait_connected()
             await self._hub_there()
             pending.wake.clear()
+            # The reply may come before the broker's acknowledgement, and is worth more.
+            sending = asyncio.create_task(self._connection.publish_message(message))
+            sending.add_done_callback(partial(self._sent, pending))
             try:
-                await self._connection.publish_message(message)
-            except NotConnectedError:
-                continue
-            if pending.reply is None:
-                await pending.wake.wait()
+                if pending.reply is None:
+                    await pending.wake.wait()
+            finally:
+                sending.cancel()
             if pending.reply is not None:
                 return pending.reply
+            if pending.refused is not None:
+                raise pending.refused
+
+    def _sent(self, pending: "_Pending", sending: asyncio.Task[None]) -> None:
+        if sending.cancelled():
+            return
+        error = sending.exception()
+        if isinstance(error, ContractError):
+            pending.refused = error
+        if error is not None:
+            pending.wake.set()
 
     async def _hub_there(self) -> None:
         """Give a hub that is known to be away a moment to return."""
@@ -182,4 +196,5 @@ class Asker:
 class _Pending:
     wake: asyncio.Event
     reply: Reply | None = None
+    refused: ContractError | None = None
     askers: int = 0

@@ -25,6 +25,7 @@ from broker.lanes import Lanes, Rate, RateLimiter
 from broker.messages import (
     ADMIN_REQUESTS,
     ID_REQUIRED,
+    MAX_PAYLOAD_BYTES,
     REQUESTS,
     ContractError,
     Error,
@@ -46,6 +47,7 @@ READS: Final = frozenset({"check", "get", "list", "history", "logs", "export", "
 """Verbs that change nothing: a slow one holds nothing up but its like."""
 
 _ECHO_WITHIN: Final = timedelta(seconds=10)
+_UNSENT_REPLIES: Final = 200
 _LARGE_ERROR: Final = 64 * 1024
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -108,6 +110,8 @@ class RequestServer:
         self._clock = clock
         self._echoes: dict[str, datetime] = {}
         self._lanes: asyncio.Future[Lanes] = asyncio.get_running_loop().create_future()
+        self._group = asyncio.TaskGroup()
+        self._room = asyncio.Semaphore(_UNSENT_REPLIES)
         self._unsubscribe = [
             connection.subscribe(
                 connection.topics.build(topic, principal=ANY, verb=ANY), self._receive
@@ -123,8 +127,8 @@ class RequestServer:
             size_limit: The most bytes of these.
         """
         try:
-            async with asyncio.TaskGroup() as group:
-                self._lanes.set_result(Lanes(group, limit=limit, size_limit=size_limit))
+            async with self._group:
+                self._lanes.set_result(Lanes(self._group, limit=limit, size_limit=size_limit))
                 await asyncio.get_running_loop().create_future()
         finally:
             for stop in self._unsubscribe:
@@ -213,9 +217,15 @@ class RequestServer:
     async def _serve(self, asked: Asked, back: "_Back") -> None:
         try:
             reply = Reply(id=back.id, result=await self._handle(asked)).encode()
+            if len(reply) > MAX_PAYLOAD_BYTES:
+                raise ContractError(  # noqa: TRY301  told like any other refusal
+                    ErrorCode.TOO_LARGE,
+                    f"the reply would have {len(reply)} bytes, at most {MAX_PAYLOAD_BYTES} fit",
+                    "ask for less at once",
+                )
             if back.client is not None:
-                await self._publish(self._reply_topic(back), reply)
-        except ContractError as error:  # also of a reply that is too large
+                await self._say(self._reply_topic(back), reply)
+        except ContractError as error:
             await self._refuse(back, error.error)
         except Exception:
             incident = secrets.token_hex(4)
@@ -231,22 +241,29 @@ class RequestServer:
         if len(error.encode()) > _LARGE_ERROR:  # it quotes the sender, who may have sent megabytes
             error = Error(code=error.code, message=error.message[:500], hint=error.hint[:500])
         if back.client is not None:
-            await self._publish(self._reply_topic(back), Reply(id=back.id, error=error).encode())
+            await self._say(self._reply_topic(back), Reply(id=back.id, error=error).encode())
             return
         topic = self._connection.topics.build(Topic.ERRORS, principal=back.principal)
         report = ErrorReport(id=back.id, topic=back.topic, error=error)
-        await self._publish(topic, report.encode())
+        await self._say(topic, report.encode())
 
     def _reply_topic(self, back: "_Back") -> str:
         client = back.client or ""
         return self._connection.topics.build(Topic.REPLY, principal=back.principal, client=client)
 
-    async def _publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    async def _say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send, without waiting for the broker to acknowledge; in order."""
+        await self._room.acquire()
+        self._group.create_task(self._publish(topic, payload, retain), name=f"say {topic}")
+
+    async def _publish(self, topic: str, payload: bytes, retain: bool) -> None:
         try:
             await self._connection.publish(topic, payload, retain=retain)
         except (NotConnectedError, TimeoutError) as error:
             # Whoever waits asks again with the same id when the connection is back.
             log.info("a message on %s was not sent: %s", topic, error)
+        finally:
+            self._room.release()
 
     async def _clear(self, topic: str) -> None:
         """Remove a retained command.
@@ -254,8 +271,10 @@ class RequestServer:
         The broker also sends the empty message that removes it to us, not retained, where it would
         be taken for a request without fields. So one such message is expected and ignored.
         """
-        self._echoes[topic] = self._clock() + _ECHO_WITHIN
-        await self._publish(topic, b"", retain=True)
+        now = self._clock()
+        self._echoes = {other: until for other, until in self._echoes.items() if until > now}
+        self._echoes[topic] = now + _ECHO_WITHIN
+        await self._say(topic, b"", retain=True)
 
     def _is_echo(self, message: Message) -> bool:
         if message.payload:

@@ -134,7 +134,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._stream = stream
         self._deliver = deliver
-        self._watching = self._writing = False
+        self._watching = self._writing = self._flushing = False
         self._connected: asyncio.Future[None] = self._loop.create_future()
         self._acks: dict[int, asyncio.Future[list[int]]] = {}
         self._unsent: dict[int, int] = {}  # sizes of QoS 0 messages
@@ -278,19 +278,26 @@ class Session:
             self._readable()
 
     @_guarded
-    def _writable(self) -> None:
-        self._client.loop_write()
-
-    @_guarded
     def _opened(self) -> None:
         self._watching = True
         self._loop.add_reader(self._stream.fileno(), self._readable)
 
     @_guarded
     def _want_write(self) -> None:
-        if self._watching and not self._writing:
+        """Write in this turn of the loop; ask the selector only about what does not fit."""
+        if self._watching and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    @_guarded
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self._watching:
+            return
+        self._client.loop_write()
+        if not self.ended.done() and not self._writing and self._client.want_write():
             self._writing = True
-            self._loop.add_writer(self._stream.fileno(), self._writable)
+            self._loop.add_writer(self._stream.fileno(), self._flush)
 
     @_guarded
     def _unwant_write(self) -> None:

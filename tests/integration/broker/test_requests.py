@@ -201,9 +201,8 @@ async def test_what_is_wrong_is_told_and_goes_no_further(
     hub: Hub, broker: EmbeddedBroker, connect: Connector, bad: tuple[str, bytes, ErrorCode]
 ) -> None:
     verb, payload, code = bad
-    alice = await connect("alice")
     errors = Inbox()
-    alice.subscribe(alice.topics.build(Topic.ERRORS, principal="alice"), errors)
+    alice = await connect("alice", prepare=lambda c: listen(c, "bioreactor/errors/alice", errors))
     topic = alice.topics.build(Topic.HUB_REQUEST, principal="alice", verb=verb)
 
     await publish_raw(broker, topic, payload)
@@ -252,8 +251,7 @@ async def test_a_retained_command_is_refused_and_removed_and_never_executed(
 
     assert [asked.verb for asked in hub.asked] == ["pause-queue"]
     kept = Inbox()
-    watcher = await connect("hub")
-    watcher.subscribe(watcher.topics.build(Topic.HUB_ADMIN, principal="+", verb="+"), kept)
+    await connect("hub", prepare=lambda c: listen(c, "bioreactor/hub/admin/+/+", kept))
     await admin.publish(topic.replace("drain", "resume"), b"last")
     await kept.wait_for(1)
     assert kept.payloads == [b"last"]
@@ -449,6 +447,10 @@ class Fed:
         assert payload or retain
         if topic == "bioreactor/reply/alice/c":
             self.replied.set()
+
+
+def listen(connection: Connection, topic_filter: str, handler: Handler) -> None:
+    connection.subscribe(topic_filter, handler)
 
 
 async def publish_raw(broker: EmbeddedBroker, topic: str, payload: bytes) -> None:
