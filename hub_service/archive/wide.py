@@ -1,0 +1,96 @@
+"""Samples row by row in wide form, and log lines and events one after another: for exports.
+
+Nothing here holds more than a few rows, however long the run was.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import isnan
+
+import orjson
+
+from broker.messages import EventRecord
+from hub_service.archive.curves import channel_name
+from hub_service.archive.runs import moment
+from hub_service.archive.schema import NO_CLOCK, SOURCES
+
+
+@dataclass(frozen=True, slots=True)
+class WideRow:
+    """All values of one entry; None where it has none.
+
+    Attributes:
+        elapsed: Seconds of the experiment's clock; None before it started.
+    """
+
+    elapsed: float | None
+    time: datetime
+    values: Sequence[float | None]
+
+
+class WideTable:
+    """What one run recorded of one kind.
+
+    Args:
+        connection: Of a reader; a transaction keeps what is seen the same throughout.
+        run: Which run.
+        kind: Of the kinds of samples.
+
+    Attributes:
+        columns: Names of the channels, sorted.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, run: int, kind: int) -> None:
+        self._connection = connection
+        self._run = run
+        self._kind = kind
+        layouts: dict[int, list[int]] = {
+            layout: orjson.loads(channels)
+            for layout, channels in connection.execute(
+                "SELECT id, channels FROM run_layouts JOIN layouts ON id = layout"
+                " WHERE run = ? AND kind = ?",
+                (run, kind),
+            )
+        }
+        names = {c: channel_name(connection, c) for each in layouts.values() for c in each}
+        self.columns = sorted(names.values())
+        places = {name: place for place, name in enumerate(self.columns)}
+        self._layouts = {
+            layout: (
+                struct.Struct(f"<{len(channels)}d"),
+                [places[names[channel]] for channel in channels],
+            )
+            for layout, channels in layouts.items()
+        }
+
+    def rows(self) -> Iterator[WideRow]:
+        """Yield all rows in order."""
+        width = len(self.columns)
+        for x, t, layout, packed in self._connection.execute(
+            "SELECT x, t, layout, v FROM samples WHERE run = ? AND kind = ? ORDER BY x, tie",
+            (self._run, self._kind),
+        ):
+            packer, places = self._layouts[layout]
+            values: list[float | None] = [None] * width
+            for place, value in zip(places, packer.unpack(packed), strict=True):
+                values[place] = None if isnan(value) else value
+            yield WideRow(x if x > NO_CLOCK else None, moment(t), values)
+
+
+def log_lines(connection: sqlite3.Connection, run: int) -> Iterator[tuple[datetime, str, str]]:
+    """Yield time, source and text of all log lines of a run."""
+    for t, source, text in connection.execute(
+        "SELECT t, source, text FROM logs WHERE run = ? ORDER BY n, tie", (run,)
+    ):
+        yield moment(t), SOURCES[source], text
+
+
+def events(connection: sqlite3.Connection, run: int) -> Iterator[EventRecord]:
+    """Yield all events of a run."""
+    for (body,) in connection.execute(
+        "SELECT body FROM events WHERE run = ? ORDER BY x, id", (run,)
+    ):
+        yield EventRecord.model_validate_json(body)

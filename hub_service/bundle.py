@@ -1,0 +1,143 @@
+"""All of an experiment in one ZIP, with a manifest. Imported only by the exporting process."""
+
+import json
+import platform
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from pydantic import JsonValue
+
+from broker import VERSION
+from hub_service.archive.results import files_of_run
+from hub_service.archive.schema import CONTAINER, MIGRATIONS, SAMPLE, SERIES
+from hub_service.archive.wide import events, log_lines
+from hub_service.formats import Measured, write_csv, write_events, write_log
+from hub_service.parquet import write_parquet
+from hub_service.recorded import Recorded
+
+_COMPRESSED: Final = (
+    *(".7z", ".bz2", ".gz", ".xz", ".zip", ".zst"),
+    *(".gif", ".jpeg", ".jpg", ".png", ".webp"),
+    *(".npz", ".parquet", ".xlsx"),
+)
+"""Kinds of files that get no smaller."""
+_BLOCK: Final = 256 * 1024
+
+
+class Bundle:
+    """A ZIP under construction.
+
+    Attributes:
+        manifest: Name, size and SHA-256 of each file in it so far.
+    """
+
+    def __init__(self, file: zipfile.ZipFile, date: tuple[int, int, int, int, int, int]) -> None:
+        self._file = file
+        self._date = date
+        self.manifest: list[JsonValue] = []
+
+    @contextmanager
+    def member(self, name: str, *, problem: str = "") -> Iterator[Measured]:
+        """Write one file into it.
+
+        Args:
+            name: Its path in the ZIP.
+            problem: Told in the manifest: why it is not what it should be.
+        """
+        info = zipfile.ZipInfo(name, self._date)
+        info.external_attr = 0o644 << 16
+        stored = Path(name).suffix.lower() in _COMPRESSED
+        info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+        with self._file.open(info, "w", force_zip64=True) as sink:
+            measured = Measured(sink)
+            yield measured
+        entry: dict[str, JsonValue] = {
+            "name": name,
+            "size": measured.size,
+            "sha256": measured.sha256,
+        }
+        self.manifest.append({**entry, "problem": problem} if problem else entry)
+
+    def add_json(self, name: str, content: JsonValue) -> None:
+        """Write a JSON file, for people too."""
+        with self.member(name) as sink:
+            sink.write(json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+    def copy(self, name: str, path: Path, *, problem: str = "") -> None:
+        """Copy a file."""
+        with path.open("rb") as file, self.member(name, problem=problem) as sink:
+            while data := file.read(_BLOCK):
+                sink.write(data)
+
+
+def write_bundle(recorded: Recorded, to: Path) -> None:
+    """Make the ZIP: the latest attempt at its top, earlier ones in folders of their own."""
+    created = recorded.experiment.created_at
+    date = (created.year, created.month, created.day, created.hour, created.minute, created.second)
+    part = to.with_name(f"{to.name}.part")
+    with zipfile.ZipFile(to, "w", compresslevel=6) as file:
+        bundle = Bundle(file, date)
+        bundle.add_json("experiment.json", _describe(recorded))
+        if (script := recorded.script()) is not None:
+            with bundle.member("script.py") as sink:
+                sink.write(script.encode())
+        _add_run(bundle, recorded, recorded.latest, "", part)
+        for run in recorded.runs[:-1]:
+            _add_run(bundle, recorded, run.id, f"attempts/{run.attempt}/", part)
+        bundle.add_json("manifest.json", _manifest(bundle, recorded))
+
+
+def _add_run(bundle: Bundle, recorded: Recorded, run: int, folder: str, part: Path) -> None:
+    with bundle.member(f"{folder}log.txt") as sink:
+        write_log(log_lines(recorded.connection, run), sink)
+    with bundle.member(f"{folder}events.csv") as sink:
+        write_events(events(recorded.connection, run), sink)
+    for name, kind in (("telemetry", SAMPLE), ("series", SERIES), ("container", CONTAINER)):
+        table = recorded.table(run, kind)
+        with bundle.member(f"{folder}{name}.csv") as sink:
+            write_csv(table, sink)
+        if kind == CONTAINER:
+            continue
+        try:
+            write_parquet(table, part)
+            bundle.copy(f"{folder}{name}.parquet", part)
+        finally:
+            part.unlink(missing_ok=True)
+    for file in files_of_run(recorded.connection, recorded.blobs, run):
+        bundle.copy(f"{folder}files/{file.name}", file.path, problem=file.problem)
+
+
+def _describe(recorded: Recorded) -> JsonValue:
+    attempts: list[JsonValue] = [
+        {
+            "attempt": run.attempt,
+            "node": run.node,
+            "started": run.started.isoformat() if run.started else None,
+            "last_record": run.last.isoformat() if run.last else None,
+        }
+        for run in recorded.runs
+    ]
+    return {
+        **recorded.experiment.model_dump(mode="json", exclude_none=True),
+        "attempts": attempts,
+        "versions": {
+            "bioreactor": VERSION,
+            "archive": len(MIGRATIONS),
+            "python": platform.python_version(),
+            "pyarrow": pa.__version__,
+        },
+    }
+
+
+def _manifest(bundle: Bundle, recorded: Recorded) -> JsonValue:
+    return {
+        "experiment_id": recorded.experiment.experiment_id,
+        "name": recorded.experiment.name,
+        "status": recorded.experiment.status.value,
+        "gaps": recorded.experiment.gaps,
+        "files": list(bundle.manifest),
+    }
