@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from broker.messages import Error, ErrorCode, Posture, QueueLimits
+from broker.messages import Error, ErrorCode, Posture, QueueLimits, Status
 from hub_service.queue.endings import end
 from hub_service.queue.events import (
     Answered,
@@ -51,6 +51,9 @@ def submitted(state: QueueState, plan: Plan, now: datetime) -> Decision:
 def found(state: QueueState, experiment_id: str) -> Entry | Decision:
     """Return the entry, or the refusal where there is none or it is over."""
     entry = state.entries.get(experiment_id)
+    status = state.over.get(experiment_id) if entry is None else entry.status
+    if status is not None and status.finished:
+        return _refuse_over(state, status)
     if entry is None:
         return refuse(
             state,
@@ -58,20 +61,7 @@ def found(state: QueueState, experiment_id: str) -> Entry | Decision:
             f"there is no experiment {experiment_id}",
             "compare the id with the list of experiments",
         )
-    if entry.stage is Stage.ENDED:
-        return refuse_over(state, entry)
     return entry
-
-
-def refuse_over(state: QueueState, entry: Entry) -> Decision:
-    """Refuse because a finished state never changes."""
-    return refuse(
-        state,
-        ErrorCode.WRONG_STATE,
-        f"the experiment is {entry.status}, which never changes",
-        "submit it again to run it again",
-        status=entry.status,
-    )
 
 
 def cancel(state: QueueState, event: CancelAsked, now: datetime) -> Decision:
@@ -218,6 +208,16 @@ def limits(state: QueueState, event: LimitsAsked) -> Decision:
         f"{changed.max_pause:g} s a pause"
     )
     return Decision(replace(state, limits=changed), (Answered(outcome, told),))
+
+
+def _refuse_over(state: QueueState, status: Status) -> Decision:
+    return refuse(
+        state,
+        ErrorCode.WRONG_STATE,
+        f"the experiment is {status}, which never changes",
+        "submit it again to run it again",
+        status=status,
+    )
 
 
 def _unchanged(state: QueueState, entry: Entry, message: str) -> Decision:

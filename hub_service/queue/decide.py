@@ -27,7 +27,7 @@ from hub_service.queue.events import (
     Ticked,
 )
 from hub_service.queue.settle import settle
-from hub_service.queue.state import QueueState, Stage
+from hub_service.queue.state import MAX_OVER, QueueState, Stage
 
 
 def decide(state: QueueState, event: Event, now: datetime) -> Decision:
@@ -95,12 +95,15 @@ def _collected(state: QueueState, event: Collected) -> Decision:
 
 def _archived(state: QueueState, experiment_id: str) -> Decision:
     """Let go of what the archive has; where both know an experiment, the archive is right."""
-    if experiment_id not in state.entries:
+    entry = state.entries.get(experiment_id)
+    if entry is None:
         return Decision(state)
+    over = [*state.over.items(), (experiment_id, entry.status)][-MAX_OVER:]
     return Decision(
         replace(
             state,
             entries={i: e for i, e in state.entries.items() if i != experiment_id},
             order=tuple(i for i in state.order if i != experiment_id),
+            over=dict(over),
         )
     )

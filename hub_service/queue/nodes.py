@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from broker.messages import Activity, Error, ErrorCode, LedgerEntry, NodeReport, Posture
+from broker.messages import Activity, Error, ErrorCode, LedgerEntry, NodeReport, Phase, Posture
 from hub_service.queue.commands import stop
 from hub_service.queue.endings import end, finish
 from hub_service.queue.events import (
@@ -15,7 +15,7 @@ from hub_service.queue.events import (
     Noted,
 )
 from hub_service.queue.evidence import adopt
-from hub_service.queue.state import Attempt, Entry, Finish, Plan, QueueState, Stage
+from hub_service.queue.state import Attempt, Entry, Finish, Plan, QueueState, Stage, Want
 
 LEDGER_PATIENCE = timedelta(seconds=60)
 """How long the journal may stay silent on an end that the node's ledger reports."""
@@ -124,6 +124,7 @@ def _adopt_found(
             state, entry = _found_running(state, activity, now)
         if entry.stage is Stage.WAITING and activity.attempt >= entry.attempt:
             state = adopt(state, entry, name, activity.attempt, activity.since)
+            state = state.put(_as_found(state.entries[entry.id], activity))
             detail = f"found running on {name}, attempt {activity.attempt}"
             effects.append(Noted("adopted", detail, entry.id, name))
     for known in report.ledger:
@@ -137,6 +138,20 @@ def _adopt_found(
         detail = f"the ledger of {name} knows attempt {known.attempt}: {known.state}"
         effects.append(Noted("adopted", detail, known.experiment_id, name))
     return state, tuple(effects)
+
+
+def _as_found(entry: Entry, activity: Activity) -> Entry:
+    """Return an adopted entry at the stage in which it was found; the journal told it long ago."""
+    stage = {
+        Phase.PREPARING: Stage.ACCEPTED,
+        Phase.EXECUTING: Stage.EXECUTING,
+        Phase.PAUSING: Stage.EXECUTING,
+        Phase.FROZEN: Stage.FROZEN,
+        Phase.RESUMING: Stage.FROZEN,
+        Phase.STOPPING: Stage.STOPPING,
+    }.get(activity.phase, Stage.ASSIGNED)
+    want: Want = "pause" if activity.phase in {Phase.PAUSING, Phase.FROZEN} else "run"
+    return replace(entry, stage=stage, want=want, started_at=activity.started_at)
 
 
 def _found_running(

@@ -101,7 +101,7 @@ def _intent(state: QueueState, node: NodeState, occupant: Entry | None) -> Inten
     if occupant is None:
         return None if recovering else Intent("idle")
     if (
-        occupant.want == "run"
+        occupant.want_since is None
         and (recovering or occupant.adopted)
         and (node.intent is None or not node.intent.about(occupant.run))
     ):

@@ -23,6 +23,8 @@ MAX_ATTEMPTS: Final = 3
 """How often an experiment is started at most, where its author asked for repetition."""
 MAX_LIVE: Final = 1000
 """How many unfinished experiments the queue takes; it is one snapshot and one retained message."""
+MAX_OVER: Final = 100
+"""How many that left the queue are remembered by their id."""
 MAX_DURATIONS: Final = 256
 """Of how many scripts the last duration is remembered."""
 
@@ -274,6 +276,8 @@ class QueueState:
         durations: Seconds that a script last took, by its hash, newest last.
         accepted_stores: Other stores whose nodes an administrator has taken over.
         seen_generation: The highest of this store that a node reported.
+        over: The last ones that left the queue, so that a command that crossed their end is told
+            so. Not durable.
     """
 
     store_id: str
@@ -290,6 +294,7 @@ class QueueState:
     durations: Mapping[str, float] = field(default_factory=dict)
     accepted_stores: tuple[str, ...] = ()
     seen_generation: int = 0
+    over: Mapping[str, Status] = field(default_factory=dict)
 
     def put(self, entry: Entry) -> Self:
         """Return the state with this entry in place of the one with its id."""

@@ -11,6 +11,10 @@ MAX_LISTED = 500
 """How many waiting experiments the retained queue lists; its totals count all."""
 
 
+MAX_RESULTS = 2000
+"""How many result files an experiment's retained state names; the export has all of them."""
+
+
 def positions(state: QueueState) -> dict[str, int]:
     """Return the position of each queued experiment: 1 + the number of queued ones in front."""
     queued = (entry.id for entry in state.waiting() if not entry.held)
@@ -59,7 +63,7 @@ def _free_at(
         return None
     if occupant.want == "stop":
         return None
-    end = (occupant.started_at or now) + timedelta(seconds=seconds)
+    end = (occupant.started_at or occupant.since) + timedelta(seconds=seconds)
     return end if end > now else None
 
 
@@ -108,7 +112,7 @@ def experiment(
         image=entry.image or entry.plan.image,
         isolation=entry.isolation,
         warnings=entry.plan.warnings,
-        results=() if told is None else told.files,
+        results=() if told is None else told.files[:MAX_RESULTS],
         gaps=entry.gaps,
     )
 

@@ -1,0 +1,131 @@
+"""Run the hub: `python -m hub_service --config FILE`; here everything is wired."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+from ulid import ULID
+
+from broker import VERSION
+from broker.connection import Connection, SubscriptionRefusedError, stable_client_id
+from broker.database import DatabaseError
+from broker.messages import utc_now
+from broker.settings import BrokerSettings, SettingsError, load_settings
+from hub_service.archive import Archive, Wanted
+from hub_service.exports import Exports
+from hub_service.ids import GrowingIds
+from hub_service.service import HubService
+from hub_service.settings import HubSettings
+from hub_service.storage import StoreError
+from hub_service.store import QueueStore
+
+REFUSED: Final = 78
+"""Exit status where starting again would not help (EX_CONFIG)."""
+
+log = logging.getLogger("hub_service")
+
+
+def new_ulid() -> str:
+    """Return a fresh ULID."""
+    return str(ULID())
+
+
+async def run(
+    settings: HubSettings,
+    broker: BrokerSettings,
+    *,
+    open_store: Callable[[Path], QueueStore],
+    open_archive: Callable[[Path], Archive],
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        StoreError: The queue cannot be used; nothing was changed.
+        DatabaseError: The archive cannot be used.
+        SubscriptionRefusedError: The broker does not let this principal read what hubs read.
+    """
+    directory = settings.data_dir
+    store = await asyncio.to_thread(open_store, directory)
+    try:
+        archive = await asyncio.to_thread(open_archive, directory / "archive")
+        try:
+            new_id = GrowingIds(utc_now)
+            newest, _ = await archive.page(Wanted(limit=1))
+            for identity in (*store.state.entries, *(e.experiment_id for e in newest)):
+                new_id.seen(identity)
+            service = HubService(
+                store,
+                archive,
+                Exports(archive, directory / "exports"),
+                connection=_connection(broker, directory / "client.id"),
+                journal_connection=_connection(broker, directory / "journal-client.id"),
+                settings=settings,
+                version=VERSION,
+                boot_id=new_ulid(),
+                new_id=new_id,
+            )
+            await _until_told_to_stop(service)
+        finally:
+            await asyncio.to_thread(archive.close)
+    finally:
+        await store.close()
+
+
+async def _until_told_to_stop(service: HubService) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    serving = asyncio.create_task(service.run(), name="hub")
+    told = asyncio.create_task(stopping.wait(), name="signal")
+    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not serving.done():
+        serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    if not serving.cancelled():
+        serving.result()
+    log.info("stopped")
+
+
+def _connection(broker: BrokerSettings, identity: Path) -> Connection:
+    return Connection(broker, client_id=stable_client_id(identity, "hub"))
+
+
+def main() -> None:
+    """Read the settings and run."""
+    parser = argparse.ArgumentParser(prog="hub_service", description="The bioreactors' hub.")
+    parser.add_argument("--config", type=Path, help="TOML file with [hub] and [broker]")
+    config: Path | None = parser.parse_args().config
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        settings = load_settings(HubSettings, "hub", config)
+        broker = load_settings(BrokerSettings, "broker", config)
+        asyncio.run(
+            run(
+                settings,
+                broker,
+                open_store=lambda directory: QueueStore.open(directory, new_id=new_ulid),
+                open_archive=Archive.open,
+            )
+        )
+    except (SettingsError, StoreError, DatabaseError, SubscriptionRefusedError) as error:
+        _refuse(str(error))
+    except OSError as error:
+        _refuse(f"{error.strerror}: {error.filename}")
+
+
+def _refuse(why: str) -> NoReturn:
+    sys.stderr.write(f"hub: {why}\n")
+    sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    main()

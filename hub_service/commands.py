@@ -1,0 +1,292 @@
+"""The verbs that change something."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Final, Literal
+
+from broker.messages import (
+    ContractError,
+    Done,
+    Error,
+    ErrorCode,
+    EstopRequest,
+    Limits,
+    Move,
+    OnExperiment,
+    OnNode,
+    Posture,
+    Request,
+    Result,
+    RunNow,
+    Send,
+    Submit,
+    Submitted,
+)
+from broker.requests import Asked
+from hub_service import scripts
+from hub_service.archive import Archive
+from hub_service.authority import demand_change, handle, powerful
+from hub_service.desk import Desk
+from hub_service.queue import Decision, Event, Plan, events, views
+from hub_service.settings import HubSettings
+
+_NAME_LENGTH: Final = 120
+_POSTURES: Final[Mapping[str, Literal[Posture.PAUSED, Posture.RUNNING, Posture.DRAINING]]] = {
+    "pause-queue": Posture.PAUSED,
+    "resume-queue": Posture.RUNNING,
+    "drain-queue": Posture.DRAINING,
+}
+
+
+class Commands:
+    """Carries commands out: may they be, what do they mean for the queue, what is the answer.
+
+    Args:
+        stop_node: Publishes an emergency stop for a node.
+        forget: Called when an experiment was deleted.
+        new_id: Makes the ids of experiments.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        archive: Archive,
+        settings: HubSettings,
+        *,
+        stop_node: Callable[[str, EstopRequest], Awaitable[None]],
+        forget: Callable[[str], None],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._desk = desk
+        self._archive = archive
+        self._settings = settings
+        self._stop_node = stop_node
+        self._forget = forget
+        self._new_id = new_id
+
+    async def handle(self, asked: Asked) -> Result:
+        """Carry out one command; its effect is durable when this returns.
+
+        Raises:
+            ContractError: Why it was refused; nothing was changed.
+        """
+        known = self._desk.recall(asked)
+        if known is not None:
+            return known
+        try:
+            return await self._carry_out(asked, asked.request)
+        except _RefusedError as refused:
+            experiment_id = getattr(asked.request, "experiment_id", None)
+            await self._desk.audit(asked, str(refused.error.code), experiment_id, refused.error)
+            raise
+
+    async def _carry_out(self, asked: Asked, request: Request) -> Result:
+        match request:
+            case Submit():
+                return await self._submit(asked, request)
+            case Send():
+                return await self._send(asked, request)
+            case Move(experiment_id=experiment_id):
+                free = self._settings.open or powerful(asked)
+                event: Event = events.MoveAsked(
+                    experiment_id,
+                    request.position,
+                    request.before,
+                    request.after,
+                    None if free else asked.user,
+                )
+                return await self._on_experiment(asked, event, experiment_id)
+            case RunNow(experiment_id=experiment_id):
+                event = events.RunNowAsked(
+                    experiment_id, handle(asked), request.node, request.stop_running
+                )
+                return await self._on_experiment(asked, event, experiment_id)
+            case OnExperiment(experiment_id=experiment_id):
+                if asked.verb == "delete":
+                    return await self._delete(asked, experiment_id)
+                event = _on_experiment(asked, experiment_id)
+                return await self._on_experiment(asked, event, experiment_id)
+            case Limits():
+                event = events.LimitsAsked(
+                    request.per_user, request.max_duration, request.max_pause
+                )
+                return await self._desk.command(asked, event, _done)
+            case OnNode(node=node):
+                return await self._estop(asked, node)
+            case _ if asked.verb in _POSTURES:
+                event = events.PostureAsked(_POSTURES[asked.verb], handle(asked))
+                return await self._desk.command(asked, event, _done)
+            case _:
+                raise ContractError(
+                    ErrorCode.UNKNOWN_VERB, f"the hub cannot {asked.verb}", "compare the contract"
+                )
+
+    async def _submit(self, asked: Asked, request: Submit) -> Result:
+        state = self._desk.state
+        verdict = await scripts.check(
+            request.script, request.parameters, state.nodes, state.limits.max_duration
+        )
+        try:
+            verdict.demand_ok()
+        except ContractError as error:
+            raise _RefusedError.of(error.error) from None
+        info = verdict.info
+        plan = Plan(
+            experiment_id=self._new_id(),
+            name=request.name or info.name or _title(request.filename),
+            user=asked.user,
+            owner=handle(asked),
+            script_sha256=verdict.sha256,
+            image=info.image,
+            needs=info.needs,
+            packages=verdict.packages,
+            node=info.node,
+            max_duration=info.max_duration,
+            max_silence=info.max_silence,
+            on_interruption=info.on_interruption,
+            parameters=verdict.parameters,
+            warnings=verdict.warnings,
+        )
+
+        def tell(decision: Decision) -> Result:
+            entry = decision.state.entries[plan.experiment_id]
+            place = views.positions(decision.state).get(entry.id)
+            start = views.estimates(decision.state, entry.created_at).get(entry.id)
+            told = "it starts now" if place is None else f"it is number {place} in the queue"
+            return Submitted(
+                experiment_id=entry.id,
+                status=entry.status,
+                queue_position=place,
+                estimated_start=start,
+                warnings=plan.warnings,
+                message=f"{plan.name} is queued; {told}",
+            )
+
+        return await self._desk.command(
+            asked,
+            events.Submitted(plan),
+            tell,
+            script=(verdict.sha256, request.script),
+            experiment_id=plan.experiment_id,
+        )
+
+    async def _send(self, asked: Asked, request: Send) -> Result:
+        await self._demand_live(asked, request.experiment_id)
+        entry = self._desk.state.entries.get(request.experiment_id)
+        script = None if entry is None else await self._archive.get_script(entry.plan.script_sha256)
+        if script is None:
+            raise _RefusedError(
+                ErrorCode.WRONG_STATE,
+                "the hub does not have the script of this experiment, so it knows no parameters",
+                "cancel it and submit it again",
+            )
+        declared = scripts.parse(script)[0].info.parameters
+        chosen, problems = scripts.changed(declared, request.parameters)
+        if problems:
+            raise _RefusedError.of(problems[0].error)
+        event = events.SendAsked(request.experiment_id, chosen)
+        return await self._desk.command(asked, event, _done, experiment_id=request.experiment_id)
+
+    async def _on_experiment(self, asked: Asked, event: Event, experiment_id: str) -> Result:
+        await self._demand_live(asked, experiment_id)
+        return await self._desk.command(asked, event, _done, experiment_id=experiment_id)
+
+    async def _demand_live(self, asked: Asked, experiment_id: str) -> None:
+        """Return if the experiment is not over and the asker may change it."""
+        entry = self._desk.state.entries.get(experiment_id)
+        if entry is not None:
+            try:
+                demand_change(asked, entry.plan.user, everybody=self._settings.open)
+            except ContractError as error:
+                raise _RefusedError.of(error.error) from None
+            return
+        archived = await self._archive.finished(experiment_id)
+        if archived is None:
+            raise _RefusedError(
+                ErrorCode.NOT_FOUND,
+                f"there is no experiment {experiment_id}",
+                "compare the id with the list of experiments",
+            )
+        raise _RefusedError(
+            ErrorCode.WRONG_STATE,
+            f"the experiment is {archived.status}, which never changes",
+            "submit it again to run it again",
+            status=archived.status,
+        )
+
+    async def _delete(self, asked: Asked, experiment_id: str) -> Result:
+        if experiment_id in self._desk.state.entries:
+            raise _RefusedError(
+                ErrorCode.WRONG_STATE,
+                "the experiment is not over, or not archived yet",
+                "cancel it first; what is deleted is gone for good",
+            )
+        await self._desk.audit(asked, "accepted", experiment_id)
+        if not await self._archive.delete(experiment_id):
+            raise _RefusedError(
+                ErrorCode.NOT_FOUND,
+                f"there is no experiment {experiment_id}",
+                "compare the id with the list of experiments",
+            )
+        self._forget(experiment_id)
+        return Done(
+            outcome="done",
+            message="the experiment and all it recorded are deleted",
+            experiment_id=experiment_id,
+        )
+
+    async def _estop(self, asked: Asked, node: str) -> Result:
+        if node not in self._desk.state.nodes:
+            raise _RefusedError(
+                ErrorCode.NOT_FOUND,
+                f"there is no reactor {node}",
+                "known are: " + (", ".join(sorted(self._desk.state.nodes)) or "none"),
+            )
+        await self._stop_node(node, EstopRequest(reason=f"asked for by {handle(asked)}"[:200]))
+        await self._desk.audit(asked, "accepted", None)
+        return Done(outcome="accepted", message=f"the emergency stop is on its way to {node}")
+
+
+class _RefusedError(ContractError):
+    """A refusal that the queue did not see, and that is yet to be audited."""
+
+    @classmethod
+    def of(cls, error: Error) -> "_RefusedError":
+        return cls(error.code, error.message, error.hint, **error.details)
+
+
+def _done(decision: Decision) -> Result:
+    answer = decision.answer
+    if answer is None:
+        return Done(outcome="done", message="done")
+    entry = decision.state.entries.get(answer.experiment_id or "")
+    if entry is None:
+        return Done(outcome=answer.outcome, message=answer.message)
+    return Done(
+        outcome=answer.outcome,
+        message=answer.message,
+        experiment_id=entry.id,
+        status=entry.status,
+        queue_position=decision.state.position(entry.id),
+    )
+
+
+def _on_experiment(asked: Asked, experiment_id: str) -> Event:
+    match asked.verb:
+        case "cancel":
+            return events.CancelAsked(experiment_id, handle(asked))
+        case "pause":
+            return events.PauseAsked(experiment_id)
+        case "resume":
+            return events.ResumeAsked(experiment_id)
+        case verb:
+            raise ContractError(
+                ErrorCode.UNKNOWN_VERB, f"the hub cannot {verb}", "compare the contract"
+            )
+
+
+def _title(filename: str | None) -> str:
+    """Return a name for an experiment from its file's, without folders and ending."""
+    name = PurePosixPath(PureWindowsPath(filename or "").as_posix()).stem
+    plain = "".join(ch for ch in name if ch.isprintable()).strip()[:_NAME_LENGTH].strip()
+    return plain or "experiment"

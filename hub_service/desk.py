@@ -1,0 +1,270 @@
+"""Where everything that changes the queue passes: audited, durable, then told.
+
+Order of what must survive a crash: script and audit are in SQLite before the queue's snapshot is
+written, and that before anyone is answered; a finished experiment is archived before it leaves the
+queue; phase records are applied and their position stored in one snapshot before the node may
+forget them. Whatever is repeated after a crash changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from pydantic import JsonValue
+
+from broker.messages import ContractError, Error, ErrorCode, Reply, Result
+from broker.requests import Asked
+from hub_service.archive import Archive
+from hub_service.queue import Decision, Event, QueueState, views
+from hub_service.queue.events import (
+    Archived,
+    Collected,
+    Ended,
+    Evidence,
+    Noted,
+    StoreDoubted,
+)
+from hub_service.queue.state import Stage
+from hub_service.snapshot import Remembered
+from hub_service.store import QueueStore
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 200
+"""Phase records that are applied in one change."""
+RETRY_S: Final = 5.0
+"""After the disk did not take something."""
+HUB: Final = "hub"
+"""The principal of what the hub does of itself, in the audit."""
+
+
+class Desk:
+    """The queue with its archive.
+
+    Args:
+        store: The durable queue.
+        archive: Scripts, audit, phase records, finished experiments.
+        clock: The wall clock, in UTC.
+        changed: Called after each change of the state, durable or not.
+    """
+
+    def __init__(
+        self,
+        store: QueueStore,
+        archive: Archive,
+        *,
+        clock: Callable[[], datetime],
+        changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._clock = clock
+        self._changed = changed
+        self._catching_up = asyncio.Lock()
+        self._ended = asyncio.Event()
+        self._outlook: tuple[object, ...] = ()
+
+    @property
+    def state(self) -> QueueState:
+        """The durable state."""
+        return self._store.state
+
+    async def open(self) -> None:
+        """Bring queue and archive into agreement after whatever ended the hub's last life."""
+        for experiment_id in list(self.state.entries):
+            if await self._archive.finished(experiment_id) is not None:
+                await self.learn(Archived(experiment_id))  # found in both: the archive is right
+        recorded = await self._archive.last_phase()
+        if self._store.is_new and recorded:
+            reason = "the archive holds records of experiments, but the queue is new"
+            await self.learn(StoreDoubted(reason))
+        elif recorded < self._store.cursor:
+            # Its numbers begin again below the cursor: what comes now must not be passed over.
+            reason = "the archive is older than the queue: it was restored from a backup"
+            await self._store.apply(StoreDoubted(reason), now=self._clock(), cursor=recorded)
+        await self._archive.set_applied(self._store.cursor)
+        await self.catch_up()
+        await self._archive_ended()
+
+    async def run(self) -> None:
+        """Archive what ends, until cancelled."""
+        while True:
+            await self._ended.wait()
+            self._ended.clear()
+            try:
+                await self._archive_ended()
+            except ContractError as error:
+                log.error("a finished experiment is not archived yet: %s", error)  # noqa: TRY400  a full disk needs no trace
+                await asyncio.sleep(RETRY_S)
+                self._ended.set()
+
+    def recall(self, asked: Asked) -> Result | None:
+        """Return what was answered to this request before, None if it is new.
+
+        Raises:
+            ContractError: What was answered, if that was a refusal; or ID_REUSED.
+        """
+        key = _key(asked)
+        known = None if key is None else self._store.answer(key)
+        if known is None:
+            return None
+        if known.fingerprint != asked.fingerprint:
+            raise ContractError(
+                ErrorCode.ID_REUSED,
+                f"the id {asked.request.id} was used for another request",
+                "choose a new random id for each request, the same only for a repeat",
+            )
+        return _unpack(known.reply)
+
+    async def command(
+        self,
+        asked: Asked,
+        event: Event,
+        tell: Callable[[Decision], Result],
+        *,
+        script: tuple[str, str] | None = None,
+        experiment_id: str | None = None,
+    ) -> Result:
+        """Carry out a command; durable, audited and remembered when it returns.
+
+        Args:
+            asked: Who asked for it, and how.
+            event: What it means for the queue.
+            tell: Makes the answer from the decision.
+            script: Hash and text to be kept with it.
+            experiment_id: What it is about, for the audit.
+
+        Raises:
+            ContractError: The queue refuses it, or the disk did not take it.
+        """
+        now = self._clock()
+        replies: list[Reply] = []
+
+        async def prepare(decision: Decision) -> None:
+            refusal = decision.refusal
+            replies.append(
+                Reply(error=refusal) if refusal is not None else Reply(result=tell(decision))
+            )
+            writes: list[Awaitable[None]] = [
+                self.audit(asked, _outcome(decision), experiment_id, refusal)
+            ]
+            if script is not None and refusal is None:
+                writes.append(self._archive.put_script(*script))
+            await asyncio.gather(*writes)
+
+        def remember(_: Decision) -> tuple[str, Remembered] | None:
+            key = _key(asked)
+            if key is None:
+                return None
+            return key, Remembered(asked.user, asked.fingerprint, now, replies[-1])
+
+        decision = await self._store.apply(event, now=now, first=prepare, remember=remember)
+        await self._follow(decision)
+        return _unpack(replies[-1])
+
+    async def audit(
+        self, asked: Asked, outcome: str, experiment_id: str | None, error: Error | None = None
+    ) -> None:
+        """Put a command and its outcome on record."""
+        details: dict[str, JsonValue] = {"admin": asked.admin}
+        if error is None:
+            details["request"] = asked.request.model_dump(
+                mode="json",
+                exclude={"script", "actor", "client", "expires_at"},
+                exclude_none=True,
+            )
+        else:
+            details["message"] = error.message[:500]
+        await self._archive.audit(
+            asked.principal, asked.user, asked.verb, experiment_id, outcome, details
+        )
+
+    async def learn(self, *events: Event) -> Decision:
+        """Let the queue know of something; durable when it returns where that changes anything."""
+        decision = await self._store.apply(*events, now=self._clock())
+        await self._follow(decision)
+        return decision
+
+    async def catch_up(self) -> None:
+        """Apply the phase records that the archive has and the queue has not.
+
+        When it returns they are applied durably and the archive knows it, so that the journal may
+        be acknowledged so far; and attempts whose files are complete have ended.
+        """
+        async with self._catching_up:
+            while True:
+                records = await self._archive.phase_records(after=self._store.cursor, limit=PAGE)
+                if not records:
+                    break
+                events = [Evidence(node, record) for _, node, _, _, record in records]
+                cursor = records[-1][0]
+                decision = await self._store.apply(*events, now=self._clock(), cursor=cursor)
+                await self._archive.set_applied(cursor)
+                await self._follow(decision)
+            await self._collect()
+
+    async def _collect(self) -> None:
+        for entry in list(self.state.entries.values()):
+            told = entry.finish
+            if entry.stage is not Stage.RELEASED or told is None:
+                continue
+            mark = told.files_upto
+            if (
+                mark is None
+                or entry.node is None
+                or await self._archive.files_committed(entry.node, *mark)
+            ):
+                gaps = len(await self._archive.gaps(experiment_id=entry.id))
+                await self.learn(Collected(entry.id, gaps))
+
+    async def _follow(self, decision: Decision) -> None:
+        for effect in decision.effects:
+            if isinstance(effect, Ended):
+                self._ended.set()
+            elif isinstance(effect, Noted):
+                log.warning("%s: %s", effect.what, effect.detail)
+                details: dict[str, JsonValue] = {"detail": effect.detail, "node": effect.node}
+                await self._archive.audit(
+                    HUB, HUB, effect.what, effect.experiment_id, "done", details
+                )
+        outlook = _outlook(decision.state)
+        if outlook != self._outlook:
+            self._outlook = outlook
+            self._changed()
+
+    async def _archive_ended(self) -> None:
+        state = self.state
+        ended = [e for e in state.entries.values() if e.stage is Stage.ENDED]
+        for entry in ended:
+            await self._archive.finish(views.experiment(state, entry))
+        if ended:
+            await self.learn(*(Archived(entry.id) for entry in ended))
+
+
+def _outlook(state: QueueState) -> tuple[object, ...]:
+    """Return what decides how the queue looks from outside: most reports change nothing of it."""
+    nodes = tuple(
+        (name, node.online, node.known, node.report is not None and node.report.accepts, node.offer)
+        for name, node in state.nodes.items()
+    )
+    return (state.revision, *nodes)
+
+
+def _key(asked: Asked) -> str | None:
+    identity = asked.request.id
+    return None if identity is None else f"{asked.principal} {asked.user} {identity}"
+
+
+def _outcome(decision: Decision) -> str:
+    if decision.refusal is not None:
+        return str(decision.refusal.code)
+    return "done" if decision.answer is None else decision.answer.outcome
+
+
+def _unpack(reply: Reply) -> Result:
+    if reply.result is not None:
+        return reply.result
+    error = reply.error or Error(code=ErrorCode.INTERNAL, message="an empty answer was kept")
+    raise ContractError(error.code, error.message, error.hint, **error.details)

@@ -1,0 +1,194 @@
+"""The hub: answers requests, takes the journals, tells the nodes what to do."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from broker.connection import Connection, Message, NotConnectedError, Presence
+from broker.journal import JournalReceiver
+from broker.messages import (
+    ContractError,
+    ErrorCode,
+    EstopRequest,
+    HubStatus,
+    Result,
+    utc_now,
+)
+from broker.requests import READS, Asked, RequestServer
+from broker.topics import Topic
+from hub_service.archive import Archive, Wanted
+from hub_service.bulletin import Bulletin
+from hub_service.commands import Commands
+from hub_service.desk import Desk
+from hub_service.exports import Exports
+from hub_service.nodes import NodeWatch
+from hub_service.queue.events import Ticked
+from hub_service.reading import Reading
+from hub_service.settings import HubSettings
+from hub_service.store import QueueStore
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+HOUSEKEEPING_TICKS: Final = 10
+_SHOWN_AT_START: Final = 200
+
+
+class HubService:
+    """One hub.
+
+    Args:
+        store: The durable queue.
+        archive: Everything recorded.
+        exports: Makes files to fetch.
+        connection: For requests and everything published; not entered yet.
+        journal_connection: For the nodes' journals alone; not entered yet.
+        settings: Who is believed, who may what.
+        version: Of the program, for the hub's presence.
+        boot_id: Fresh at every start.
+        new_id: Makes ids of experiments, each greater than the one before.
+        clock: The wall clock, in UTC.
+    """
+
+    def __init__(
+        self,
+        store: QueueStore,
+        archive: Archive,
+        exports: Exports,
+        *,
+        connection: Connection,
+        journal_connection: Connection,
+        settings: HubSettings,
+        version: str,
+        boot_id: str,
+        new_id: Callable[[], str],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._exports = exports
+        self._connection = connection
+        self._journal_connection = journal_connection
+        self._version = version
+        self._boot_id = boot_id
+        self._desk = Desk(store, archive, clock=clock, changed=self._on_change)
+        self._bulletin = Bulletin(
+            connection,
+            state=lambda: store.state,
+            script=archive.get_script,
+            limits=settings.run,
+            clock=clock,
+        )
+        self._commands = Commands(
+            self._desk,
+            archive,
+            settings,
+            stop_node=self._stop_node,
+            forget=self._bulletin.forget,
+            new_id=new_id,
+        )
+        self._reading = Reading(
+            lambda: store.state, archive, exports, everybody=settings.open, clock=clock
+        )
+        self._watch = NodeWatch(connection, self._desk.learn)
+        self._requests = RequestServer(
+            connection, portals=settings.portals, handle=self._handle, clock=clock
+        )
+        self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)
+        self._presence = Presence(
+            connection, connection.topics.build(Topic.HUB_STATUS), self._status()
+        )
+        self._generation = store.state.generation
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            SubscriptionRefusedError: The broker does not let the hub read what it must.
+        """
+        await self._desk.open()
+        recent, _ = await self._archive.page(Wanted(limit=_SHOWN_AT_START))
+        self._bulletin.show_finished(recent)
+        self._bulletin.changed()
+        # The connections are left first, so that nothing is asked of what has ended already.
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(work, name=f"hub {name}")
+                for name, work in (
+                    ("bulletin", self._bulletin.run()),
+                    ("requests", self._requests.run()),
+                    ("journal", self._receiver.run()),
+                    ("archivist", self._desk.run()),
+                    ("clock", self._tick()),
+                    ("deletions", self._archive.finish_deletions()),
+                )
+            ]
+            try:
+                async with self._connection, self._presence, self._journal_connection:
+                    await asyncio.get_running_loop().create_future()
+            finally:
+                for task in running:
+                    task.cancel()
+
+    async def _handle(self, asked: Asked) -> Result:
+        reads = not asked.admin and asked.verb in READS
+        return await (self._reading if reads else self._commands).handle(asked)
+
+    async def _on_committed(self, node: str, stream: str) -> None:
+        log.debug("%s %s: committed", node, stream)
+        await self._desk.catch_up()
+
+    def _on_change(self) -> None:
+        self._bulletin.changed()
+
+    async def _tick(self) -> None:
+        """Let time pass for the queue; make good what a full disk kept back."""
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            try:
+                await self._desk.learn(Ticked())
+                await self._tell_generation()
+                if ticks % HOUSEKEEPING_TICKS == 0:
+                    await self._desk.catch_up()
+                    await self._exports.tidy()
+                    self._bulletin.expire()
+                    self._bulletin.changed()
+            except ContractError as error:
+                log.error("the clock's change is not stored: %s", error)  # noqa: TRY400  a full disk needs no trace
+
+    async def _tell_generation(self) -> None:
+        """Say with our presence that an administrator ended a recovery: it is another history."""
+        if self._generation != self._store.state.generation:
+            self._generation = self._store.state.generation
+            await self._presence.tell(self._status())
+
+    async def _stop_node(self, node: str, request: EstopRequest) -> None:
+        """Publish an emergency stop, once: the node clears the topic when it is released.
+
+        Raises:
+            ContractError: UNAVAILABLE, the broker did not take it.
+        """
+        topic = self._connection.topics.build(Topic.NODE_ESTOP, node=node, principal="hub")
+        try:
+            await self._connection.publish_message(Message(topic, request.encode(), 1, True))
+        except (NotConnectedError, TimeoutError) as error:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE,
+                f"the emergency stop did not reach the broker: {error}",
+                "stop the reactor at its node: `bioreactor node estop`, or its power switch",
+            ) from error
+
+    def _status(self) -> HubStatus:
+        state = self._store.state
+        return HubStatus(
+            state="online",
+            version=self._version,
+            boot_id=self._boot_id,
+            since=utc_now(),
+            store_id=state.store_id,
+            generation=state.generation,
+        )
