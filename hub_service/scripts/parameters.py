@@ -122,15 +122,18 @@ def _declaration(name: str, said: object) -> ParameterInfo:
 
 
 def _fit(value: Value, info: ParameterInfo) -> Value:
-    """Return the value in the type of the default, inside its bounds."""
+    """Return the value in the kind of the default, inside its bounds.
+
+    Any number fits where the default is one: who writes 37 for a temperature means no whole number.
+    """
     value = _plain(value)
     kind = type(info.default)
     if kind is float and type(value) is int:
         value = float(value)
-    elif kind is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
+    elif kind is int and isinstance(value, float):
+        kind, value = (int, int(value)) if value.is_integer() else (float, value)
     if type(value) is not kind:
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        wanted = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
         hint = f"for example {info.default!r}" if kind is not bool else "give one of the two"
         raise UnfitError(f"it must be {wanted[kind]}", hint)
     if isinstance(value, int | float) and not isinstance(value, bool):
