@@ -13,6 +13,7 @@ import base64
 import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -244,6 +245,20 @@ class Lab:
         # The broker sends retained messages before what comes later on the same connection, so an
         # answered request is a fence behind them.
         await self.list(List(limit=1))
+
+    async def read_nodes(self, patience: float = 2.0) -> None:
+        """Wait until every node that is online has sent readings, or for `patience` seconds."""
+
+        def complete() -> bool:
+            return all(
+                node.readings
+                for node in self.nodes.values()
+                if node.status is not None and node.status.state == "online"
+            )
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience), self.changed:
+                await self.changed.wait_for(complete)
 
     async def follow(self, experiment_id: str) -> AsyncIterator[Experiment | LogLine]:
         """Yield the experiment's states and log lines until it is finished.

@@ -114,6 +114,7 @@ def nodes(
 
     async def work(lab: Lab) -> Lab:
         await lab.observe()
+        await lab.read_nodes()
         return lab
 
     lab = session.run(work)
@@ -125,6 +126,7 @@ def nodes(
                 "status": node.status.model_dump(mode="json") if node.status else None,
                 "channels": node.channels.model_dump(mode="json") if node.channels else None,
                 "report": node.report.model_dump(mode="json") if node.report else None,
+                "readings": dict(node.readings),
             }
             for node in found
         ]
