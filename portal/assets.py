@@ -3,7 +3,6 @@
 import hashlib
 import mimetypes
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,6 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.messages import ContractError
 from portal.errors import error_response, not_found
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -30,19 +28,17 @@ _ENCODINGS: Final = (("br", ".br"), ("gzip", ".gz"))
 _KEEP: Final = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    mtime_ns: int
-    size: int
-    digest: str
-
-
 class Assets:
-    """Serves a folder; each file under an address that changes with its content."""
+    """Serves a folder; each file under an address that changes with its content.
+
+    The folder is read again when it was built anew: the build replaces it as a whole.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._stamps: dict[str, _Stamp] = {}
+        self._folder = folder
+        self._built_at: int | None = None
+        self._digests: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
 
     @property
     def built(self) -> bool:
@@ -51,22 +47,21 @@ class Assets:
 
     def url(self, name: str) -> str:
         """Return the address of a file, with its hash; without one if the file is missing."""
-        try:
-            return f"/static/{name}?v={self._digest(name)}"
-        except ContractError:
-            return f"/static/{name}"
+        self._refresh()
+        return self._addresses.get(name) or f"/static/{name}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a file; mounted at `/static`."""
         name = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
-        try:
-            response = self._respond(scope, name)
-        except ContractError as missing:
-            response = error_response(missing.error)
+        self._refresh()
+        digest = self._digests.get(name)
+        if digest is None:
+            response = error_response(not_found("this file").error)
+        else:
+            response = self._respond(scope, name, digest)
         await response(scope, receive, send)
 
-    def _respond(self, scope: Scope, name: str) -> Response:
-        digest = self._digest(name)
+    def _respond(self, scope: Scope, name: str, digest: str) -> Response:
         request = Headers(scope=scope)
         wanted = QueryParams(scope["query_string"]).get("v")
         keep = wanted == digest or _NAMED_BY_CONTENT.search(name) is not None
@@ -77,32 +72,37 @@ class Assets:
         }
         if request.get("if-none-match") == headers["ETag"]:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-        path = self._path(name)
         accepted = request.get("accept-encoding", "")
+        packed = name
         for encoding, suffix in _ENCODINGS:
-            packed = path.with_name(path.name + suffix)
-            if encoding in accepted and packed.is_file():
-                path = packed
+            if encoding in accepted and name + suffix in self._digests:
+                packed = name + suffix
                 headers["Content-Encoding"] = encoding
                 break
-        return Response(path.read_bytes(), headers=headers, media_type=media_type(name))
+        body = (self._folder / packed).read_bytes()
+        return Response(body, headers=headers, media_type=media_type(name))
 
-    def _digest(self, name: str) -> str:
-        """Return the hash of a file as it is now."""
-        path = self._path(name)
-        info = path.stat()
-        stamp = self._stamps.get(name)
-        if stamp is None or (stamp.mtime_ns, stamp.size) != (info.st_mtime_ns, info.st_size):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            stamp = self._stamps[name] = _Stamp(info.st_mtime_ns, info.st_size, digest)
-        return stamp.digest
+    def _refresh(self) -> None:
+        """Read the folder's files, if it is another than the one read last."""
+        try:
+            built_at = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            built_at = None
+        if built_at == self._built_at:
+            return
+        self._built_at = built_at
+        self._digests = {
+            path.relative_to(self._folder).as_posix(): _digest(path)
+            for path in sorted(self._folder.rglob("*"))
+            if path.is_file() and not path.is_symlink()
+        }
+        self._addresses = {
+            name: f"/static/{name}?v={digest}" for name, digest in self._digests.items()
+        }
 
-    def _path(self, name: str) -> Path:
-        if "\0" not in name:
-            path = (self._folder / name).resolve()
-            if path.is_relative_to(self._folder) and path.is_file():
-                return path
-        raise not_found("this file")
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def media_type(name: str) -> str:

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import base64
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -151,6 +152,8 @@ def test_static_files_have_an_address_of_their_content(tmp_path: Path) -> None:
     assets = Assets(folder)
     first = assets.url("app.js")
     assert first.startswith("/static/app.js?v=")
+    rmtree(folder)
+    folder.mkdir()
     (folder / "app.js").write_text("another")
     assert assets.url("app.js") != first
     for outside in ("../secret.txt", "/etc/passwd", "none.js", "a\0b", "", "."):
