@@ -25,7 +25,7 @@ def write_parquet(table: WideTable, path: Path) -> None:
         ]
     )
     rows = table.rows()
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
         while batch := list(islice(rows, _ROWS)):
             columns = [
                 [row.elapsed for row in batch],
