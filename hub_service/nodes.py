@@ -22,11 +22,18 @@ class NodeWatch:
     Args:
         connection: The hub's own, not entered yet.
         learn: Takes what was read; returns when that is durable.
+        appeared: Called with the name of a node that says that it is online.
     """
 
-    def __init__(self, connection: Connection, learn: Callable[[Event], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        learn: Callable[[Event], Awaitable[object]],
+        appeared: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._topics = connection.topics
         self._learn = learn
+        self._appeared = appeared
         for topic, read in (
             (Topic.NODE_STATUS, _presence),
             (Topic.NODE_CHANNELS, _offer),
@@ -54,6 +61,8 @@ class NodeWatch:
             except ContractError as error:
                 # A full disk; the node says it again, and the clock asks again.
                 log.error("what %s said is not applied: %s", address["node"], error)  # noqa: TRY400
+            if isinstance(event, NodePresence) and event.online:
+                await self._appeared(event.node)
 
         return take
 

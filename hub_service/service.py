@@ -17,7 +17,7 @@ from broker.messages import (
     utc_now,
 )
 from broker.requests import READS, Asked, RequestServer
-from broker.topics import Topic
+from broker.topics import STREAMS, Topic
 from hub_service.archive import Archive, Wanted
 from hub_service.bulletin import Bulletin
 from hub_service.commands import Commands
@@ -92,11 +92,12 @@ class HubService:
         self._reading = Reading(
             lambda: store.state, archive, exports, everybody=settings.open, clock=clock
         )
-        self._watch = NodeWatch(connection, self._desk.learn)
+        self._watch = NodeWatch(connection, self._desk.learn, self._acknowledge)
         self._requests = RequestServer(
             connection, portals=settings.portals, handle=self._handle, clock=clock
         )
         self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)
+        journal_connection.on_connect(self._acknowledge_all)
         self._presence = Presence(
             connection, connection.topics.build(Topic.HUB_STATUS), self._status()
         )
@@ -139,6 +140,20 @@ class HubService:
     async def _on_committed(self, node: str, stream: str) -> None:
         log.debug("%s %s: committed", node, stream)
         await self._desk.catch_up()
+
+    async def _acknowledge(self, node: str) -> None:
+        """Tell a node what of its journal is here, even if that is nothing.
+
+        A hub that was emptied or restored has less than the node was told before. It learns that
+        from a live acknowledgement, and sends again what it still has.
+        """
+        for stream in STREAMS:
+            await self._receiver.acknowledge(node, stream)
+
+    async def _acknowledge_all(self) -> None:
+        for name, node in self._store.state.nodes.items():
+            if node.online:
+                await self._acknowledge(name)
 
     def _on_change(self) -> None:
         self._bulletin.changed()

@@ -1,7 +1,10 @@
 """A hub, a node that follows the contract, and people who ask."""
 
+import os
+import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,6 +136,29 @@ class Site:
         return await self._stack.enter_async_context(
             ContractNode.running(settings, self.path / "nodes", name)
         )
+
+    @asynccontextmanager
+    async def node_for_a_while(self, name: str = "reactor-1") -> AsyncIterator[ContractNode]:
+        """Run a node that goes away again; the next one opens the same journal."""
+        settings = self.broker.settings_for(name)
+        async with ContractNode.running(settings, self.path / "nodes", name) as node:
+            yield node
+
+    async def second_hub(self) -> None:
+        async with running_hub(self.broker.settings_for("hub"), self.path / "hub"):
+            raise AssertionError("a second hub started")
+
+    async def restart_broker(self) -> None:
+        """Kill the broker; it is started again with nothing of what it had retained."""
+        home = self.path / "broker" / self.broker.kind
+        before = self.broker.pid
+        for stored in home.iterdir():
+            if stored.is_dir():
+                shutil.rmtree(stored)
+            elif stored.suffix == ".db":
+                stored.unlink()
+        os.kill(before, signal.SIGKILL)
+        await eventually(lambda: self.broker.pid != before, within=30)
 
     async def person(self, principal: str) -> Person:
         return Person(await self.connect(principal), principal)
