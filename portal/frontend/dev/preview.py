@@ -34,7 +34,7 @@ from broker.messages import (
     ScriptProblem,
     ServiceStatus,
 )
-from portal.frontend.dev import samples
+from portal.frontend.dev import records, samples
 
 PORTAL = Path(__file__).parents[2]
 POLICY = (
@@ -43,13 +43,13 @@ POLICY = (
     "frame-ancestors 'none'"
 )
 EXAMPLES = [
-    {"id": "growth_curve", "title": "Growth curve", "script": samples.SCRIPT,
+    {"id": "growth_curve", "title": "Growth curve", "script": records.SCRIPT,
      "summary": "Keep 37 °C, stir, and watch the culture grow to its end."},
-    {"id": "turbidostat", "title": "Turbidostat", "script": samples.SCRIPT,
+    {"id": "turbidostat", "title": "Turbidostat", "script": records.SCRIPT,
      "summary": "Hold the optical density at a target by replacing medium."},
-    {"id": "chemostat", "title": "Chemostat", "script": samples.SCRIPT,
+    {"id": "chemostat", "title": "Chemostat", "script": records.SCRIPT,
      "summary": "Feed at a constant dilution rate and settle in a steady state."},
-    {"id": "temperature_profile", "title": "Temperature profile", "script": samples.SCRIPT,
+    {"id": "temperature_profile", "title": "Temperature profile", "script": records.SCRIPT,
      "summary": "Go through a list of temperatures, each for a while."},
 ]  # fmt: skip
 PROBLEMS = (
@@ -96,12 +96,12 @@ async def with_policy(request: Request, call_next: Any) -> Response:
 
 
 def _context(page: str, state: str) -> dict[str, Any]:
-    hub = {"state": "online", "since": samples.NOW, "posture": "running", "posture_reason": ""}
-    broker = {"connected": True, "since": samples.NOW}
+    hub = {"state": "online", "since": records.NOW, "posture": "running", "posture_reason": ""}
+    broker = {"connected": True, "since": records.NOW}
     queue: Any = samples.queue()
     nodes: tuple[samples.Node, ...] = samples.LAB
     flash: list[dict[str, str]] = []
-    since = samples.NOW - timedelta(minutes=23)
+    since = records.NOW - timedelta(minutes=23)
     match state:
         case "hub-offline":
             hub |= {"state": "offline", "since": since}
@@ -151,7 +151,7 @@ async def home(request: Request) -> Response:
 async def upload(request: Request) -> Response:
     """Show the form."""
     wrong = request.query_params.get("state") == "errors"
-    script = samples.SCRIPT.replace("reactor\n\n", "reactor\nimport requests\n\n", 1)
+    script = records.SCRIPT.replace("reactor\n\n", "reactor\nimport requests\n\n", 1)
     form = {
         "name": "Turbidostat", "script": script, "filename": "turbidostat.py", "request_id": "a",
         "parameters": {"target_od": "lots", "dose_ml": 1.0},
@@ -202,11 +202,11 @@ def _find(experiment_id: str) -> Experiment:
 async def experiment(request: Request, experiment_id: str) -> Response:
     """Show one experiment."""
     e = _find(experiment_id)
-    lines = samples.log_lines(0 if e.started_at is None else 60)
+    lines = records.log_lines(0 if e.started_at is None else 60)
     log = LogPage(lines=lines, last=len(lines), complete=True)
     return _page(
-        request, "experiment.html", "experiment", experiment=e, script=samples.SCRIPT, log=log,
-        readings=samples.values_at(samples.ELAPSED), may_change=True, results=e.results,
+        request, "experiment.html", "experiment", experiment=e, script=records.SCRIPT, log=log,
+        readings=records.values_at(records.ELAPSED), may_change=True, results=e.results,
     )  # fmt: skip
 
 
@@ -241,21 +241,21 @@ def _json(payload: Payload) -> Response:
 @app.get("/api/experiments/{_}/history")
 async def history(_: str, points: int = 2000, start: float | None = None) -> Response:
     """Answer with a record."""
-    made = samples.history()
+    made = records.history()
     return _json(made if start is None or points > 2 else made.model_copy(update={"traces": {}}))  # noqa: PLR2004 - only the events
 
 
 @app.get("/api/experiments/{_}/logs")
 async def logs(_: str, after: int = 0) -> Response:
     """Answer with log lines."""
-    lines = tuple(line for line in samples.log_lines() if line.n > after)
+    lines = tuple(line for line in records.log_lines() if line.n > after)
     return _json(LogPage(lines=lines, last=60, complete=True))
 
 
 @app.get("/api/nodes/{_}/history")
 async def node_history(_: str) -> Response:
     """Answer with the last minutes of a node."""
-    return _json(samples.node_history())
+    return _json(records.node_history())
 
 
 @app.post("/api/experiments/check")
@@ -285,7 +285,7 @@ async def command(path: str) -> dict[str, Any]:
 
 
 async def _live(socket: WebSocket, wanted: set[str]) -> None:
-    n, t = 60, samples.ELAPSED
+    n, t = 60, records.ELAPSED
     while True:
         await asyncio.sleep(0.2)
         t += 12
@@ -295,7 +295,7 @@ async def _live(socket: WebSocket, wanted: set[str]) -> None:
                 continue
             reading = {
                 "t": now, "experiment_id": samples.RUNNING.experiment_id, "elapsed": t,
-                "values": samples.values_at(t), "series": {},
+                "values": records.values_at(t), "series": {},
             }  # fmt: skip
             await socket.send_text(
                 orjson.dumps(
@@ -309,7 +309,7 @@ async def _live(socket: WebSocket, wanted: set[str]) -> None:
                 "n": n,
                 "t": now,
                 "source": "stdout",
-                "text": f"od {samples.values_at(t)['od']:.3f}",
+                "text": f"od {records.values_at(t)['od']:.3f}",
             }
             await socket.send_text(
                 orjson.dumps(
@@ -341,7 +341,7 @@ async def ws(socket: WebSocket) -> None:
     await socket.accept()
     await socket.send_text(
         orjson.dumps(
-            {"type": "link", "broker": True, "hub": "online", "since": samples.NOW}
+            {"type": "link", "broker": True, "hub": "online", "since": records.NOW}
         ).decode()
     )
     wanted: set[str] = set()
@@ -349,7 +349,7 @@ async def ws(socket: WebSocket) -> None:
     for node in samples.LAB:
         told[f"nodes/{node.id}/status"] = ServiceStatus(
             state="online" if node.online else "offline", version="0.1.0", boot_id=samples.BOOT,
-            since=samples.NOW,
+            since=records.NOW,
         )  # fmt: skip
         if node.report and node.channels:
             told[f"nodes/{node.id}/report"] = node.report

@@ -1,46 +1,35 @@
 # ruff: noqa: INP001 - run by its path or with -m, no package
 """Sample laboratories for looking at the pages: every state that a page can show."""
 
-import math
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from broker.messages import (
     Activity,
     Alarm,
-    ChannelInfo,
-    ChannelLimits,
     Channels,
     ContainerStatus,
     Error,
     ErrorCode,
     Estop,
-    EventRecord,
     Experiment,
-    HistoryOf,
-    LogLine,
     NodeReport,
     Phase,
     Posture,
-    Quantity,
     Queue,
     QueueEntry,
     QueueLimits,
     ResultFile,
     Status,
     StreamBacklog,
-    Trace,
 )
+from portal.frontend.dev.records import CHANNELS, ELAPSED, NOW, PACKAGES, values_at
 
-NOW: Final = datetime.now(UTC)
 ME: Final = "web:abcdefgh12345678"
 BOOT: Final = "01KB0000000000000000000001"
 SHA: Final = "3b7c" * 16
-ELAPSED: Final = 9_640.0
-TARGET: Final = 0.4
 
 
 def ulid(number: int) -> str:
@@ -61,110 +50,6 @@ class Node:
     channels: Channels | None = None
     report: NodeReport | None = None
     readings: dict[str, float | None] = field(default_factory=dict)
-
-
-def _channel(
-    name: str, kind: str, quantity: Quantity, unit: str, label: str, **more: Any
-) -> ChannelInfo:
-    return ChannelInfo.model_validate(
-        {
-            "name": name, "kind": kind, "quantity": quantity, "unit": unit, "label": label,
-            "driver": "simulation", "period": 1.0, **more,
-        }
-    )  # fmt: skip
-
-
-CHANNELS: Final = (
-    _channel("od", "sensor", Quantity.OPTICAL_DENSITY, "1", "Optical density", precision=3),
-    _channel("temperature", "sensor", Quantity.TEMPERATURE, "°C", "Temperature", precision=2),
-    _channel("ph", "sensor", Quantity.PH, "1", "pH", precision=2),
-    _channel("do", "sensor", Quantity.DISSOLVED_OXYGEN, "%", "Dissolved oxygen", precision=1),
-    _channel("volume", "sensor", Quantity.VOLUME, "mL", "Volume", precision=1),
-    _channel("heater", "sensor", Quantity.POWER, "%", "Heater duty", precision=0),
-    _channel(
-        "temperature-setpoint", "setpoint", Quantity.TEMPERATURE, "°C", "Temperature setpoint",
-        precision=1, safe_value=20.0,
-        limits=ChannelLimits(minimum=15, maximum=45, slew_per_s=0.1),
-    ),
-    _channel(
-        "stirring", "setpoint", Quantity.SPEED, "rpm", "Stirring", precision=0, safe_value=0.0,
-        limits=ChannelLimits(minimum=0, maximum=1200),
-    ),
-    _channel(
-        "light", "actuator", Quantity.LIGHT, "%", "Light", precision=0, safe_value=0.0,
-        limits=ChannelLimits(minimum=0, maximum=100, max_on_time=3600),
-    ),
-    _channel(
-        "media", "pump", Quantity.FLOW, "mL/min", "Media pump", precision=2, safe_value=0.0,
-        limits=ChannelLimits(max_dose_ml=5, max_hourly_ml=60, max_total_ml=2000),
-    ),
-    _channel(
-        "waste", "pump", Quantity.FLOW, "mL/min", "Waste pump", precision=2, safe_value=0.0,
-        limits=ChannelLimits(max_dose_ml=5, max_hourly_ml=60, max_total_ml=2000),
-    ),
-)  # fmt: skip
-
-PACKAGES: Final = {
-    "numpy": "numpy", "scipy": "scipy", "pandas": "pandas", "matplotlib": "matplotlib",
-    "sklearn": "scikit-learn", "PIL": "pillow", "simple_pid": "simple-pid",
-}  # fmt: skip
-
-
-def values_at(t: float, seed: int = 1) -> dict[str, float | None]:
-    """Return readings of a turbidostat at a time in seconds."""
-    noise = random.Random(seed * 1_000_003 + int(t * 10))  # noqa: S311 - only to look like noise
-    growing = 0.06 * math.exp(t / 2600)
-    od = growing if growing < TARGET else TARGET + 0.035 * (((t - 4932) / 300) % 1)
-    return {
-        "od": od + noise.gauss(0, 0.002),
-        "temperature": 37 - 12 * math.exp(-t / 700) + noise.gauss(0, 0.03),
-        "ph": 7.02 - 0.1 * min(od, 0.5) + noise.gauss(0, 0.006),
-        "do": 98 - 55 * od + noise.gauss(0, 0.4),
-        "volume": 20 + 0.6 * math.sin(t / 300),
-        "heater": max(0.0, 22 + 60 * math.exp(-t / 500) + noise.gauss(0, 1.0)),
-        "temperature-setpoint": 37.0,
-        "stirring": 450.0,
-        "light": 60.0 if int(t / 3600) % 2 == 0 else 0.0,
-        "media": 0.0,
-        "waste": 0.0,
-    }
-
-
-def history(points: int = 1200, seed: int = 1) -> HistoryOf:
-    """Return what a run of `ELAPSED` seconds recorded."""
-    times = tuple(ELAPSED * i / (points - 1) for i in range(points))
-    rows = [values_at(t, seed) for t in times]
-    traces = {
-        c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows)) for c in CHANNELS
-    }
-    sparse = times[::40]
-    growth = tuple(1.38 / 3600 * 1000 + 0.02 * math.sin(t / 400) for t in sparse)
-    traces["growth_rate"] = Trace(series=True, t=sparse, v=growth)
-    events = [
-        EventRecord(t=NOW, elapsed=t, event="dose", channel=channel, value=1.0)
-        for t in range(4932, int(ELAPSED), 300)
-        for channel in ("media", "waste")
-    ]
-    events.append(
-        EventRecord(t=NOW, elapsed=2.0, event="set", channel="temperature-setpoint", value=37.0)
-    )
-    events.append(EventRecord(t=NOW, elapsed=6200.0, event="outputs-reset"))
-    return HistoryOf(
-        started_at=NOW - timedelta(hours=2, minutes=41), traces=traces, events=tuple(events)
-    )
-
-
-def node_history() -> HistoryOf:
-    """Return the last minutes of a node, by wall time."""
-    now = datetime.now(UTC).timestamp()
-    times = tuple(now - 1200 + 6.0 * i for i in range(200))
-    rows = [values_at(7000 + 6.0 * i) for i in range(200)]
-    return HistoryOf(
-        traces={
-            c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows))
-            for c in CHANNELS
-        }
-    )
 
 
 def container() -> ContainerStatus:
@@ -403,50 +288,3 @@ ESTOPPED: Final = replace(
         ),
     ),
 )  # fmt: skip
-
-_SAYS: Final = (
-    ("system", "started turbidostat.py on reactor-1, image standard"),
-    ("stdout", "target 0.400, dose 1.0 mL, one look a minute"),
-    ("stdout", "od 0.062  waiting for growth"),
-    ("stdout", "\x1b[32mod 0.398  almost there\x1b[0m"),
-    ("stdout", "od 0.403  dosed 1.000 mL media, 1.000 mL waste"),
-    ("stderr", "RuntimeWarning: overflow encountered in exp while fitting the growth rate"),
-    ("stdout", "a very long line " + "0123456789" * 30),
-)
-
-
-def log_lines(count: int = 60) -> tuple[LogLine, ...]:
-    """Return the log's first lines."""
-    return tuple(
-        LogLine.model_validate(
-            {
-                "n": i + 1,
-                "t": NOW - timedelta(minutes=count - i),
-                "source": _SAYS[i % len(_SAYS)][0] if i else "system",
-                "text": _SAYS[i % len(_SAYS)][1],
-            }
-        )
-        for i in range(count)
-    )
-
-
-SCRIPT: Final = '''# /// script
-# dependencies = ["numpy"]
-# [tool.bioreactor]
-# name = "Turbidostat at 37 °C"
-# max_duration = "24h"
-# ///
-"""Keep the optical density at a target by replacing medium."""
-from bioreactor import experiment, reactor
-
-target = experiment.parameters["target_od"]
-reactor.set("temperature-setpoint", 37.0)
-for _ in experiment.every(seconds=60):
-    od = reactor.read("od")
-    if od > target:
-        reactor.dose("waste", ml=1.0)
-        reactor.dose("media", ml=1.0)
-        print(f"od {od:.3f}  dosed 1.000 mL")
-    experiment.record(od=od)
-experiment.save("summary.json", {"final_od": od})
-'''

@@ -34,7 +34,7 @@ export function general(value) {
 /** A sentence from an error's message or hint. The same as the templates' `sentence`. */
 export function sentence(text) {
   const t = String(text ?? '').trim();
-  return t && `${t[0].toUpperCase()}${t.slice(1)}${/[.!?…]$/.test(t) ? '' : '.'}`;
+  return t && `${/^.\p{Lu}/u.test(t) ? t[0] : t[0].toUpperCase()}${t.slice(1)}${/[.!?…]$/.test(t) ? '' : '.'}`;
 }
 
 /** Bytes with a unit. The same as the templates' `bytes`. */

@@ -21,9 +21,9 @@ function show(state, words) {
 
 /** Grey the values while what they show may be old. */
 function grey() {
-  const state = rendered()?.dataset;
-  const down = lost !== null || state?.broker === 'down';
-  document.documentElement.dataset.link = down ? 'down' : 'up';
+  const cut = rendered()?.dataset.broker === 'down';
+  document.documentElement.dataset.link = lost !== null || cut ? 'down' : 'up';
+  if (live.connected) show(cut ? 'down' : 'live', cut ? 'Not live' : 'Live');
 }
 
 function portalLost(isLost) {
@@ -58,7 +58,6 @@ export function watchLink() {
   live.addEventListener('open', (event) => {
     stopPolling();
     portalLost(false);
-    show('live', 'Live');
     if (/** @type {CustomEvent} */ (event).detail.again) refresh();
   });
   live.addEventListener('close', (event) => {

@@ -40,7 +40,7 @@ export class Parameters {
   field(info, index) {
     const id = `parameter-${index}`;
     const value = this.typed.get(info.name) ?? info.default;
-    const shared = { id, data: { parameter: info.name }, 'aria-describedby': `${id}-help` };
+    const shared = { id, name: `param.${info.name}`, data: { parameter: info.name }, 'aria-describedby': `${id}-help` };
     const { minimum: low = null, maximum: high = null } = info;
     const range =
       low !== null && high !== null ? `${low} to ${high}` : low !== null ? `at least ${low}` : high !== null ? `at most ${high}` : '';

@@ -16,6 +16,7 @@ const form = /** @type {HTMLFormElement} */ (byId('upload'));
 const area = /** @type {HTMLTextAreaElement} */ (byId('script'));
 const nameField = /** @type {HTMLInputElement} */ (byId('name'));
 const button = /** @type {HTMLButtonElement} */ (byId('submit'));
+const picker = /** @type {HTMLInputElement} */ (byId('file'));
 const drop = /** @type {HTMLElement} */ (byId('drop'));
 
 let filename = '';
@@ -179,9 +180,11 @@ byId('clear')?.addEventListener('click', async () => {
   write('');
 });
 byId('choose')?.addEventListener('click', () => {
-  const picker = h('input', { type: 'file', accept: '.py,text/x-python' });
-  picker.addEventListener('change', () => picker.files?.[0] && open(picker.files[0]));
   picker.click();
+});
+picker.addEventListener('change', async () => {
+  if (picker.files?.[0]) await open(picker.files[0]);
+  picker.value = '';
 });
 
 const examples = pageData('examples-data') ?? [];
