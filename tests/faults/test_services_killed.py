@@ -99,7 +99,6 @@ def test_everything_killed_and_started_again(tmp_path: Path) -> None:
         waiting = [system.start_experiment(METADATA + SCRIPT) for _ in range(2)]
         system.wait_status(experiment, "running")
         wait_for("steps", lambda: steps(system, experiment) >= 3)
-        cookies = dict(system.http.cookies)
         children = descendants(system.process.pid)
         os.kill(system.process.pid, signal.SIGKILL)
         for pid in children:
@@ -108,7 +107,6 @@ def test_everything_killed_and_started_again(tmp_path: Path) -> None:
             if experiment in json.dumps(container.labels):
                 container.kill()
     with System.start(tmp_path, "--runner", "docker") as system:
-        system.http.cookies.update(cookies)
         status = system.wait_status(experiment, "failed")
         assert status["error_message"]
         # The next one runs now; the last still waits at place one.
@@ -125,10 +123,8 @@ def test_stopped_and_started_again_goes_on(tmp_path: Path) -> None:
         experiment = system.start_experiment(METADATA + SCRIPT)
         system.wait_status(experiment, "running")
         wait_for("steps", lambda: steps(system, experiment) >= 3)
-        cookies = dict(system.http.cookies)
         assert system.stop() == 0
     with System.start(tmp_path, "--runner", "docker") as system:
-        system.http.cookies.update(cookies)
         now = wait_for("steps again", lambda: steps(system, experiment))
         wait_for("more steps", lambda: steps(system, experiment) >= now + 3)
         finish(system, experiment)

@@ -54,6 +54,7 @@ class System:
             stderr=None,
             text=True,
             cwd=ROOT,
+            env={**os.environ, **base_image()},
         )  # fmt: skip
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -61,8 +62,13 @@ class System:
             process.wait(30)
             raise AssertionError(f"`bioreactor up` ended with {process.returncode}\n{logs(data)}")
         ready = json.loads(line)
-        # One session for all calls: the cookie is the user.
-        http = httpx.Client(base_url=ready["portal"], timeout=30, follow_redirects=True)
+        # One user for all calls, the same one after a restart on the same data.
+        http = httpx.Client(
+            base_url=ready["portal"],
+            timeout=30,
+            follow_redirects=True,
+            headers={"X-Session-ID": "the-user-of-this-test"},
+        )
         return cls(data, process, ready, http)
 
     def __enter__(self) -> Self:
@@ -160,6 +166,14 @@ class System:
             if "-m" in argv and len(argv) > argv.index("-m") + 1:
                 found.setdefault(argv[argv.index("-m") + 1], pid)
         return found
+
+
+def base_image() -> dict[str, str]:
+    """Return the environment that names the base of the experiment image on this machine."""
+    name = subprocess.run(
+        [ROOT / "tools" / "base-image"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {"BIOREACTOR_NODE_BASE_IMAGE": name} if name else {}
 
 
 class Listener:
