@@ -34,8 +34,9 @@ def load_examples(folder: Path | None) -> tuple[Example, ...]:
         except (OSError, SyntaxError, UnicodeDecodeError) as error:
             _log.warning("%s is not offered as an example: %s", path.name, error)
             continue
-        title, _, rest = said.partition("\n")
-        summary = rest.strip().partition("\n\n")[0]
+        first, _, rest = said.partition("\n")
+        title, _, more = first.partition(": ")
+        summary = f"{more[:1].upper()}{more[1:]} {rest.strip().partition(chr(10) * 2)[0]}"
         name = path.stem.replace("_", " ").replace("-", " ").capitalize()
         found.append(
             Example(path.stem, title.rstrip(". ") or name, " ".join(summary.split()), script)

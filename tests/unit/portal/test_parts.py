@@ -130,7 +130,7 @@ def test_form_text_never_breaks_anything(default: Any, text: str) -> None:
 
 
 def test_examples_come_with_what_their_docstring_says(tmp_path: Path) -> None:
-    (tmp_path / "b_two.py").write_text('"""Second one.\n\nIt does\nthis.\n\nMore."""\n')
+    (tmp_path / "b_two.py").write_text('"""Second: the other one.\n\nIt does\nthis.\n\nMore."""\n')
     (tmp_path / "a-one.py").write_text("x = 1\n")
     (tmp_path / "_hidden.py").write_text("x = 1\n")
     (tmp_path / "broken.py").write_text("def\n")
@@ -138,7 +138,7 @@ def test_examples_come_with_what_their_docstring_says(tmp_path: Path) -> None:
     found = load_examples(tmp_path)
     assert [(e.id, e.title, e.summary) for e in found] == [
         ("a-one", "A one", ""),
-        ("b_two", "Second one", "It does this."),
+        ("b_two", "Second", "The other one. It does this."),
     ]
     assert load_examples(None) == ()
     assert load_examples(tmp_path / "missing") == ()
