@@ -2,9 +2,14 @@
 
 import asyncio
 import json
+import os
+import re
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,15 +21,30 @@ from node_service.runner.interface import Progress, RunnerError
 INTERPRETER: Final = Path("/usr/bin/python3")
 """The Python of the machine, which runs the scripts."""
 
+_FORGOTTEN_AFTER: Final = 60 * 86400.0
 _PREFIX: Final = "sha256:"
+_DIGEST: Final = re.compile(_PREFIX + "[0-9a-f]{64}")
 _ASK: Final = (
     "import json, platform, sys;"
     "print(json.dumps(['%d.%d' % sys.version_info[:2], platform.machine()]))"
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a sandbox imports from.
+
+    Attributes:
+        packages: Directory of the allowed packages; has an empty `bioreactor` to mount the SDK on.
+        sdk: Directory of our SDK.
+    """
+
+    packages: Path
+    sdk: Path
+
+
 class PackageTrees:
-    """Directories with the packages and our SDK, named by a hash of what is in them.
+    """Directories with the packages, and beside them our SDK, named by hashes of what is in them.
 
     Args:
         cache: Holds them; shared by all runners of this user.
@@ -39,22 +59,26 @@ class PackageTrees:
         """Return what scripts may import: image → import name → distribution."""
         return {name: allowed.imports for name, allowed in self._allowed.items()}
 
-    def directory(self, image: str) -> Path:
-        """Return the directory that `prepare` made.
+    def tree(self, image: str) -> Tree:
+        """Return what `prepare` made.
 
         Raises:
             RunnerError: It is missing.
         """
-        content = image.removeprefix(_PREFIX)
-        directory = self._cache / f"packages-{content}"
-        if not content.isalnum() or not directory.is_dir():
+        sdk = self._cache / f"sdk-{image.removeprefix(_PREFIX)}"
+        try:
+            if _DIGEST.fullmatch(image) is None:
+                raise RunnerError(f"{image!r} is no digest of an image", code="MALFORMED")
+            packages = self._cache / (sdk / "packages").read_text()
+            os.utime(packages)  # in use: see _forget_old
+        except FileNotFoundError as error:
             raise RunnerError(
                 "the experiment's packages are missing", "they are made again at the next start"
-            )
-        return directory
+            ) from error
+        return Tree(packages, sdk / "bioreactor")
 
     async def prepare(self, image: str, progress: Progress) -> str:
-        """Make the directory if it is missing; return its digest.
+        """Make the directories if they are missing; return their digest.
 
         Raises:
             RunnerError: There is no such image, or its packages cannot be fetched.
@@ -67,53 +91,62 @@ class PackageTrees:
                 "NOT_FOUND",
             )
         target = await asyncio.to_thread(_interpreter)
-        sdk = await asyncio.to_thread(sdk_files)
-        parts = [target.python, target.machine, allowed.locked_for(target)]
-        content = digest([*parts, *(part for item in sdk.items() for part in item)])
-        directory = self._cache / f"packages-{content}"
-        if await asyncio.to_thread(directory.is_dir):
-            return _PREFIX + content
-        async with alone(self._cache, progress):
-            if not await asyncio.to_thread(directory.is_dir):
-                await self._make(directory, allowed, target, sdk, progress)
-        await progress("the experiment's packages are ready")
+        files = await asyncio.to_thread(sdk_files)
+        locked = digest([target.python, target.machine, allowed.locked_for(target)])
+        content = digest([locked, *(part for item in files.items() for part in item)])
+        packages, sdk = self._cache / f"packages-{locked}", self._cache / f"sdk-{content}"
+        if not await asyncio.to_thread(_are_there, packages, sdk):
+            async with alone(self._cache, progress):
+                with tempfile.TemporaryDirectory(dir=self._cache) as name:
+                    await _make_packages(packages, Path(name), allowed, target, progress)
+                    await asyncio.to_thread(_make_sdk, sdk, Path(name), files, packages.name)
+                await asyncio.to_thread(_forget_old, self._cache)
+            await progress("the experiment's packages are ready")
         return _PREFIX + content
 
-    async def _make(
-        self,
-        directory: Path,
-        allowed: AllowList,
-        target: Target,
-        sdk: Mapping[str, bytes],
-        progress: Progress,
-    ) -> None:
-        with tempfile.TemporaryDirectory(dir=self._cache) as name:
-            draft = Path(name) / "packages"
-            await install(allowed, target, draft, progress)
-            await progress("compiling the packages")
-            await asyncio.to_thread(_finish, draft, sdk)
-            await asyncio.to_thread(draft.rename, directory)
+
+async def _make_packages(
+    packages: Path, draft: Path, allowed: AllowList, target: Target, progress: Progress
+) -> None:
+    if await asyncio.to_thread(packages.is_dir):
+        return
+    new = draft / "packages"
+    await install(allowed, target, new, progress)
+    await progress("compiling the packages")
+    await asyncio.to_thread(_compile, new)
+    await asyncio.to_thread((new / "bioreactor").mkdir)
+    await asyncio.to_thread(new.rename, packages)
 
 
-def _finish(draft: Path, sdk: Mapping[str, bytes]) -> None:
-    package = draft / "bioreactor"
-    package.mkdir()
-    for name, data in sdk.items():
+def _make_sdk(sdk: Path, draft: Path, files: Mapping[str, bytes], packages: str) -> None:
+    if sdk.is_dir():
+        return
+    new = draft / "sdk"
+    package = new / "bioreactor"
+    package.mkdir(parents=True)
+    for name, data in files.items():
         (package / name).write_bytes(data)
+    _compile(package)
+    (new / "packages").write_text(packages)
+    new.rename(sdk)
+
+
+def _are_there(packages: Path, sdk: Path) -> bool:
+    return packages.is_dir() and sdk.is_dir()
+
+
+def _compile(directory: Path) -> None:
+    compile_all = ["-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
     subprocess.run(
-        [
-            INTERPRETER,
-            "-S",
-            "-m",
-            "compileall",
-            "-q",
-            "--invalidation-mode",
-            "unchecked-hash",
-            draft,
-        ],
-        check=True,
-        capture_output=True,
+        [str(INTERPRETER), "-S", *compile_all, str(directory)], check=True, capture_output=True
     )
+
+
+def _forget_old(cache: Path) -> None:
+    """Remove packages that no sandbox was started with for long."""
+    for packages in cache.glob("packages-*"):
+        if time.time() - packages.stat().st_mtime > _FORGOTTEN_AFTER:
+            shutil.rmtree(packages)
 
 
 def _interpreter() -> Target:

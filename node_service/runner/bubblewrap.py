@@ -229,7 +229,7 @@ class BubblewrapRunner:
         return [*sandboxes, *await asyncio.to_thread(leftover_files, self._runs, known)]
 
     async def _start(self, spec: RunSpec, paths: RunPaths, container_id: str) -> None:
-        packages = self._trees.directory(spec.image)
+        tree = await asyncio.to_thread(self._trees.tree, spec.image)
         if self._results == "filesystem":
             await asyncio.to_thread(volumes.create, paths, spec.limits.results)
         spool = await asyncio.to_thread(open_spool, paths, spec.limits)
@@ -238,7 +238,7 @@ class BubblewrapRunner:
         await asyncio.to_thread(save, paths, record)  # before: it is started at most once
         try:
             sandbox = await Sandbox.start(
-                spec.limits, paths, packages, self._results, cgroup=cgroup, spool=spool
+                spec.limits, paths, tree, self._results, cgroup=cgroup, spool=spool
             )
         except RunnerError:
             await asyncio.to_thread(state_file(paths).unlink)

@@ -34,7 +34,8 @@ class Cgroup:
     """One group; the directories of its controllers.
 
     Attributes:
-        directories: Controller → directory. With version 2 all are the same.
+        directories: Controller → directory. With version 2 all are the same one, and ``cgroup`` is
+            among them.
         unified: Whether it is version 2.
     """
 
@@ -73,7 +74,8 @@ class Cgroup:
     def freeze(self, *, frozen: bool) -> None:
         """Stop all processes in it, or let them go on."""
         if self.unified:
-            self._write("memory", "cgroup.freeze", int(frozen))
+            directory = next(iter(self.directories.values()))
+            (directory / "cgroup.freeze").write_text(str(int(frozen)))
         else:
             self._write("freezer", "freezer.state", "FROZEN" if frozen else "THAWED")
 
@@ -133,24 +135,29 @@ def sweep(prefix: str) -> None:
             _remove(directory, deadline=0)
 
 
-def make(name: str) -> Cgroup | None:
-    """Make a group, with whatever controllers this process may use; None if there are none."""
-    if (_ROOT / "cgroup.controllers").exists():
-        return _make_unified(name)
+def make(name: str, root: Path = _ROOT) -> Cgroup | None:
+    """Make a group, with whatever controllers this process may use; None if there are none.
+
+    Args:
+        name: Of the group.
+        root: Where the control groups of this machine are mounted.
+    """
+    if (root / "cgroup.controllers").exists():
+        return _make_unified(name, root)
     directories = {}
     for controller in _CONTROLLERS:
-        directory = _ROOT / controller / _PARENT / name
+        directory = root / controller / _PARENT / name
         with suppress(OSError):
-            if (_ROOT / controller / "cgroup.procs").exists():
+            if (root / controller / "cgroup.procs").exists():
                 directory.mkdir(parents=True, exist_ok=True)
                 directories[controller] = directory
     return Cgroup(directories, unified=False) if directories else None
 
 
-def _make_unified(name: str) -> Cgroup | None:
-    directory = _ROOT / _PARENT / name
+def _make_unified(name: str, root: Path) -> Cgroup | None:
+    directory = root / _PARENT / name
     try:
-        for above in (_ROOT, _ROOT / _PARENT):
+        for above in (root, root / _PARENT):
             above.mkdir(exist_ok=True)
             for controller in ("memory", "pids", "cpu"):
                 with suppress(OSError):
@@ -161,8 +168,8 @@ def _make_unified(name: str) -> Cgroup | None:
     if not os.access(directory / "cgroup.procs", os.W_OK):
         return None
     offered = (directory / "cgroup.controllers").read_text().split()
-    names = [name for name in ("memory", "pids", "cpu") if name in offered]
-    return Cgroup(dict.fromkeys(names or ["memory"], directory), unified=True)
+    names = ["cgroup", *(name for name in ("memory", "pids", "cpu") if name in offered)]
+    return Cgroup(dict.fromkeys(names, directory), unified=True)
 
 
 def _remove(directory: Path, deadline: float) -> None:

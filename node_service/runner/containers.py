@@ -144,7 +144,8 @@ class DockerRunner:
                 raise RunnerError(f"the container is {state}, not paused", code="WRONG_STATE")
 
     async def stop(self, container_id: str, grace: float) -> None:  # noqa: D102
-        await self._signal(container_id, "SIGTERM")
+        if not await self._signal(container_id, "SIGTERM"):
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self.wait(container_id)
@@ -152,12 +153,12 @@ class DockerRunner:
         await self.kill(container_id)
 
     async def kill(self, container_id: str) -> None:  # noqa: D102
-        await self._signal(container_id, "SIGKILL")
-        await self.wait(container_id)
+        if await self._signal(container_id, "SIGKILL"):
+            await self.wait(container_id)
 
     async def remove(self, container_id: str) -> None:  # noqa: D102
         with suppress(NoSuchContainerError, NotFoundError):
-            await self._own(container_id)
+            await self.kill(container_id)
             await self._engine.call(
                 lambda api: api.remove_container(container_id, force=True, v=True)
             )
@@ -197,21 +198,27 @@ class DockerRunner:
             raise RunnerError(str(error), code="MALFORMED") from error
         state: State = "created"
         while state != "exited":
-            state = docker_state.state_of(await self._own(container_id))
-            if state == "created":
+            try:
+                state = docker_state.state_of(await self._own(container_id))
+                if state == "created":
+                    await asyncio.sleep(_ENGINE_AWAY)
+                    continue
+                follow = state != "exited"
+                async with aclosing(self._log_blocks(container_id, reader, follow)) as blocks:
+                    async for block in blocks:
+                        for chunk in reader.feed(block):
+                            yield chunk
+            except (NoSuchContainerError, NotFoundError) as error:
+                raise NoSuchContainerError(container_id) from error
+            except RunnerError:  # the engine is away: go on when it is back
+                state = "running"
                 await asyncio.sleep(_ENGINE_AWAY)
-                continue
-            follow = state != "exited"
-            async with aclosing(self._log_blocks(container_id, reader.since, follow)) as blocks:
-                async for block in blocks:
-                    for chunk in reader.feed(block):
-                        yield chunk
             reader = LogReader(reader.cursor, time.time_ns())
 
     def _log_blocks(
-        self, container_id: str, since: str, follow: bool
+        self, container_id: str, reader: LogReader, follow: bool
     ) -> AsyncGenerator[bytes, None]:
-        wanted = {"stdout": "1", "stderr": "1", "timestamps": "1", "since": since}
+        wanted = {"stdout": "1", "stderr": "1", "timestamps": "1", "since": reader.since}
         path = f"/containers/{container_id}/logs"
         return self._engine.stream("GET", path, wanted | {"follow": str(int(follow))})
 
@@ -271,17 +278,19 @@ class DockerRunner:
         if LABEL_IMAGE not in (image["Config"].get("Labels") or {}):
             raise RunnerError(f"{digest} is not an experiment image", code="FORBIDDEN")
 
-    async def _signal(self, container_id: str, signal: str) -> None:
-        """Send a signal, to a frozen one too; nothing happens if it has ended."""
+    async def _signal(self, container_id: str, signal: str) -> bool:
+        """Send a signal, to a frozen one too; say whether anything ran."""
         state = docker_state.state_of(await self._own(container_id))
         if state == "paused":
             await self._engine.call(lambda api: api.unpause(container_id))
-        if state in {"paused", "running"}:
-            try:
-                await self._engine.call(lambda api: api.kill(container_id, signal))
-            except RunnerError:
-                if docker_state.state_of(await self._own(container_id)) != "exited":
-                    raise
+        if state not in {"paused", "running"}:
+            return False
+        try:
+            await self._engine.call(lambda api: api.kill(container_id, signal))
+        except RunnerError:
+            if docker_state.state_of(await self._own(container_id)) != "exited":
+                raise
+        return True
 
     async def _until_ended(self, container_id: str) -> Exit:
         path = f"/containers/{container_id}/wait"

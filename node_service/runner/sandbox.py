@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from node_service.image.tree import Tree
 from node_service.runner import seccomp
 from node_service.runner.cgroups import Cgroup, Usage
 from node_service.runner.docker_state import split_exit_code
@@ -45,7 +46,7 @@ class Sandbox:
         cls,
         limits: Limits,
         paths: RunPaths,
-        packages: Path,
+        tree: Tree,
         results: ResultsMode,
         *,
         cgroup: Cgroup | None,
@@ -62,7 +63,7 @@ class Sandbox:
         inherited = [block, info, seccomp.compiled()]
         try:
             descriptors = Descriptors(seccomp=inherited[2], block=block, info=info)
-            options = sandbox_options(limits, paths, packages, results, descriptors, root=root)
+            options = sandbox_options(limits, paths, tree, results, descriptors, root=root)
             inherited.append(_memory_file(options))
             process = await _spawn(inherited, sandbox_command(root=root))
         except BaseException:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node_service.image.tree import INTERPRETER
+from node_service.image.tree import INTERPRETER, Tree
 from node_service.runner.interface import (
     CONTAINER_UID,
     GATEWAY_DIRECTORY,
@@ -50,7 +50,7 @@ class Descriptors:
 def sandbox_options(
     limits: Limits,
     paths: RunPaths,
-    packages: Path,
+    tree: Tree,
     results: ResultsMode,
     descriptors: Descriptors,
     *,
@@ -61,7 +61,7 @@ def sandbox_options(
     Args:
         limits: Of the run.
         paths: Of the run.
-        packages: Directory of the packages.
+        tree: What it imports from.
         results: How `/results` is made.
         descriptors: Inherited by bubblewrap.
         root: The sandbox is made by root and then left for a user without rights; otherwise it
@@ -80,8 +80,10 @@ def sandbox_options(
         *("--proc", "/proc", "--dev", "/dev"),
         *("--perms", "1777", "--size", str(limits.tmp), "--tmpfs", "/tmp"),  # noqa: S108
         *("--perms", "1777", "--size", str(limits.tmp), "--tmpfs", "/dev/shm"),  # noqa: S108
-        *_directories("/opt", "/experiment", "/run"),
-        *("--ro-bind", str(packages), PACKAGES_PATH),
+        *_directories("/etc", "/opt", "/experiment", "/run"),
+        *("--ro-bind-try", "/etc/fonts", "/etc/fonts"),
+        *("--ro-bind", str(tree.packages), PACKAGES_PATH),
+        *("--ro-bind", str(tree.sdk), f"{PACKAGES_PATH}/bioreactor"),
         *("--ro-bind", str(paths.script), SCRIPT_PATH),
         *("--ro-bind", str(paths.gateway), GATEWAY_DIRECTORY),
         *_results(limits, paths, results),

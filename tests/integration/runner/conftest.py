@@ -141,11 +141,5 @@ async def bench(settings: RunnerSettings) -> AsyncIterator[Bench]:
             await running
 
 
-@pytest.fixture
-def docker_only(settings: RunnerSettings) -> None:
-    if settings.kind != "docker":
-        pytest.skip("about the engine alone")
-
-
 def more(**changes: float) -> Limits:
     return replace(SMALL, **changes)  # type: ignore[arg-type]

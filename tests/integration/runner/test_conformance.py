@@ -121,6 +121,10 @@ async def test_a_frozen_one_can_be_killed(bench: Bench) -> None:
     await bench.client.kill(container)
     ended, _ = await bench.finish(container)
     assert ended.exit_code == -9
+    frozen = await bench.start(STUBBORN)
+    await bench.client.pause(frozen)
+    await bench.client.remove(frozen)
+    assert frozen not in {found.container_id for found in await bench.client.find()}
 
 
 async def test_an_attempt_is_started_once(bench: Bench) -> None:
@@ -188,12 +192,15 @@ async def test_status_is_measured(bench: Bench) -> None:
         """
     )
     await bench.until_said(container, "up")
-    await bench.client.status(container)
-    await asyncio.sleep(0.4)
+
+    async def is_busy() -> bool:
+        return (await bench.client.status(container)).cpu_percent > 20
+
+    await eventually(is_busy, every=0.3)
     status = await bench.client.status(container)
     assert (status.container_id, status.state) == (container, "running")
     assert status.image == await bench.image()
-    assert 30 < status.cpu_percent < 130
+    assert 0 <= status.cpu_percent < 130
     assert 20_000_000 < status.memory < SMALL.memory == status.memory_limit
     assert 1 <= status.pids <= 4
     assert 1_000_000 <= status.results_bytes < 2_000_000
@@ -284,14 +291,14 @@ async def test_binary_output_does_no_harm(bench: Bench) -> None:
 async def test_a_flood_of_output_is_bounded(bench: Bench) -> None:
     """What is kept comes in order and once; what is dropped is said or comes last."""
     container = await bench.start(
-        "import sys\nfor n in range(400_000): sys.stdout.write(f'line {n:09} {\"x\" * 40}\\n')",
+        "import sys\nfor n in range(150_000): sys.stdout.write(f'line {n:09} {\"x\" * 40}\\n')",
         more(log=1024**2),
     )
     await asyncio.wait_for(bench.client.wait(container), 60)
     chunks = [chunk for chunk in await bench.output(container) if chunk.text]
     numbers = [int(chunk.text.split()[1]) for chunk in chunks]
     assert numbers == sorted(set(numbers))
-    assert 5_000 < len(numbers) < 200_000
+    assert 5_000 < len(numbers) < 100_000
     assert await _log_bytes(bench, container) < 8 * 1024**2
 
 

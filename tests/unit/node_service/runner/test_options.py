@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node_service.image.tree import Tree
 from node_service.runner import seccomp
 from node_service.runner.interface import Attempt, Limits, RunPaths, RunSpec
 from node_service.runner.options import Place, create_options
@@ -74,9 +75,8 @@ def test_a_log_is_kept_beyond_its_budget_and_bounded() -> None:
 
 @pytest.mark.parametrize("root", [True, False])
 def test_a_sandbox_shares_no_namespace(root: bool) -> None:
-    options = sandbox_options(
-        Limits(), PATHS, Path("/packages"), "filesystem", Descriptors(3, 4, 5), root=root
-    )
+    tree = Tree(Path("/packages"), Path("/sdk"))
+    options = sandbox_options(Limits(), PATHS, tree, "filesystem", Descriptors(3, 4, 5), root=root)
     names = {"--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts"}
     assert names <= set(options) or {"--unshare-all", "--disable-userns"} <= set(options)
     assert "--die-with-parent" in options
