@@ -204,7 +204,7 @@ async def test_status_is_measured(bench: Bench) -> None:
     assert 20_000_000 < status.memory < SMALL.memory == status.memory_limit
     assert 1 <= status.pids <= 4
     assert 1_000_000 <= status.results_bytes < 2_000_000
-    assert 0.3 < status.uptime < 30
+    assert 0 < status.uptime < 60
     await bench.client.kill(container)
     ended = await bench.client.status(container)
     assert (ended.state, ended.pids, ended.cpu_percent) == ("exited", 0, 0.0)
