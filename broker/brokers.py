@@ -19,6 +19,9 @@ MAX_PACKET_BYTES: Final = 1024 * 1024
 _WINDOW: Final = 1000
 """Unacknowledged QoS 1 messages on their way to one client; a slow one bears so many at once."""
 
+_STORE_MEMORY: Final = 64 * 1024 * 1024
+_STORE_FILES: Final = 2 * 1024 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -75,7 +78,8 @@ def nats_files(
         "host": "127.0.0.1",
         "port": -1,  # any: its own protocol is open to nobody, see broker.access
         "max_payload": MAX_PACKET_BYTES,
-        "jetstream": {"store_dir": "store"},
+        # Otherwise a subscriber that takes nothing could fill the disk.
+        "jetstream": {"store_dir": "store", "max_mem": _STORE_MEMORY, "max_file": _STORE_FILES},
         "mqtt": {
             "host": "127.0.0.1",
             "port": ports.mqtt,

@@ -216,9 +216,9 @@ async def _connect(endpoint: Endpoint) -> socket.socket:
     loop = asyncio.get_running_loop()
     if endpoint.transport == "unix":
         return await _connect_one(loop, socket.AF_UNIX, endpoint.path)
-    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    found = await _resolve(loop, endpoint)
     failure: OSError = ConnectionError(f"{endpoint.host} has no address")
-    for family, _, _, _, address in found:
+    for family, address in found:
         try:
             sock = await _connect_one(loop, family, address)
         except OSError as error:
@@ -228,6 +228,18 @@ async def _connect(endpoint: Endpoint) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
     raise failure
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint
+) -> list[tuple[int, _Address]]:
+    """Look a name up in a thread of the loop; an address needs neither."""
+    where = (endpoint.host, endpoint.port)
+    try:
+        found = socket.getaddrinfo(*where, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await loop.getaddrinfo(*where, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 async def _connect_one(
