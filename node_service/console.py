@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from broker.messages import Console as ConsolePayload
 from broker.messages import ContractError, ErrorCode, EventRecord, LogLine, LogRecord
-from node_service.live import Live
+from node_service.live import Screen
 from node_service.recorder import Recorder
 from node_service.runclock import RunClock
 from node_service.runner.interface import LogChunk
@@ -50,7 +50,7 @@ class Console:
         *,
         clock: RunClock,
         recorder: Recorder,
-        live: Live,
+        live: Screen,
         keep: Callable[[LogPosition], Awaitable[None]],
     ) -> None:
         self._key = key

@@ -5,7 +5,6 @@ are done once per id; calls that act on the reactor need the lease. What is aske
 answered with a typed error and a remedy and never reaches the reactor.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,7 +47,7 @@ from node_service.gateway_models import (
 )
 from node_service.inbox import Inbox
 from node_service.lease import Lease
-from node_service.live import Live
+from node_service.live import Screen
 from node_service.recorder import Recorder
 from node_service.runclock import RunClock
 from node_service.runs import RunKey
@@ -58,8 +57,7 @@ from node_service.saves import Saves
 MAX_SERIES: Final = 200
 """Distinct names of an attempt's own series."""
 
-logger = logging.getLogger(__name__)
-
+_READ_MORE: Final = "GET /v1/openapi.json lists the calls and what each takes"
 _OTHERS: Final = HTTPStatus.INTERNAL_SERVER_ERROR
 HTTP_STATUS: Final[Mapping[ErrorCode, HTTPStatus]] = MappingProxyType(
     dict.fromkeys(ErrorCode, _OTHERS)
@@ -111,7 +109,7 @@ class Access:
     saves: Saves
     recorder: Recorder
     console: Console
-    live: Live
+    live: Screen
     keep_setpoints: Callable[[], Awaitable[None]]
     series: set[str]
 
@@ -126,7 +124,6 @@ def create_app(access: Access) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
-        strict_content_type=False,
     )
     app.include_router(_questions(access), prefix="/v1")
     app.include_router(_acts(access), prefix="/v1")
@@ -336,7 +333,7 @@ async def _malformed(_: Request, error: Exception) -> Response:
         Error(
             code=ErrorCode.MALFORMED,
             message=f"{first['field'] or 'the body'}: {first['problem']}",
-            hint="GET /v1/openapi.json says what each call takes",
+            hint=_READ_MORE,
             details={"problems": [dict(problem) for problem in problems]},
         )
     )
@@ -345,13 +342,16 @@ async def _malformed(_: Request, error: Exception) -> Response:
 async def _no_such_call(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    code = ErrorCode.NOT_FOUND
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        code = ErrorCode.UNKNOWN_VERB
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            code = ErrorCode.NOT_FOUND
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            code = ErrorCode.UNKNOWN_VERB
+        case _:
+            return answer(
+                Error(code=ErrorCode.MALFORMED, message="the body is no JSON", hint=_READ_MORE)
+            )
+    path = request.url.path[:200]
     return answer(
-        Error(
-            code=code,
-            message=f"there is no call {request.method} {request.url.path[:200]}",
-            hint="GET /v1/openapi.json lists the calls",
-        )
+        Error(code=code, message=f"there is no call {request.method} {path}", hint=_READ_MORE)
     )

@@ -86,6 +86,8 @@ class Guard:
         try:
             if scope["method"] != "PUT":
                 receive = await _whole(receive)
+                # Whatever curl says that it sends, it is JSON or nothing.
+                scope = {**scope, "headers": [*_other_headers(scope), _JSON]}
             await self._app(scope, receive, sending)
         except _TooLargeError:
             await answer(_TOO_LARGE)(scope, receive, send)
@@ -186,6 +188,13 @@ _INTERNAL: Final = Error(
     message="the node could not do this because of a fault of its own",
     hint="the node's log says why",
 )
+
+
+_JSON: Final = (b"content-type", b"application/json")
+
+
+def _other_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in scope["headers"] if name != _JSON[0]]
 
 
 async def _whole(receive: Receive) -> Receive:

@@ -21,6 +21,18 @@ class Publisher(Protocol):
         ...
 
 
+class Screen(Protocol):
+    """Where readings and log lines are shown; never waits, never fails."""
+
+    async def telemetry(self, payload: Telemetry) -> None:
+        """Show a reading."""
+        ...
+
+    async def console(self, payload: Console) -> None:
+        """Show log lines."""
+        ...
+
+
 class Live:
     """Shows readings and log lines to whoever looks; never waits, never fails."""
 

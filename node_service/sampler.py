@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from broker.messages import EventRecord, Record, SampleRecord, Telemetry
 from hardware.clock import Clock
+from node_service.live import Screen
 from node_service.runclock import RunClock
 from node_service.runs import RunKey
 
@@ -23,14 +24,6 @@ class Readable(Protocol):
 
     async def read(self) -> Mapping[str, float | None]:
         """Read all channels; None where one gives nothing."""
-        ...
-
-
-class Shown(Protocol):
-    """Where readings go live."""
-
-    async def telemetry(self, payload: Telemetry) -> None:
-        """Show a reading; never waits."""
         ...
 
 
@@ -72,7 +65,7 @@ class Sampler:
         *,
         interval: float,
         record: Callable[[Record], None],
-        live: Shown,
+        live: Screen,
         current: Callable[[], Current | None],
     ) -> None:
         self._reactor = reactor

@@ -19,7 +19,7 @@ from node_service.gateway_server import GatewayServer
 from node_service.inbox import Inbox
 from node_service.lease import Lease
 from node_service.ledger import Ledger
-from node_service.live import Live
+from node_service.live import Screen
 from node_service.packing import FilesJournal
 from node_service.recorder import Recorder
 from node_service.runclock import RunClock
@@ -54,7 +54,7 @@ class Station:
     journal: StationJournal
     recorder: Recorder
     outbox: Outbox
-    live: Live
+    live: Screen
     alarms: Alarms
     runs: Path
     checkpoint: tuple[int, int]

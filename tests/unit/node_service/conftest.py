@@ -1,0 +1,210 @@
+"""A journal in memory, and a gateway on a real socket in front of a real simulated reactor."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pytest
+from ulid import ULID
+
+from broker.journal.window import Want
+from broker.messages import (
+    Console,
+    ContractError,
+    ErrorCode,
+    Payload,
+    Record,
+    RunLimits,
+    Telemetry,
+)
+from hardware.clock import ManualClock
+from hardware.reactor import Reactor, simulated_reactor
+from node_service.answers import Answers
+from node_service.console import Console as RunConsole
+from node_service.gateway import Access, create_app
+from node_service.gateway_server import GatewayServer
+from node_service.inbox import Inbox
+from node_service.lease import Lease
+from node_service.recorder import Recorder
+from node_service.runclock import RunClock
+from node_service.runs import LogPosition, RunKey
+from node_service.saves import Saves
+
+KEY = RunKey(str(ULID()), 1)
+
+
+@dataclass
+class MemoryJournal:
+    """What a journal does, without a disk; `level` is how full it is said to be."""
+
+    level: float = 0.0
+    full: bool = False
+    records: list[Payload] = field(default_factory=list)
+    files: list[Payload] = field(default_factory=list)
+    appends: int = 0
+    order: int = 1
+
+    async def append(
+        self, stream: Literal["records", "files"], entries: Sequence[Payload]
+    ) -> tuple[str, int]:
+        if self.full:
+            raise ContractError(ErrorCode.STORAGE_FULL, "full")
+        self.appends += 1
+        kept = self.records if stream == "records" else self.files
+        kept.extend(entries)
+        return "0" * 26, len(kept)
+
+    def fill(self) -> float:
+        return self.level
+
+    async def read(self, stream: Literal["records", "files"], want: Want) -> list[bytes]:
+        kept = self.records if stream == "records" else self.files
+        if want.order != self.order:
+            return []
+        return [entry.encode() for entry in kept[want.first - 1 : want.last]][:50]
+
+    def of(self, kind: str) -> list[Any]:
+        return [record for record in self.records if getattr(record, "kind", "") == kind]
+
+
+@dataclass
+class Shown:
+    """What went live."""
+
+    readings: list[Telemetry] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    async def telemetry(self, payload: Telemetry) -> None:
+        self.readings.append(payload)
+
+    async def console(self, payload: Console) -> None:
+        self.lines += [line.text for line in payload.lines]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
+
+
+@pytest.fixture
+def shown() -> Shown:
+    return Shown()
+
+
+@pytest.fixture
+async def recorder(journal: MemoryJournal, clock: ManualClock) -> AsyncIterator[Recorder]:
+    recorder = Recorder(journal, clock)
+    running = asyncio.create_task(recorder.run())
+    yield recorder
+    journal.full = False
+    recorder.close()
+    await running
+
+
+@dataclass
+class Gate:
+    """A gateway and its client."""
+
+    client: httpx.AsyncClient
+    reactor: Reactor
+    clock: ManualClock
+    lease: Lease
+    inbox: Inbox
+    run_clock: RunClock
+    saves: Saves
+    journal: MemoryJournal
+    shown: Shown
+    positions: list[LogPosition]
+    kept_setpoints: list[dict[str, float]]
+    socket: Path
+
+    async def get(self, path: str) -> Any:
+        answer = await self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def post(self, path: str, **body: Any) -> Any:
+        answer = await self.client.post(path, content=json.dumps(body))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def refused(self, path: str, **body: Any) -> tuple[int, str]:
+        answer = await self.client.post(path, content=json.dumps(body))
+        assert answer.status_code >= 400, answer.text
+        error = answer.json()["error"]
+        assert error["message"]
+        assert error["hint"]
+        return answer.status_code, error["code"]
+
+
+@pytest.fixture
+async def gate(
+    tmp_path: Path,
+    clock: ManualClock,
+    journal: MemoryJournal,
+    shown: Shown,
+    recorder: Recorder,
+) -> AsyncIterator[Gate]:
+    async with AsyncExitStack() as stack:
+        reactor = await stack.enter_async_context(simulated_reactor(clock, seed=1, state_file=None))
+        run_clock = RunClock(clock)
+        run_clock.begin()
+        positions: list[LogPosition] = []
+        kept: list[dict[str, float]] = []
+
+        async def keep(position: LogPosition) -> None:
+            positions.append(position)
+
+        async def keep_setpoints() -> None:
+            kept.append(dict(reactor.setpoints()))
+
+        saves = Saves(tmp_path, 100_000, lambda: 0)
+        await saves.open()
+        answers = Answers()
+        stack.push_async_callback(answers.close)
+        lease = Lease(run_clock)
+        inbox = Inbox({"target": 0.4}, 3, clock.now)
+        access = Access(
+            key=KEY,
+            name="Test",
+            limits=RunLimits(),
+            clock=run_clock,
+            reactor=reactor,
+            lease=lease,
+            inbox=inbox,
+            answers=answers,
+            saves=saves,
+            recorder=recorder,
+            console=RunConsole(
+                KEY, LogPosition(), 10_000, clock=run_clock, recorder=recorder, live=shown,
+                keep=keep,
+            ),
+            live=shown,
+            keep_setpoints=keep_setpoints,
+            series=set(),
+        )  # fmt: skip
+        socket = tmp_path / "gateway.sock"
+        await stack.enter_async_context(GatewayServer(socket, create_app(access), lease.touch))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://reactor/v1"
+            )
+        )
+        yield Gate(
+            client, reactor, clock, lease, inbox, run_clock, saves, journal, shown, positions,
+            kept, socket,
+        )  # fmt: skip
+
+
+def records_of(journal: MemoryJournal, kind: str) -> list[Record]:
+    return journal.of(kind)
