@@ -133,9 +133,9 @@ async def bench(settings: RunnerSettings) -> AsyncIterator[Bench]:
     bench = Bench(settings, process, process.client)
     try:
         yield bench
+    finally:
         for run in bench.runs:
             await bench.client.discard(run)
-    finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running

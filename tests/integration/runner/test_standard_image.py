@@ -76,9 +76,9 @@ async def test_the_standard_image_has_all_that_is_allowed_and_nothing_to_add_mor
         container = await bench.start(WORK, Limits(), "standard")
         ended, output = await bench.finish(container, 60)
         assert (ended.exit_code, output.splitlines()[-1:]) == (0, ["0.4 0.4"]), output
+    finally:
         for run in bench.runs:
             await bench.client.discard(run)
-    finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
