@@ -64,6 +64,7 @@ class Lane:
         self._stream = stream
         self._topic = connection.topics.build(Topic.NODE_JOURNAL_ACK, node=node, stream=stream)
         self._waiting: deque[tuple[Arrived[JsonValue], int]] = deque()
+        self._cursors: dict[str, int] | None = None
         self._arrived = asyncio.Event()
         self._acknowledging = asyncio.Lock()
 
@@ -117,7 +118,9 @@ class Lane:
         return batches, total
 
     async def _commit(self, batches: Sequence[Arrived[JsonValue]]) -> None:
-        cursors = await self._sink.cursors(self._node, self._stream)
+        if self._cursors is None:
+            self._cursors = dict(await self._sink.cursors(self._node, self._stream))
+        cursors, self._cursors = self._cursors, None  # asked for again if a commit fails
         for commit in plan(cursors, batches):
             if commit.gap is not None:
                 _log.error(
@@ -127,6 +130,8 @@ class Lane:
                     self._stream,
                 )
             await self._sink.commit(self._node, self._stream, commit)
+            cursors[commit.epoch] = commit.first + len(commit.entries) - 1
+        self._cursors = cursors
         try:
             await self._on_committed(self._node, self._stream)
         except Exception:  # noqa: BLE001  what was not applied is not acknowledged

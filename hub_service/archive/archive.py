@@ -183,7 +183,8 @@ class Archive:
 
     async def files_committed(self, node: str, epoch: str, n: int) -> bool:
         """Return whether the files stream is here up to a number of an epoch."""
-        return (await self.cursors(node, "files")).get(epoch, 0) >= n
+        rows = await self._rows(f"{_CURSORS} AND epoch = ?", node, "files", epoch)
+        return bool(rows) and rows[0][1] >= n
 
     async def put_script(self, sha256: str, script: str) -> None:
         """Keep a script under its hash."""

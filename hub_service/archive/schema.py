@@ -49,6 +49,7 @@ MIGRATIONS: Final = (
         last_run INTEGER,
         UNIQUE (node, stream, epoch)
     );
+    CREATE INDEX epochs_by_advance ON epochs (node, stream, advanced);
 
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY,

@@ -454,3 +454,13 @@ async def test_a_full_disk_takes_nothing_and_says_so(archive: Archive) -> None:
     shrink(10**6)
     await Node(archive).record(log(2))
     assert [line.n for line in (await archive.logs(EXPERIMENT, 0, 100)).lines] == [1, 2]
+
+
+async def test_files_are_complete_up_to_a_mark(archive: Archive) -> None:
+    assert not await archive.files_committed(NODE, EPOCH, 1)
+    await Node(archive).save(*chunks("a", b"x" * 3000))
+    assert await archive.files_committed(NODE, EPOCH, 3)
+    assert not await archive.files_committed(NODE, EPOCH, 4)
+    assert not await archive.files_committed(NODE, EPOCH_2, 1)
+    await Node(archive).take("files", [], lost=2)
+    assert await archive.files_committed(NODE, EPOCH, 5)
