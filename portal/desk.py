@@ -28,6 +28,8 @@ from portal.asking import Line, build, expect, known_form, need_admin
 from portal.sessions import Session
 from portal.state import State
 
+SMALLER: Final = "keep data out of the script: it can be made or loaded when it runs"
+
 _SEEN_TIMEOUT: Final = 0.5
 """How long an answer waits until everybody sees its effect, so that a page shown next has it."""
 
@@ -198,7 +200,7 @@ def check_size(script: str) -> None:
         raise ContractError(
             ErrorCode.SCRIPT_TOO_LARGE,
             f"the script has {size} bytes, at most {MAX_SCRIPT_BYTES} are allowed",
-            "keep data out of the script",
+            SMALLER,
             bytes=size,
             limit=MAX_SCRIPT_BYTES,
         )

@@ -23,7 +23,7 @@ from broker.messages import (
 from portal.asking import READ_PATIENCE, Line, build, expect, known_form
 from portal.sessions import Session
 
-READ_TIMEOUT: Final = 5.0
+READ_TIMEOUT: Final = 3.0
 """Seconds for what a page shows; it then falls back to what the portal knows."""
 HISTORY_TIMEOUT: Final = 15.0
 EXPORT_TIMEOUT: Final = 600.0

@@ -52,7 +52,7 @@ class BodyTooLargeError(HTTPException):
         self.error = Error(
             code=ErrorCode.TOO_LARGE,
             message=self.detail,
-            hint="a script may have 256 KiB; keep data out of it",
+            hint="keep data out of the script: it can be made or loaded when it runs",
             details={"limit": MAX_BODY_BYTES},
         )
 

@@ -169,14 +169,15 @@ class State:
     @property
     def link(self) -> Link:
         """Whether what is known is current."""
-        return Link(self._broker, self._hub, self._link_since)
+        # at a connect the hub's status can arrive before the word that the broker is there
+        return Link(self._broker, self._hub if self._broker else "unknown", self._link_since)
 
     @property
     def hub(self) -> HubView:
         """The hub's state and posture."""
         queue = self.queue
         return HubView(
-            self._hub,
+            self.link.hub,
             self._hub_since,
             queue.posture if queue else None,
             queue.posture_reason if queue else "",
@@ -189,7 +190,7 @@ class State:
 
     def age(self) -> float:
         """Return for how many seconds what is known may have been out of date; 0 if current."""
-        if self._hub == "online":
+        if self.link.hub == "online":
             return 0.0
         return max(0.0, (self._clock() - self._link_since).total_seconds())
 
@@ -350,7 +351,8 @@ class State:
         if state == self._hub:
             return
         self._hub, self._hub_since = state, self._clock()
-        self._tell_link()
+        if self._broker:
+            self._tell_link()
 
     def _tell_link(self) -> None:
         self._link_since = self._clock()

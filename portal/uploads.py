@@ -18,7 +18,7 @@ from broker.messages import (
     ScriptProblem,
 )
 from portal.access import Asking
-from portal.desk import Desk, check_size
+from portal.desk import SMALLER, Desk, check_size
 from portal.errors import status_of
 from portal.flash import Flash, Flashes
 from portal.forms import text_of
@@ -227,7 +227,7 @@ async def _read(fields: FormData, given: _Upload) -> None:
             Error(
                 code=ErrorCode.SCRIPT_EMPTY,
                 message="the script is empty",
-                hint="choose a Python file, or write one",
+                hint="choose a Python file with an experiment",
             ),
         )
     try:
@@ -243,7 +243,7 @@ def _decoded(data: bytes, size: int) -> str:
             Error(
                 code=ErrorCode.SCRIPT_TOO_LARGE,
                 message=f"the file has {size} bytes, at most {MAX_SCRIPT_BYTES} are allowed",
-                hint="keep data out of the script",
+                hint=SMALLER,
                 details={"bytes": size, "limit": MAX_SCRIPT_BYTES},
             ),
         )
@@ -256,7 +256,7 @@ def _decoded(data: bytes, size: int) -> str:
             Error(
                 code=ErrorCode.SCRIPT_ENCODING,
                 message=f"the file is not UTF-8 text: line {line} has a byte that cannot be read",
-                hint="is it a Python file? save it as UTF-8",
+                hint="save the file as UTF-8",
                 details={"line": line},
             ),
         ) from error

@@ -1,10 +1,14 @@
 """Broker or hub away: reads answer with their age, writes say no at once, everything recovers."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
 
 from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
@@ -95,6 +99,37 @@ async def test_without_a_broker(tmp_path: Path) -> None:
             assert shows(page, "The message broker is not reachable")
         assert (await client.get("/health/live")).status_code == 200
         assert len(hub.asked) == 1
+
+
+async def test_a_broker_that_comes_back(tmp_path: Path) -> None:
+    async with (
+        system(tmp_path) as (broker, portal, hub),
+        portal.client(headers=SESSION) as client,
+        connect(portal.ws) as viewer,
+    ):
+        await eventually(lambda: client.get("/health/ready"), lambda a: a.status_code == 200)
+        await viewer.send('{"subscribe": ["queue"]}')
+        await frame_of(viewer, "snapshot")
+        port = int(hub.connection._settings.url.rsplit(":", 1)[1])
+        await broker.aclose()
+        assert (await frame_of(viewer, "link", broker=False))["hub"] == "unknown"
+        again = EmbeddedBroker(tmp_path / "broker", roles=ROLES, kind="mosquitto", port=port)
+        await broker.enter_async_context(again)
+        await hub.connection.wait_connected(20)
+        await hub.say("online")
+        await frame_of(viewer, "link", broker=True, hub="online")
+        assert (await client.post(START, json=BODY)).status_code == 200
+        changed = await frame_of(viewer, "change", topic="queue")
+        while changed["payload"]["total_queued"] == 0:
+            changed = await frame_of(viewer, "change", topic="queue")
+
+
+async def frame_of(viewer: ClientConnection, kind: str, **fields: object) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while True:
+            frame: dict[str, Any] = json.loads(await viewer.recv())
+            if frame["type"] == kind and fields.items() <= frame.items():
+                return frame
 
 
 async def test_a_portal_that_starts_alone(tmp_path: Path) -> None:

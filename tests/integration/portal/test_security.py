@@ -175,7 +175,7 @@ async def test_whatever_is_sent_gets_a_typed_answer(portal: Portal) -> None:
     bodies = FIELDS | JSON
 
     @settings(
-        max_examples=150,
+        max_examples=100,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
