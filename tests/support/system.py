@@ -128,7 +128,13 @@ class System:
         pid = self.children()[module]
         os.kill(pid, signal.SIGKILL)
         wait_for(f"a new {module}", lambda: self.children().get(module, pid) != pid)
-        wait_for("the hub", lambda: self.http.get("/health").json().get("hub") == "online")
+        wait_for("the hub", self._hub_is_online)
+
+    def _hub_is_online(self) -> bool:
+        try:
+            return bool(self.http.get("/health").json()["hub"] == "online")
+        except httpx.TransportError:
+            return False
 
     def start_experiment(self, script: str, **more: Any) -> str:
         """Submit over REST and return the id."""
