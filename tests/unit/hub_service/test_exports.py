@@ -308,3 +308,9 @@ async def test_memory_does_not_grow_with_the_run(archive: Archive, tmp_path: Pat
     small = await peak()
     await add(40_000, 80_000)
     assert await peak() - small < 15 * 1024
+
+
+async def test_the_hub_itself_never_loads_pyarrow() -> None:
+    check = "import sys, hub_service.__main__; sys.exit('pyarrow' in sys.modules)"
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", check)
+    assert await child.wait() == 0
