@@ -81,7 +81,7 @@ def test_services_of_their_own(broker: DockerContainer, tmp_path: Path) -> None:
         "admin": f"mqtt://{host}:{tcp}",
     }
     files = LocalFiles(tmp_path)
-    with httpx.Client() as probe:
+    with httpx.Client(headers={"X-Session-ID": "the-user-of-this-test"}) as probe:
         port = free_port()
         files.write(
             lambda name, _transport: BrokerSettings(
