@@ -82,8 +82,12 @@ class OutOfRangeError(BioreactorError):
     """The value is outside the channel's range; nothing was changed."""
 
 
-class DoseLimitError(BioreactorError):
+class LimitError(BioreactorError):
     """A limit would be broken; nothing was changed. `details` say which one and what is left."""
+
+
+class DoseLimitError(LimitError):
+    """A pump's limit would be broken; `details` say which one and how many mL are left of it."""
 
 
 class InterlockError(BioreactorError):
@@ -117,7 +121,7 @@ _BY_CODE: Final[Mapping[str, type[BioreactorError]]] = {
     "UNKNOWN_CHANNEL": UnknownChannel,
     "NOT_AN_ACTUATOR": NotAnActuator,
     "OUT_OF_RANGE": OutOfRangeError,
-    "LIMIT": DoseLimitError,
+    "LIMIT": LimitError,
     "INTERLOCK": InterlockError,
     "ESTOP": EmergencyStop,
     "LEASE_ENDED": LeaseEnded,
@@ -215,7 +219,7 @@ class Gateway:
                 status, answer = http.HTTPStatus.SERVICE_UNAVAILABLE, b""
             if status < http.HTTPStatus.BAD_REQUEST:
                 return json.loads(answer)
-            error = _error(status, answer)
+            error = _error(status, answer, dosing=path.endswith("/dose"))
             waited = time.monotonic() - since
             patience = _LAST_PATIENCE if self.stopping else self._patience
             if not isinstance(error, UnavailableError) or waited > patience:
@@ -241,7 +245,7 @@ class Gateway:
                 content.close()
 
 
-def _error(status: int, answer: bytes) -> BioreactorError:
+def _error(status: int, answer: bytes, *, dosing: bool) -> BioreactorError:
     try:
         told = json.loads(answer)["error"]
         code, message = str(told["code"]), str(told["message"])
@@ -252,7 +256,9 @@ def _error(status: int, answer: bytes) -> BioreactorError:
             code, message = "UNAVAILABLE", "the node does not answer"
         else:
             code, message = "INTERNAL", f"the node answered with HTTP status {status}"
-    return _BY_CODE.get(code, BioreactorError)(message, code=code, hint=hint, details=details)
+    kind = _BY_CODE.get(code, BioreactorError)
+    kind = DoseLimitError if dosing and kind is LimitError else kind
+    return kind(message, code=code, hint=hint, details=details)
 
 
 _lock = threading.Lock()

@@ -28,13 +28,14 @@ from bioreactor._gateway import (
     BioreactorError,
     EmergencyStop,
     LeaseEnded,
+    LimitError,
     NoReactorError,
     UnavailableError,
     gateway,
 )
 
 __all__ = [
-    "BioreactorError", "Clock", "EmergencyStop", "Info", "LeaseEnded", "Message",
+    "BioreactorError", "Clock", "EmergencyStop", "Info", "LeaseEnded", "LimitError", "Message",
     "NoReactorError", "Parameters", "SavedFile", "UnavailableError", "clock", "elapsed", "every",
     "info", "log", "messages", "parameters", "record", "save", "sleep",
 ]  # fmt: skip
@@ -218,7 +219,8 @@ def save(name: str, content: object) -> SavedFile:
 
     Raises:
         TypeError: The content is none of these.
-        BioreactorError: The results are full, or the name leads out of them.
+        LimitError: The results would become too large.
+        BioreactorError: The name leads out of the results, or the node's disk is full.
     """
     opener, size = _opener(name, content)
     answer = gateway().put(f"/results/{name}", opener, size)

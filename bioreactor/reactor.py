@@ -23,6 +23,7 @@ from bioreactor._gateway import (
     HardwareError,
     InterlockError,
     LeaseEnded,
+    LimitError,
     NoReactorError,
     NotAnActuator,
     OutOfRangeError,
@@ -34,7 +35,7 @@ from bioreactor._gateway import (
 
 __all__ = [
     "BioreactorError", "Channel", "Dose", "DoseLimitError", "EmergencyStop", "HardwareError",
-    "InterlockError", "LeaseEnded", "Limits", "NoReactorError", "NotAnActuator",
+    "InterlockError", "LeaseEnded", "LimitError", "Limits", "NoReactorError", "NotAnActuator",
     "OutOfRangeError", "OutputsReset", "UnavailableError", "UnknownChannel", "channels", "dose",
     "read", "read_all", "set",
 ]  # fmt: skip
@@ -134,7 +135,7 @@ def set(channel: str, value: float, *, seconds: float | None = None) -> float:  
         UnknownChannel: There is no such channel.
         NotAnActuator: It can only be read, or is a pump.
         OutOfRangeError: The value is outside the channel's range.
-        DoseLimitError: The output would be on for too long.
+        LimitError: The output would be on for too long.
         OutputsReset: The node restarted; this call did nothing, see there.
         EmergencyStop: The reactor was stopped.
         LeaseEnded: The reactor is no longer lent to this experiment.

@@ -113,7 +113,12 @@ class Bench:
         return [record async for record in records_after(self.journal, self.journal.order, 0)]
 
     async def start(
-        self, script: str, *, python: str = sys.executable, packages: Path | None = None
+        self,
+        script: str,
+        *,
+        python: str = sys.executable,
+        packages: Path | None = None,
+        stdin: bool = False,
     ) -> asyncio.subprocess.Process:
         """Start a script; it finds nothing of ours but the SDK."""
         path = self.directory / "script.py"
@@ -130,6 +135,7 @@ class Bench:
                 "BIOREACTOR_SOCKET": str(self.socket),
                 "MPLCONFIGDIR": str(self.directory),
             },
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -180,7 +186,12 @@ def sdk_only(directory: Path) -> Path:
 
 @asynccontextmanager
 async def bench(
-    directory: Path, *, speed: float = 1.0, parameters: Parameters | None = None, seed: int = 1
+    directory: Path,
+    *,
+    speed: float = 1.0,
+    parameters: Parameters | None = None,
+    seed: int = 1,
+    results: int = RunLimits().results,
 ) -> AsyncIterator[Bench]:
     """Serve a gateway below `directory` while the block runs."""
     clock: Clock = RealClock(speed)
@@ -201,7 +212,7 @@ async def bench(
         stack.push_async_callback(stop_recording)
         run_clock = RunClock(clock)
         run_clock.begin()
-        saves = Saves(directory, RunLimits().results, lambda: 0)
+        saves = Saves(directory, results, lambda: 0)
         await saves.open()
         it = Bench(
             directory,
