@@ -100,6 +100,15 @@ class ManualControl:
                 "a command sets a value or doses a volume",
                 "give either value or dose_ml",
             )
+        self._check_idle()
+        if self._under_way >= MAX_AT_ONCE:
+            raise ContractError(
+                ErrorCode.RATE_LIMIT,
+                f"{MAX_AT_ONCE} commands are being carried out",
+                "wait until some are done",
+            )
+
+    def _check_idle(self) -> None:
         holder = self._busy()
         if holder is not None:
             raise ContractError(
@@ -108,15 +117,10 @@ class ManualControl:
                 "wait for its end, or cancel it",
                 experiment_id=holder,
             )
-        if self._under_way >= MAX_AT_ONCE:
-            raise ContractError(
-                ErrorCode.RATE_LIMIT,
-                f"{MAX_AT_ONCE} commands are being carried out",
-                "wait until some are done",
-            )
 
     async def _carry_out(self, principal: str, channel: str, command: Command, topic: str) -> None:
         try:
+            self._check_idle()  # an experiment may have come since it was taken
             self._record(
                 EventRecord(
                     t=self._clock.now(),

@@ -65,7 +65,9 @@ class EmergencyStop:
         self._cut = cut
         self._released = released
         self._engaged_by: set[str] = set()
-        self._lock = asyncio.Lock()
+        self._engaging = False
+        self._releasing = False
+        self._meanwhile: tuple[str, str] | None = None
 
     async def restore(self) -> None:
         """Engage again what was latched when the node stopped."""
@@ -76,13 +78,19 @@ class EmergencyStop:
 
     async def engage(self, by: str, reason: str) -> None:
         """Stop everything; latched on the disk when it returns. The first latch stands."""
-        if self._ledger.estop is not None:
+        if self._engaging or self._ledger.estop is not None:
+            if self._releasing:
+                self._meanwhile = (by, reason)
             return
+        self._engaging = True
         estop = Estop(latch=str(ULID()), by=by, since=self._clock.now(), reason=reason)
         self._cut(estop)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._make_safe(estop))
-            both.create_task(self._latch(estop))
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._make_safe(estop))
+                both.create_task(self._latch(estop))
+        finally:
+            self._engaging = False
         logger.warning("emergency stop engaged by %s: %s", by, reason or "no reason given")
 
     async def hear(self, message: Message) -> None:
@@ -113,24 +121,30 @@ class EmergencyStop:
             ContractError: WRONG_STATE, that latch is not engaged; UNAVAILABLE, the broker left
                 before the retained request could be cleared, and the stop stays engaged.
         """
-        async with self._lock:
-            estop = self._ledger.estop
-            if estop is None or estop.latch != latch:
-                now = "none is engaged" if estop is None else f"the latch is {estop.latch}"
-                raise ContractError(
-                    ErrorCode.WRONG_STATE,
-                    f"there is no emergency stop with the latch {latch}: {now}",
-                    "read the latch from the node's report and name that one",
-                )
+        estop = self._ledger.estop
+        if estop is None or estop.latch != latch:
+            now = "none is engaged" if estop is None else f"the latch is {estop.latch}"
+            raise ContractError(
+                ErrorCode.WRONG_STATE,
+                f"there is no emergency stop with the latch {latch}: {now}",
+                "read the latch from the node's report and name that one",
+            )
+        self._releasing = True
+        try:
             # Cleared first: what stayed retained would engage again at the next connect.
             for principal in self._engaged_by | ({estop.by} - {LOCAL}):
                 await self._clear(principal)
             self._engaged_by.clear()
             await self._ledger.unlatch()
-            self._reactor.release_emergency_stop()
-            self._event("estop-released", {"latch": latch, "by": by})
-            self._released()
-            logger.warning("emergency stop released by %s", by)
+        finally:
+            self._releasing = False
+            meanwhile, self._meanwhile = self._meanwhile, None
+        self._reactor.release_emergency_stop()
+        self._event("estop-released", {"latch": latch, "by": by})
+        logger.warning("emergency stop released by %s", by)
+        if meanwhile is not None:  # somebody stopped it again before it was free
+            await self.engage(*meanwhile)
+        self._released()
 
     async def _clear(self, principal: str) -> None:
         try:

@@ -2,11 +2,17 @@
 
 import asyncio
 import re
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
 
-from broker.messages import ErrorCode, EventRecord, SeriesRecord
+from broker.messages import ErrorCode, EventRecord, SeriesRecord, utc_now
+from hardware.clock import ManualClock
+from node_service.datadir import DataDir
+from node_service.ledger import Ledger
+from node_service.runs import Ending, RunKey
+from node_service.steps import step
 from tests.support.node import Hub, Node, engine
 from tests.support.waiting import eventually
 
@@ -166,3 +172,48 @@ async def test_a_node_killed_while_it_collects_goes_on(running: Node, hub: Hub) 
     assert re.fullmatch(
         r"(accepted|executing|released|finished| )+", " ".join(hub.phases(experiment))
     )
+
+
+@pytest.mark.parametrize(
+    ("stage", "phases"),
+    [
+        ("accepted", ["accepted", "executing", "released", "finished"]),
+        ("starting", ["accepted", "released", "interrupted"]),
+        ("ended", ["accepted", "released", "finished"]),
+    ],
+)
+async def test_a_node_killed_before_its_container_ran_goes_on_where_it_was(
+    node: Node, hub: Hub, stage: str, phases: list[str]
+) -> None:
+    assignment = await hub.run("print('ran')")
+    key = RunKey.of(assignment)
+    assert key is not None
+    node.data.mkdir()
+    accepted = step(key, ManualClock(), "accepted")
+    ending = Ending(outcome="cancelled") if stage == "ended" else None
+    with closing(Ledger.open(DataDir(node.data).ledger)) as ledger:
+        await ledger.see(assignment)
+        await ledger.accept(assignment, utc_now(), accepted, ending)
+        if stage == "starting":
+            await ledger.starting(key, "sha256:" + "0" * 64)
+    node.start()
+    await hub.until_phase(key.experiment_id, phases[-1])
+    assert hub.phases(key.experiment_id) == phases
+    assert hub.log(key.experiment_id) == (["ran"] if stage == "accepted" else [])
+
+
+@pytest.mark.parametrize(
+    "node_settings", [{"runner": "bubblewrap", "allow_reduced_isolation": True}]
+)
+async def test_a_sandbox_dies_with_its_node_and_the_run_was_interrupted(
+    running: Node, hub: Hub
+) -> None:
+    assignment = await hub.run(COUNTING)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "line 5")
+    await running.kill()
+    running.start()
+    step_ = await hub.until_phase(experiment, "interrupted")
+    assert step_.outcome == "failed"
+    numbers = counted(hub.log(experiment))
+    assert numbers == list(range(len(numbers)))

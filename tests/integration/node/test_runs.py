@@ -1,5 +1,7 @@
 """Runs from their assignment to their results, over a real broker, in real containers."""
 
+from itertools import pairwise
+
 import pytest
 
 from broker.messages import Error, ErrorCode, EventRecord
@@ -32,6 +34,11 @@ WAITING = """
 """
 
 
+@pytest.mark.parametrize(
+    "node_settings",
+    [{"runner": "docker"}, {"runner": "bubblewrap", "allow_reduced_isolation": True}],
+    ids=["docker", "bubblewrap"],
+)
 async def test_a_run_ends_with_everything_at_the_hub(running: Node, hub: Hub) -> None:
     assignment = await hub.run(SCRIPT, parameters={"target": 0.4})
     experiment = str(assignment.experiment_id)
@@ -220,3 +227,28 @@ async def test_what_a_script_plants_in_its_results_is_refused(running: Node, hub
     told = "\n".join(hub.log(experiment, "system"))
     for name in ("link", "folder", "pipe", "socket", "bad", "control", "sparse"):
         assert f"left out: '{name}" in told
+
+
+async def test_a_flooding_script_does_not_slow_the_sampler(running: Node, hub: Hub) -> None:
+    assignment = await hub.run("""
+        import threading, time
+        from bioreactor import experiment, reactor
+
+        end = time.monotonic() + 4
+        def flood():
+            while time.monotonic() < end:
+                reactor.read_all()
+                experiment.record(x=1.0)
+                print("x" * 1000)
+        threads = [threading.Thread(target=flood) for _ in range(20)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """)
+    experiment = str(assignment.experiment_id)
+    finished = await hub.until_phase(experiment, "finished", within=60)
+    assert finished.outcome == "completed"
+    times = [sample.elapsed or 0.0 for sample in hub.samples(experiment)]
+    gaps = sorted(b - a for a, b in pairwise(times))
+    assert len(gaps) > 10
+    assert gaps[len(gaps) // 2] == pytest.approx(0.2, abs=0.05)
+    assert gaps[-1] < 1.0
