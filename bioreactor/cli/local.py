@@ -85,6 +85,7 @@ class LocalFiles:
                     "runner": runner,
                     "allow_reduced_isolation": True,
                     "speed": speed,
+                    "sample_interval": _sample_interval(speed),
                     "seed": number,
                     "on_exit": on_exit,
                 },
@@ -108,6 +109,11 @@ class LocalFiles:
             lines.extend(f"{key} = {_toml(value)}" for key, value in values.items())
             lines.append("")
         write_private(path, "\n".join(lines))
+
+
+def _sample_interval(speed: float) -> float:
+    """Return real seconds between samples: a fast simulation is looked at more often."""
+    return 1.0 if speed <= 1 else max(0.1, min(1.0, 10 / speed))
 
 
 def _broker(settings: BrokerSettings) -> Mapping[str, Value]:

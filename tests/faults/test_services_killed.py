@@ -113,8 +113,7 @@ def test_everything_killed_and_started_again(tmp_path: Path) -> None:
         wait_for("steps", lambda: steps(system, experiment) >= 3)
         children = descendants(system.process.pid)
         os.kill(system.process.pid, signal.SIGKILL)
-        for pid in children:
-            wait_for(f"process {pid} gone", lambda pid=pid: not Path(f"/proc/{pid}").exists())
+        wait_for("the end of every process", lambda: not any(map(_alive, children)))
         with closing(docker.from_env()) as engine:
             for container in engine.containers.list():
                 if experiment in container.labels.values():
@@ -148,8 +147,7 @@ def test_killed_up_leaves_nothing_behind(system: System) -> None:
     children = descendants(system.process.pid)
     assert len(children) >= 5
     os.kill(system.process.pid, signal.SIGKILL)
-    for pid in children:
-        wait_for(f"process {pid} gone", lambda pid=pid: not _alive(pid))
+    wait_for("the end of every process", lambda: not any(map(_alive, children)))
 
 
 def _answering(system: System, experiment: str) -> int | None:
