@@ -30,8 +30,10 @@ _log = logging.getLogger(__name__)
 
 OUTSTANDING: Final = 4
 """Pieces of one download that are asked for at the same time."""
-OUTSTANDING_IN_ALL: Final = 16
+OUTSTANDING_IN_ALL: Final = 8
 """Pieces of all downloads together; bounds the memory, about 1 MiB each while it is decoded."""
+MAX_DOWNLOADS: Final = 16
+"""Each holds up to four pieces, 1 MiB, while its browser is slow."""
 _STALL_SECONDS: Final = 120.0
 """A browser that takes nothing for so long has its download ended; it can resume."""
 
@@ -54,9 +56,20 @@ class Downloads:
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(OUTSTANDING_IN_ALL)
+        self._running = 0
 
     def respond(self, request: Request, file: Exported, fetch: FetchPiece) -> Response:
-        """Return the file, or the part of it that the request's `Range` names."""
+        """Return the file, or the part of it that the request's `Range` names.
+
+        Raises:
+            ContractError: UNAVAILABLE, too many downloads run already.
+        """
+        if self._running >= MAX_DOWNLOADS:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE,
+                f"{MAX_DOWNLOADS} downloads run already",
+                "try again when one of them has ended",
+            )
         headers = {
             "Accept-Ranges": "bytes",
             "ETag": f'"{file.sha256}"',
@@ -99,6 +112,7 @@ class Downloads:
                 length = min(MAX_FETCH_BYTES, span.stop - offset)
                 ahead.append(asyncio.create_task(self._piece(fetch, offset, length, size)))
 
+        self._running += 1
         try:
             for _ in range(OUTSTANDING):
                 ask()
@@ -107,6 +121,7 @@ class Downloads:
                 ask()
                 yield piece
         finally:
+            self._running -= 1
             for task in ahead:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)

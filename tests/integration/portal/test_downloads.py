@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import os
 import random
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 
 from broker.messages import MAX_FETCH_BYTES
+from portal.downloads import MAX_DOWNLOADS
 from portal.metrics import resident_bytes
 from tests.support.fake_hub import FakeHub
 from tests.support.portal import Portal, eventually
@@ -98,6 +100,22 @@ async def test_a_reader_that_leaves_frees_everything(
 
     await eventually(quiet, lambda count: count == 0)
     assert asked < 60
+
+
+async def test_slow_readers_are_bounded_in_number(
+    portal: Portal, hub: FakeHub, address: str
+) -> None:
+    hub.files["results"] = bytes(100 * MAX_FETCH_BYTES)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(portal.client())
+        for _ in range(MAX_DOWNLOADS):
+            await stack.enter_async_context(client.stream("GET", address))
+        refused = await client.get(address)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert (await client.get("/queue")).status_code == 200
+    async with portal.client() as client:
+        await eventually(lambda: client.head(address), lambda a: a.status_code == 200)
 
 
 async def test_a_hub_that_sends_something_else_ends_the_download(
