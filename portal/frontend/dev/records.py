@@ -97,7 +97,7 @@ def history(points: int = 1200, seed: int = 1) -> HistoryOf:
     }
     sparse = times[::40]
     growth = tuple(1.38 / 3600 * 1000 + 0.02 * math.sin(t / 400) for t in sparse)
-    traces["growth_rate"] = Trace(series=True, t=sparse, v=growth)
+    traces["series.growth_rate"] = Trace(series=True, t=sparse, v=growth)
     events = [
         EventRecord(t=NOW, elapsed=t, event="dose", channel=channel, value=1.0)
         for t in range(4932, int(ELAPSED), 300)

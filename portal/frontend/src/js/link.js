@@ -62,7 +62,7 @@ export function watchLink() {
   });
   live.addEventListener('close', (event) => {
     const { failures } = /** @type {CustomEvent} */ (event).detail;
-    show('waiting', 'Connecting');
+    if (!poll) show('waiting', 'Connecting');
     if (failures >= PATIENCE) startPolling();
   });
   document.addEventListener('reached', (event) => {

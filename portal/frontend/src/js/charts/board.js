@@ -2,7 +2,7 @@
 // All charts of an experiment on one time axis: history first, then live; one cursor, one zoom.
 import { byId, h, setText } from '../dom.js';
 import { elapsed } from '../format.js';
-import { groupChannels, groupSeries } from './groups.js';
+import { SERIES, groupChannels, groupSeries } from './groups.js';
 import { Marks } from './marks.js';
 import { Panel } from './panel.js';
 
@@ -22,6 +22,8 @@ export class Board {
     this.panels = new Map();
     this.marks = new Marks();
     this.series = 0;
+    /** Channels and series that have a panel. */
+    this.shownNames = new Set();
     this.end = 0;
     /** The last seconds that are shown; null: all. @type {number | null} */
     this.window = null;
@@ -29,6 +31,8 @@ export class Board {
     this.zoomed = null;
     this.timer = 0;
     this.drawn = 0;
+    /** The range of the last drawing: when it moves, every panel does. */
+    this.axis = '';
     this.channels = groupChannels(channels);
     this.seen = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -102,6 +106,11 @@ export class Board {
     clearTimeout(this.timer);
     this.timer = 0;
     this.drawn = performance.now();
+    const range = this.range().join(' ');
+    if (range !== this.axis) {
+      this.axis = range;
+      for (const panel of this.panels.values()) panel.dirty = true;
+    }
     for (const panel of this.panels.values()) panel.draw();
   }
 
@@ -111,39 +120,41 @@ export class Board {
     if (found) return found;
     if (this.panels.size >= MOST_PANELS) return null;
     const panel = new Panel(group, this);
-    if (this.panels.size === 0) panel.element.classList.add('wide');
     this.panels.set(group.key, panel);
-    const after = [...this.panels.values()].filter((other) => other !== panel && other.group.rank <= group.rank).pop();
-    if (after) after.element.after(panel.element);
-    else this.root.prepend(panel.element);
+    this.place(panel);
     panel.setMarks();
     this.seen.observe(panel.element);
     if (this.note) this.note.hidden = true;
     return panel;
   }
 
-  /** Make panels for what has values; channels that nobody measured get none. */
-  need(channels, series) {
-    for (const group of this.channels) {
-      if (group.lines.some(({ name }) => channels.has(name))) this.add(group);
-    }
-    for (const name of series) {
-      if (!this.panels.has(`series ${name}`)) this.add(groupSeries(name, this.series++));
-    }
-    const known = new Set(this.channels.flatMap(({ lines }) => lines.map(({ name }) => name)));
-    for (const name of channels) {
-      if (!known.has(name) && !this.panels.has(`series ${name}`)) this.add(groupSeries(name, this.series++));
+  /** Put a panel where it belongs; the first one is the wide one. @param {Panel} panel */
+  place(panel) {
+    const all = [...this.panels.values()];
+    const later = [...this.root.querySelectorAll(':scope > .panel')].find((element) => {
+      const other = all.find((candidate) => candidate.element === element);
+      return other && other.group.rank > panel.group.rank;
+    });
+    this.root.insertBefore(panel.element, later ?? null);
+    const first = this.root.querySelector(':scope > .panel');
+    for (const { element } of all) element.classList.toggle('wide', element === first);
+  }
+
+  /** Make panels for what has values; channels that nobody measured get none. @param {Iterable<string>} names */
+  need(names) {
+    for (const name of names) {
+      if (this.shownNames.has(name)) continue;
+      this.shownNames.add(name);
+      const group = this.channels.find(({ lines }) => lines.some((line) => line.name === name));
+      this.add(group ?? groupSeries(name, this.series++));
     }
   }
 
   /** Show the history; what came live meanwhile stays. @param {any} history of the contract */
   load({ traces, events = [] }) {
-    const own = Object.entries(traces).filter(([, trace]) => trace.t.length > 0);
-    this.need(
-      new Set(own.filter(([, trace]) => !trace.series).map(([name]) => name)),
-      own.filter(([, trace]) => trace.series).map(([name]) => name),
-    );
-    for (const [, { t }] of own) this.end = Math.max(this.end, t[t.length - 1]);
+    const full = Object.entries(traces).filter(([, trace]) => trace.t.length > 0);
+    this.need(full.map(([name]) => name));
+    for (const [, { t }] of full) this.end = Math.max(this.end, t[t.length - 1]);
     for (const panel of this.panels.values()) panel.load(traces);
     this.addEvents(events);
     if (this.panels.size === 0 && this.note) this.tell('Nothing measured yet. Charts start with the first reading.');
@@ -159,9 +170,11 @@ export class Board {
   /** Append one live reading of this experiment. */
   append({ elapsed: x, values = {}, series = {} }) {
     if (typeof x !== 'number') return;
-    this.need(new Set(Object.keys(values).filter((name) => values[name] !== null)), Object.keys(series));
+    const all = { ...values };
+    for (const [name, value] of Object.entries(series)) all[SERIES + name] = value;
+    this.need(Object.keys(all).filter((name) => all[name] !== null));
     this.end = Math.max(this.end, x);
-    for (const panel of this.panels.values()) panel.append(x, panel.group.key.startsWith('series ') ? { ...values, ...series } : values);
+    for (const panel of this.panels.values()) panel.append(x, all);
     this.soon();
   }
 

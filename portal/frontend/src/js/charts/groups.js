@@ -48,8 +48,15 @@ export function groupChannels(channels) {
   return [...groups.values()].sort((a, b) => a.rank - b.rank);
 }
 
-/** The panel of one of the author's own series. @param {string} name @param {number} index @returns {Group} */
+/** How the history names the author's own series, so that they differ from channels. */
+export const SERIES = 'series.';
+
+/**
+ * The panel of one of the author's own series, or of a channel that the node no longer has.
+ * @param {string} name as in the history @param {number} index @returns {Group}
+ */
 export function groupSeries(name, index) {
-  const line = { name, label: name, ink: EXTRA[index % EXTRA.length], dashed: false, stepped: false, precision: null };
-  return { key: `series ${name}`, title: name, unit: '', lines: [line], rank: 1 };
+  const label = name.startsWith(SERIES) ? name.slice(SERIES.length) : name;
+  const line = { name, label, ink: EXTRA[index % EXTRA.length], dashed: false, stepped: false, precision: null };
+  return { key: `own ${name}`, title: label, unit: '', lines: [line], rank: 1 };
 }

@@ -8,7 +8,8 @@ const TICK = 9;
 
 /** @typedef {{x: number, channel: string | null, text: string, across: boolean}} Mark */
 
-const QUIET = new Set(['dropped']);
+/** What says nothing new in a chart: that a run began, and that lines of the log were dropped. */
+const QUIET = new Set(['dropped', 'run']);
 
 /** What an event is in words. @returns {string} */
 function words({ event, channel, value, data = {} }) {
@@ -23,7 +24,7 @@ function words({ event, channel, value, data = {} }) {
 /** The marks of events, by time. @returns {Mark[]} */
 export function marksOf(events) {
   return events
-    .filter(({ elapsed, event }) => typeof elapsed === 'number' && !QUIET.has(event))
+    .filter(({ elapsed, event, channel }) => typeof elapsed === 'number' && !QUIET.has(event) && (elapsed > 0 || channel))
     .map((event) => ({
       x: event.elapsed,
       channel: event.channel ?? null,

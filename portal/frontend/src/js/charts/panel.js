@@ -24,6 +24,13 @@ export function yRange(low, high) {
   return [low >= 0 && bottom < 0 ? 0 : bottom, middle + span * 0.575];
 }
 
+/** How many decimals tell values apart that lie a step apart. */
+function decimals(step) {
+  let digits = 0;
+  while (digits < 8 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
+  return digits;
+}
+
 export class Panel {
   /**
    * @param {import('./groups.js').Group} group
@@ -54,7 +61,7 @@ export class Panel {
     this.element = h(
       'section',
       { class: 'panel', 'aria-label': group.title },
-      h('header', {}, h('h3', {}, h('bdi', {}, group.title), group.unit ? h('span', { class: 'unit' }, group.unit) : null), ...this.values.map(({ key }) => key)),
+      h('header', {}, h('h3', {}, h('bdi', {}, group.title), group.unit && group.unit !== group.title ? h('span', { class: 'unit' }, group.unit) : null), ...this.values.map(({ key }) => key)),
       this.area,
     );
   }
@@ -90,7 +97,7 @@ export class Panel {
         },
         axes: [
           { ...axis, incrs: STEPS, space: 64, size: 26, gap: 4, values: (u, splits, a, s, step) => splits.map((x) => elapsed(x, step < MINUTE)) },
-          { ...axis, size: 50, gap: 4, space: 28 },
+          { ...axis, size: 50, gap: 4, space: 28, values: (u, splits, a, s, step) => splits.map((y) => y.toFixed(decimals(step))) },
         ],
         series: [
           {},
@@ -100,7 +107,7 @@ export class Panel {
             width: line.dashed ? 1.25 : 1.75,
             dash: line.dashed ? [5, 4] : undefined,
             paths: line.stepped ? uPlot.paths.stepped?.({ align: 1 }) : uPlot.paths.linear?.(),
-            points: { show: false },
+            points: { size: 5, show: (u, series, first, last) => last - first < 3 },
           })),
         ],
         hooks: {
