@@ -1,8 +1,9 @@
 """Tables and lines for people."""
 
 from datetime import datetime
+from typing import Final
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bioreactor.lab import Node
@@ -16,6 +17,8 @@ COLOURS = {
     Status.CANCELLED: "yellow",
     Status.PAUSED: "magenta",
 }
+
+ID: Final = Column("id", no_wrap=True, min_width=26)
 
 
 def duration(seconds: float) -> str:
@@ -45,7 +48,7 @@ def status(value: Status) -> Text:
 
 def experiments(rows: tuple[Experiment, ...]) -> Table:
     """Return a table of experiments."""
-    table = Table("id", "name", "owner", "state", "place", "reactor", "created", "took", box=None)
+    table = Table(ID, "name", "owner", "state", "place", "reactor", "created", "took", box=None)
     for row in rows:
         took = ""
         if row.started_at:
@@ -60,7 +63,7 @@ def experiments(rows: tuple[Experiment, ...]) -> Table:
 
 def queue(value: Queue) -> Table:
     """Return the queue as a table, what runs first."""
-    table = Table("place", "id", "name", "owner", "state", "reactor", "expected", box=None)
+    table = Table("place", ID, "name", "owner", "state", "reactor", "expected", box=None)
     table.title = f"The queue is {value.posture.value}" + (
         f": {value.posture_reason}" if value.posture_reason else ""
     )
