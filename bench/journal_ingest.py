@@ -53,8 +53,8 @@ class TimedSink:
         if len(self.durable) >= self.wanted:
             self.done.set()
 
-    async def applied(self, node: str, stream: str) -> Mapping[str, int]:
-        return await self.archive.applied(node, stream)
+    async def applied(self, node: str, stream: str, heard: Sequence[str]) -> Mapping[str, int]:
+        return await self.archive.applied(node, stream, heard)
 
     async def wait(self, wanted: int) -> None:
         self.wanted = wanted

@@ -34,8 +34,11 @@ class JournalSink(Protocol):
         An entry that makes no sense is kept as it came, with what is wrong with it.
         """
 
-    async def applied(self, node: str, stream: str) -> Mapping[str, int]:
-        """Return by epoch what may be acknowledged, those that advanced last at the end."""
+    async def applied(self, node: str, stream: str, heard: Sequence[str]) -> Mapping[str, int]:
+        """Return by epoch what may be acknowledged, in the order in which the epochs first came.
+
+        Epochs that are neither `heard` nor among the last `MAX_ACK_EPOCHS` may be left out.
+        """
 
 
 class Lane:
@@ -101,7 +104,7 @@ class Lane:
             heard: Epochs of the batches that came just now.
         """
         async with self._acknowledging:  # an older word must not overtake a newer one
-            applied = await self._sink.applied(self._node, self._stream)
+            applied = await self._sink.applied(self._node, self._stream, heard)
             payload = acknowledgement(applied, heard).encode()
             try:
                 await self._connection.publish(self._topic, payload, retain=True)

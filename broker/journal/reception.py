@@ -6,9 +6,10 @@ from typing import Final, Generic, TypeVar
 
 from broker.messages import JournalAck
 
-MAX_ACK_EPOCHS: Final = 500
-"""An acknowledgement names at most so many epochs: those heard of last. One that names so many is
-silent about others; one that names fewer says of every other epoch that the hub has nothing."""
+MAX_ACK_EPOCHS: Final = 100
+"""An acknowledgement names the newest epochs, so many at most, and besides those whose batches came
+just now. Where it names so many, it is silent about older ones; of every other epoch that it does
+not name it says that the hub has nothing."""
 
 E = TypeVar("E")
 
@@ -108,22 +109,36 @@ def plan(cursors: Mapping[str, int], batches: Iterable[Arrived[E]]) -> list[Comm
     return commits
 
 
-def acknowledgement(applied: Mapping[str, int], heard: Iterable[str]) -> JournalAck:
+def acknowledgement(
+    applied: Mapping[str, int], heard: Iterable[str], most: int = MAX_ACK_EPOCHS
+) -> JournalAck:
     """Return what to tell the node.
 
     Args:
-        applied: By epoch what may be acknowledged, those that advanced last at the end.
+        applied: By epoch what may be acknowledged, in the order in which the epochs first came.
         heard: Epochs of the batches that came just now.
+        most: So many epochs are named in any case, if there are so many.
     """
-    epochs = dict(applied)
+    epochs = dict(list(applied.items())[-most:])
     for epoch in heard:
-        epochs[epoch] = epochs.pop(epoch, 0)
-    return JournalAck(epochs=dict(list(epochs.items())[-MAX_ACK_EPOCHS:]))
+        epochs.setdefault(epoch, applied.get(epoch, 0))
+    return JournalAck(epochs=epochs)
 
 
-def acknowledged(ack: JournalAck, epoch: str) -> int | None:
-    """Return up to where the hub has an epoch; None if the acknowledgement is silent about it."""
-    upto = ack.epochs.get(epoch)
-    if upto is None and len(ack.epochs) < MAX_ACK_EPOCHS:
-        return 0
-    return upto
+def acknowledged(
+    ack: JournalAck, epochs: Sequence[str], most: int = MAX_ACK_EPOCHS
+) -> dict[str, int]:
+    """Return up to where the hub has each epoch, those left out of which nothing is said.
+
+    Args:
+        ack: The hub's word.
+        epochs: All of the node's, the oldest first.
+        most: As for `acknowledgement`.
+    """
+    named = [place for place, epoch in enumerate(epochs) if epoch in ack.epochs]
+    silent_before = named[-most:][0] if named and len(ack.epochs) >= most else 0
+    return {
+        epoch: ack.epochs.get(epoch, 0)
+        for place, epoch in enumerate(epochs)
+        if place >= silent_before or epoch in ack.epochs
+    }

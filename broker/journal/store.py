@@ -255,9 +255,10 @@ class Journal:
             Whether this was news.
         """
         news = False
+        told = acknowledged(ack, [shelf.epoch for shelf in self._shelves[stream]])
         for shelf in self._shelves[stream]:
-            upto = acknowledged(ack, shelf.epoch)
-            if upto is None or min(upto, shelf.last) == shelf.acked:
+            upto = min(told.get(shelf.epoch, shelf.acked), shelf.last)
+            if upto == shelf.acked:
                 continue
             measure = partial(tables.measure, stream=stream, shelf=shelf, upto=upto)
             measured = await self._reader.run(measure)

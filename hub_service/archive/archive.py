@@ -129,7 +129,7 @@ class Archive:
 
     async def cursors(self, node: str, stream: str) -> Mapping[str, int]:
         """Return by epoch up to where entries are committed."""
-        return dict(await self._rows(f"{_CURSORS} ORDER BY advanced", node, stream))
+        return dict(await self._rows(f"{_CURSORS} ORDER BY id", node, stream))
 
     async def commit(self, node: str, stream: str, commit: Commit[JsonValue]) -> None:
         """Make entries, the gap before them and the new cursor durable together.
@@ -140,13 +140,19 @@ class Archive:
         """
         await self._write(partial(self._ingest.take, node=node, stream=stream, commit=commit))
 
-    async def applied(self, node: str, stream: str) -> Mapping[str, int]:
+    async def applied(self, node: str, stream: str, heard: Sequence[str] = ()) -> Mapping[str, int]:
         """Return what may be acknowledged: never a phase record that the queue has not applied."""
-        cursors = dict(
-            await self._rows(
-                f"{_CURSORS} ORDER BY advanced DESC LIMIT ?", node, stream, MAX_ACK_EPOCHS
-            )
+        newest = dict(
+            await self._rows(f"{_CURSORS} ORDER BY id DESC LIMIT ?", node, stream, MAX_ACK_EPOCHS)
         )
+        older = [epoch for epoch in heard if epoch not in newest]
+        marks = ", ".join("?" * len(older))
+        cursors = dict(
+            await self._rows(f"{_CURSORS} AND epoch IN ({marks}) ORDER BY id", node, stream, *older)
+            if older
+            else ()
+        )
+        cursors.update(reversed(newest.items()))
         if stream == "records":
             for epoch, first in await self._rows(
                 "SELECT e.epoch, min(p.n) FROM phases p JOIN epochs e ON e.id = p.epoch"
@@ -156,7 +162,7 @@ class Archive:
             ):
                 if epoch in cursors:
                     cursors[epoch] = first - 1
-        return dict(reversed(cursors.items()))
+        return cursors
 
     async def set_applied(self, seq: int) -> None:
         """Say up to which phase record the queue is durable; 0 until it is said."""

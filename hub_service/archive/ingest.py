@@ -58,6 +58,6 @@ class Ingest:
             close_gap(connection, gap, runs[0])
         epoch.upto = upto + len(commit.entries)
         connection.execute(
-            "UPDATE epochs SET upto = ?, advanced = ?, last_run = ? WHERE id = ?",
-            (epoch.upto, self._names.advance(connection), epoch.last_run, epoch.id),
+            "UPDATE epochs SET upto = ?, last_run = ? WHERE id = ?",
+            (epoch.upto, epoch.last_run, epoch.id),
         )

@@ -43,20 +43,10 @@ class Names:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, object] = {}
-        self._advanced: int | None = None
 
     def forget(self) -> None:
         """Drop what is remembered."""
         self._known = {}
-        self._advanced = None
-
-    def advance(self, connection: sqlite3.Connection) -> int:
-        """Return a number that is higher than before."""
-        if self._advanced is None:
-            row = connection.execute("SELECT ifnull(max(advanced), 0) FROM epochs").fetchone()
-            self._advanced = int(row[0])
-        self._advanced += 1
-        return self._advanced
 
     def node(self, connection: sqlite3.Connection, name: str) -> int:
         """Return the number of a node."""
@@ -79,9 +69,8 @@ class Names:
             if row is not None:
                 return Epoch(*row)
             made = connection.execute(
-                "INSERT INTO epochs (node, stream, epoch, ord, upto, advanced)"
-                " VALUES (?, ?, ?, ?, 0, ?)",
-                (node, stream, epoch, order, self.advance(connection)),
+                "INSERT INTO epochs (node, stream, epoch, ord, upto) VALUES (?, ?, ?, ?, 0)",
+                (node, stream, epoch, order),
             ).lastrowid
             before = connection.execute(
                 "SELECT last_run FROM epochs WHERE node = ? AND stream = ? AND ord < ?"

@@ -44,12 +44,10 @@ MIGRATIONS: Final = (
         stream TEXT NOT NULL,
         epoch TEXT NOT NULL,
         ord INTEGER NOT NULL,
-        upto INTEGER NOT NULL,      -- entries are committed up to here
-        advanced INTEGER NOT NULL,  -- grows with every commit of any epoch
+        upto INTEGER NOT NULL,  -- entries are committed up to here
         last_run INTEGER,
         UNIQUE (node, stream, epoch)
     );
-    CREATE INDEX epochs_by_advance ON epochs (node, stream, advanced);
 
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY,

@@ -40,7 +40,7 @@ class MemorySink:
         if self.failing:
             raise OSError(28, "No space left on device")
         epochs = self.entries.setdefault((node, stream), {})
-        entries = epochs.pop(commit.epoch, [])
+        entries = epochs.get(commit.epoch, [])
         if commit.gap is not None:
             assert commit.gap[0] == len(entries) + 1
             entries += [None] * (commit.gap[1] - commit.gap[0] + 1)
@@ -48,7 +48,7 @@ class MemorySink:
         epochs[commit.epoch] = entries + list(commit.entries)
         self.commits += 1
 
-    async def applied(self, node: str, stream: str) -> Mapping[str, int]:
+    async def applied(self, node: str, stream: str, heard: Sequence[str]) -> Mapping[str, int]:  # noqa: ARG002  it names all
         cursors = await self.cursors(node, stream)
         return {k: n if self.hold is None else min(n, self.hold) for k, n in cursors.items()}
 

@@ -21,6 +21,7 @@ from broker.messages import JournalAck
 BATCH = 3
 LIMIT = Limit(batches=4, bytes=10**9)
 BOUND = 4000
+MOST = 3
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Hub:
                 self.entries.setdefault(epoch, []).append((commit.first + offset, entry))
                 self.arrival.append((commit.order, commit.first + offset))
             self.cursors[epoch] = upto + len(commit.entries)
-        return acknowledgement(self.cursors, [batch.epoch for batch in batches])
+        return acknowledgement(self.cursors, [batch.epoch for batch in batches], MOST)
 
     def copy(self) -> "Hub":
         return Hub(
@@ -87,10 +88,11 @@ class Flow(RuleBasedStateMachine):
 
     def hear(self, ack: JournalAck) -> None:
         news = False
+        told = acknowledged(ack, [epoch.epoch for epoch in self.node], MOST)
         for epoch in self.node:
-            upto = acknowledged(ack, epoch.epoch)
-            if upto is not None and min(upto, epoch.last) != epoch.acked:
-                epoch.acked = min(upto, epoch.last)
+            upto = min(told.get(epoch.epoch, epoch.acked), epoch.last)
+            if upto != epoch.acked:
+                epoch.acked = upto
                 news = True
         if not news:
             self.window.hint(self.now)
@@ -110,7 +112,7 @@ class Flow(RuleBasedStateMachine):
         """The node's process dies; it starts again knowing perhaps older acknowledgements."""
         for epoch in self.node:
             epoch.acked = max(epoch.floor - 1, epoch.acked - stale)
-        order = len(self.node) + 1
+        order = len(self.node) + 1  # more epochs than one acknowledgement names
         self.node.append(NodeEpoch(f"{order:026d}", order))
         self.window = Window(LIMIT)
 
@@ -212,7 +214,7 @@ class Flow(RuleBasedStateMachine):
         """On a channel that works, all arrives and the node knows it."""
         self.to_hub.clear()
         self.to_node.clear()
-        self.hear(acknowledgement(self.hub.cursors, []))  # as at a connect
+        self.hear(acknowledgement(self.hub.cursors, [], MOST))  # as at a connect
         for _ in range(BOUND):
             while self.send_one(BATCH):
                 pass
@@ -322,11 +324,24 @@ def test_an_epoch_whose_entries_are_all_gone_is_still_told() -> None:
     assert judge(3, 8, 8, 0).gap == (4, 7)
 
 
-def test_an_ack_that_names_as_many_epochs_as_it_may_is_silent_about_others() -> None:
-    many = {f"{n:026d}": n for n in range(1, 700)}
-    ack = acknowledgement(many, [f"{1:026d}"])
-    assert len(ack.epochs) == 500
-    assert acknowledged(ack, f"{1:026d}") == 1
-    assert acknowledged(ack, f"{2:026d}") is None
-    assert acknowledged(ack, f"{699:026d}") == 699
-    assert acknowledged(JournalAck(epochs={}), f"{2:026d}") == 0
+EPOCHS = [f"{n:026d}" for n in range(10)]
+NEW = f"{99:026d}"
+
+
+def test_an_ack_names_the_newest_epochs_and_those_heard_of() -> None:
+    ack = acknowledgement({epoch: n for n, epoch in enumerate(EPOCHS)}, [EPOCHS[1], NEW], most=3)
+    assert dict(ack.epochs) == {EPOCHS[7]: 7, EPOCHS[8]: 8, EPOCHS[9]: 9, EPOCHS[1]: 1, NEW: 0}
+
+
+def test_an_ack_is_silent_only_about_epochs_older_than_those_it_names() -> None:
+    ack = acknowledgement(dict.fromkeys(EPOCHS[:6], 9), [EPOCHS[0]], most=3)
+    told = acknowledged(ack, EPOCHS, most=3)
+    spoken_of = {EPOCHS[place]: 9 for place in (0, 3, 4, 5)}
+    assert told == spoken_of | dict.fromkeys(EPOCHS[6:], 0)
+
+
+def test_an_ack_that_names_few_epochs_says_that_the_hub_has_nothing_of_others() -> None:
+    ack = acknowledgement({EPOCHS[4]: 9}, [], most=3)
+    assert acknowledged(ack, EPOCHS, most=3) == {**dict.fromkeys(EPOCHS, 0), EPOCHS[4]: 9}
+    empty = acknowledgement({}, [], most=3)
+    assert acknowledged(empty, EPOCHS, most=3) == dict.fromkeys(EPOCHS, 0)

@@ -161,13 +161,14 @@ async def test_nothing_is_acknowledged_past_a_phase_that_was_not_applied(
     assert await archive.applied(NODE, "files") == {EPOCH: 1}
 
 
-async def test_epochs_that_advanced_last_stand_at_the_end(archive: Archive) -> None:
+async def test_the_newest_epochs_and_those_heard_of_are_acknowledged(archive: Archive) -> None:
     node = Node(archive)
-    await node.record(log(1))
-    await node.record(log(2), epoch=EPOCH_2, order=2)
-    assert list(await archive.applied(NODE, "records")) == [EPOCH, EPOCH_2]
-    await node.record(log(3))
-    assert list(await archive.applied(NODE, "records")) == [EPOCH_2, EPOCH]
+    epochs = [f"{n:026d}" for n in range(1, 121)]
+    for order, epoch in enumerate(epochs, 1):
+        await node.record(log(order), epoch=epoch, order=order)
+    assert list(await archive.applied(NODE, "records")) == epochs[-100:]
+    heard = await archive.applied(NODE, "records", [epochs[3], epochs[100], EPOCH])
+    assert list(heard) == [epochs[3], *epochs[-100:]]
 
 
 async def test_a_gap_is_told_with_its_bounds(archive: Archive) -> None:
