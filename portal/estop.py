@@ -7,8 +7,9 @@ from broker.messages import ContractError, ErrorCode, Estop, EstopRelease, Estop
 from broker.topics import Topic
 from portal.asking import need_admin
 from portal.errors import not_found
+from portal.known import NodeView
 from portal.sessions import Session
-from portal.state import NodeView, State
+from portal.state import State
 
 _ANSWER_SECONDS: Final = 3.0
 """How long to wait for the node's report before saying that it has not answered yet."""
@@ -37,7 +38,7 @@ class EmergencyStop:
             ContractError: NOT_FOUND, or UNAVAILABLE if the broker could not be told.
         """
         label = self._node(node).label
-        text = f"{session.handle} at the portal" + (f": {reason}" if reason else "")
+        text = f"{session.handle}: {reason}" if reason else session.handle
         request = EstopRequest(reason=text[:200])
         await self._publish(Topic.NODE_ESTOP, node, request.encode(), retain=True)
         if await self._state.until(lambda: self._latch(node) is not None, _ANSWER_SECONDS):

@@ -9,8 +9,8 @@ from typing import Final
 import orjson
 
 from broker.messages import Console
+from portal.known import Entry
 from portal.outbox import StreamFrame, console_frame
-from portal.state import Entry
 
 MAX_READINGS: Final = 200
 """Readings of one node in one frame; a node that sends more in 100 ms loses the oldest."""

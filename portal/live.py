@@ -16,8 +16,9 @@ from broker.messages import Console, ContractError, ErrorCode
 from broker.topics import Topics
 from portal.contract import check_filter, matches
 from portal.feeds import ConsoleFeed, RetainedFeed, TelemetryFeed
+from portal.known import Entry, Link
 from portal.outbox import Outbox, OverflowedError, StreamFrame
-from portal.state import Entry, Link, State
+from portal.state import State
 
 _log = logging.getLogger(__name__)
 

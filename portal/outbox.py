@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from portal.state import Entry
+from portal.known import Entry
 
 MAX_STREAM_FRAMES: Final = 50
 """Some 5 s of one node's telemetry and console."""

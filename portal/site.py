@@ -9,11 +9,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from broker import VERSION
 from portal.access import Asking, as_json
 from portal.assets import Assets
+from portal.known import HubState
 from portal.live import Live
 from portal.metrics import RequestFigures, exposition
 from portal.reference import Group, groups_of
 from portal.rendering import Renderer
-from portal.state import HubState, State
+from portal.state import State
 
 
 class Health(BaseModel):

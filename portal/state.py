@@ -7,10 +7,8 @@ stays, with its age. One event loop owns it.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 
@@ -31,111 +29,13 @@ from broker.messages import (
 )
 from broker.topics import SPECS, Address, Topic
 from portal.contract import LIVE, RETAINED, filters_of
+from portal.known import BrokerView, Entry, HubState, HubView, Link, Listener, NodeView
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=Payload)
 
 MAX_EXPERIMENTS: Final = 1000
 """The hub clears finished ones after a day; this bounds what a broken one could make us keep."""
-
-HubState = Literal["online", "offline", "unknown"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The last value of a retained topic.
-
-    Attributes:
-        topic: Below the root.
-        seq: Grows with every message that the portal received.
-        payload: Its JSON; `null` where the topic was cleared.
-        value: The same, parsed; None where the topic was cleared.
-    """
-
-    topic: str
-    kind: Topic
-    seq: int
-    at: datetime
-    payload: bytes
-    value: Payload | None
-
-    @cached_property
-    def snapshot(self) -> str:
-        """The frame for who just subscribed."""
-        return self._frame("snapshot")
-
-    @cached_property
-    def change(self) -> str:
-        """The frame for who knows an earlier value."""
-        return self._frame("change")
-
-    def _frame(self, kind: str) -> str:
-        return orjson.dumps(
-            {
-                "type": kind,
-                "topic": self.topic,
-                "seq": self.seq,
-                "payload": orjson.Fragment(self.payload),
-            }
-        ).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Whether what is shown is current, and since when."""
-
-    broker: bool
-    hub: HubState
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class HubView:
-    """The hub, for pages."""
-
-    state: HubState
-    since: datetime
-    posture: str | None
-    posture_reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerView:
-    """The portal's connection to the broker, for pages."""
-
-    connected: bool
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class NodeView:
-    """A reactor, for pages; `readings` are the last live ones by channel."""
-
-    id: str
-    label: str
-    online: bool
-    since: datetime | None
-    simulated: bool
-    speed: float
-    channels: Channels | None
-    report: NodeReport | None
-    readings: dict[str, float | None]
-
-
-class Listener(Protocol):
-    """Who is told of what arrives, at once and in order."""
-
-    def changed(self, entry: Entry) -> None:
-        """Tell that a retained topic has a new value, or was cleared."""
-
-    def telemetry(self, topic: str, seq: int, payload: bytes) -> None:
-        """Tell of a live reading."""
-
-    def console(self, topic: str, seq: int, console: Console) -> None:
-        """Tell of live log lines."""
-
-    def link_changed(self, link: Link) -> None:
-        """Tell that broker or hub came or went."""
 
 
 class State:

@@ -16,7 +16,8 @@ from broker.messages import (
     QueueLimits,
     Status,
 )
-from portal.state import HubState, NodeView, State
+from portal.known import HubState, NodeView
+from portal.state import State
 
 
 class Freshness(BaseModel):

@@ -52,7 +52,6 @@ async def test_emergency_stop_without_the_hub(
     assert "is stopped" in answer.json()["message"]
     assert node.estop is not None
     assert "foam" in node.estop.reason
-    assert "at the portal" in node.estop.reason
     wrong = await client.post("/api/nodes/reactor-1/estop-release", json={"latch": str(ULID())})
     assert wrong.status_code == 409
     assert node.estop is not None

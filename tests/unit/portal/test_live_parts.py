@@ -14,6 +14,7 @@ from broker.messages import Console, ContractError, LogLine, ServiceStatus
 from broker.topics import Topic, Topics
 from portal.contract import EYES, RETAINED, check_filter, matches
 from portal.feeds import ConsoleFeed, RetainedFeed, TelemetryFeed
+from portal.known import Entry
 from portal.outbox import (
     MAX_REPLIES,
     MAX_STREAM_FRAMES,
@@ -21,7 +22,6 @@ from portal.outbox import (
     OverflowedError,
     StreamFrame,
 )
-from portal.state import Entry
 
 NOW = datetime(2026, 2, 17, tzinfo=UTC)
 ONE = str(ULID())
