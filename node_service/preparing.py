@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from broker.messages import Assignment
 from node_service import endings
@@ -13,8 +13,11 @@ from node_service.safety import make_safe
 from node_service.supervision import Orders
 from node_service.workplace import Station, lay_out
 
+T = TypeVar("T")
+
 TRIES: Final = 3
 RETRY_SECONDS: Final = 3.0
+LONGEST_PAUSE_SECONDS: Final = 60.0
 
 
 async def prepare(
@@ -43,21 +46,36 @@ async def prepare(
 async def _image(
     station: Station, name: str, orders: Orders, progress: Callable[[str], Awaitable[None]]
 ) -> str | Ending:
-    tries = 0
+    """Return the image's digest; tries until it is there or the attempt is to end.
+
+    Nothing has begun yet, so waiting for an engine or a registry costs time and loses nothing,
+    while giving up would fail one waiting experiment after another.
+    """
+    pause = RETRY_SECONDS
+    told: set[str] = set()
+
+    async def tell(line: str) -> None:
+        if line not in told:  # trying again says nothing new
+            told.add(line)
+            await progress(line)
+
     while True:
-        tries += 1
         try:
-            image = await _unless_stopped(station.runner.prepare(name, progress), orders)
+            image = await _unless_stopped(station.runner.prepare(name, tell), orders)
         except RunnerError as error:
-            await progress(f"The image {name} could not be prepared: {error.message}")
-            if tries == TRIES:
+            if error.code == "NOT_FOUND":
                 return endings.not_started(error)
-            await asyncio.sleep(RETRY_SECONDS)
+            remedy = f" To mend it: {error.hint}." if error.hint else ""
+            await tell(f"The image {name} is not ready, trying on: {error.message}.{remedy}")
+            await _unless_stopped(asyncio.sleep(pause), orders)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:
             return orders.ending or image or endings.LOST
+        if orders.ending is not None:
+            return orders.ending
 
 
-async def _unless_stopped(work: Awaitable[str], orders: Orders) -> str | None:
+async def _unless_stopped(work: Awaitable[T], orders: Orders) -> T | None:
     """Return what the work gives, None if the attempt is to end before."""
     working = asyncio.ensure_future(work)
     stopped = asyncio.create_task(orders.stopped.wait())
