@@ -13,7 +13,7 @@ from hardware.simulation.culture import (
 )
 
 _DS18B20_STEP: Final = 0.0625
-_TEMPERATURE_NOISE: Final = 0.012
+_TEMPERATURE_NOISE: Final = 0.02
 _PH_NOISE: Final = 0.004
 _OXYGEN_NOISE: Final = 0.005
 _VOLUME_NOISE: Final = 0.03

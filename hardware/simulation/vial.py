@@ -50,6 +50,7 @@ class SimulatedVial:
         organism: What grows in it.
         medium: In which it grows, and which the media pump brings.
         plant: The vial around it.
+        culture: What is in the vial when nothing was saved; a fresh one if left out.
     """
 
     name = DRIVER
@@ -63,6 +64,7 @@ class SimulatedVial:
         organism: Organism | None = None,
         medium: Medium | None = None,
         plant: Plant | None = None,
+        culture: Culture | None = None,
     ) -> None:
         self._clock = clock
         self._organism = Organism() if organism is None else organism
@@ -78,7 +80,7 @@ class SimulatedVial:
         self._stopped: dict[str, float] = {}
         self._moved = dict.fromkeys(EQUIPMENT.pumps(), 0.0)
         self._saving: asyncio.Task[None] | None = None
-        self._culture = self._fresh()
+        self._culture = self._fresh() if culture is None else culture
 
     @property
     def culture(self) -> Culture:
@@ -191,7 +193,7 @@ class SimulatedVial:
     def _reopen(self, path: Path) -> Culture:
         saved = load(path)
         if saved is None:
-            return self._fresh()
+            return self._culture
         culture, at = saved
         absence = (self._clock.now() - at).total_seconds() * self._clock.speed
         left = min(max(absence, 0.0), _LONGEST_ABSENCE)

@@ -1,0 +1,284 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from broker.messages import ContractError, ErrorCode
+from hardware.clock import ManualClock
+from hardware.drivers.interface import DriverError
+from hardware.reactor import Dose, Reactor, ReactorEvent
+from tests.unit.hardware.drivers.broken import BrokenDevice
+from tests.unit.hardware.equipment import bench
+
+
+@dataclass
+class Bench:
+    clock: ManualClock = field(default_factory=ManualClock)
+    events: list[ReactorEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = BrokenDevice(self.clock)
+        self.reactor = Reactor(bench(), [self.device], self.clock)
+        self.reactor.on_event(self.events.append)
+
+    def names(self) -> list[str]:
+        return [event.event for event in self.events]
+
+    def alarms(self) -> set[str]:
+        return {alarm.id for alarm in self.reactor.alarms}
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Bench]:
+    bench = Bench()
+    async with bench.reactor:
+        await bench.clock.advance(1.0)
+        bench.events.clear()
+        yield bench
+        bench.device.silent.clear()
+    assert bench.device.calls[-1] == "closed"
+
+
+def test_knows_its_channels() -> None:
+    it = Bench()
+    assert it.reactor.channels["light"].kind == "actuator"
+    assert it.reactor.channels["heater"].kind == "sensor"
+
+
+async def test_opening_writes_every_safe_value() -> None:
+    it = Bench()
+    async with it.reactor:
+        assert it.device.written == {"heater": 0.0, "stirring": 0.0, "light": 0.0}
+        assert it.reactor.safe
+
+
+async def test_commands_are_refused_while_it_is_switched_off() -> None:
+    it = Bench()
+    async with it.reactor:
+        pass
+    for command in (it.reactor.set("light", 1.0, duration=1.0), it.reactor.dose("media", 1.0)):
+        with pytest.raises(ContractError) as caught:
+            await command
+        assert caught.value.error.code == ErrorCode.UNAVAILABLE
+
+
+async def test_a_setpoint_heats_and_leaving_makes_safe() -> None:
+    it = Bench()
+    async with it.reactor:
+        await it.clock.advance(1.0)
+        assert await it.reactor.set("setpoint", 27.0) == 27.0
+        await it.clock.advance(5.0)
+        assert it.device.written["heater"] == pytest.approx(24.0, abs=0.5)
+        assert it.reactor.setpoints() == {"setpoint": 27.0}
+        assert not it.reactor.safe
+    assert it.device.written["heater"] == 0.0
+
+
+async def test_a_direct_output_goes_off_without_anybody(it: Bench) -> None:
+    await it.reactor.set("light", 50.0, duration=12.5)
+    await it.clock.advance(12.4)
+    assert it.device.written["light"] == 50.0
+    await it.clock.advance(0.1)
+    assert it.device.written["light"] == 0.0
+    assert it.names() == ["set", "off"]
+
+
+async def test_a_shorter_duration_replaces_a_longer_one(it: Bench) -> None:
+    await it.reactor.set("light", 50.0, duration=90.0)
+    await it.reactor.set("light", 60.0, duration=2.0)
+    await it.clock.advance(2.0)
+    assert it.device.written["light"] == 0.0
+
+
+async def test_stirring_is_ramped(it: Bench) -> None:
+    assert await it.reactor.set("stirring", 450.0) == 450.0
+    seen = []
+    for _ in range(6):
+        await it.clock.advance(1.0)
+        seen.append(it.device.written["stirring"])
+    assert seen == [100.0, 200.0, 300.0, 400.0, 450.0, 450.0]
+
+
+async def test_a_refusal_is_told_and_reaches_no_device(it: Bench) -> None:
+    before = dict(it.device.written)
+    with pytest.raises(ContractError) as caught:
+        await it.reactor.set("light", 101.0, duration=1.0)
+    assert caught.value.error.code == ErrorCode.OUT_OF_RANGE
+    assert caught.value.error.details == {"minimum": 0.0, "maximum": 100.0, "value": 101.0}
+    assert it.device.written == before
+    assert it.events == []
+
+
+async def dose(it: Bench, channel: str, ml: float, seconds: float) -> Dose:
+    task = asyncio.ensure_future(it.reactor.dose(channel, ml))
+    await it.clock.advance(seconds)
+    return await task
+
+
+async def test_doses_in_pieces_and_counts(it: Bench) -> None:
+    assert await dose(it, "media", 2.5, 10.0) == Dose(2.5, 2.5, 3.0)
+    assert it.device.moved["media"] == 2.5
+    assert (await it.reactor.read())["media"] == 2.5
+    with pytest.raises(ContractError) as caught:
+        await it.reactor.dose("media", 6.0)
+    assert caught.value.error.details["limit"] == "max_dose_ml"
+    await it.reactor.begin_run()
+    assert (await it.reactor.read())["media"] == 0.0
+    assert "new run" in it.device.calls
+
+
+async def test_two_doses_of_one_pump_follow_each_other(it: Bench) -> None:
+    tasks = [asyncio.ensure_future(it.reactor.dose("media", 1.0)) for _ in range(2)]
+    await it.clock.advance(10.0)
+    assert [(await task).delivered_ml for task in tasks] == [1.0, 1.0]
+
+
+async def test_holding_stops_a_dose_and_says_how_much_came(it: Bench) -> None:
+    await it.reactor.set("setpoint", 30.0)
+    await it.reactor.set("light", 50.0, duration=60.0)
+    task = asyncio.ensure_future(it.reactor.dose("media", 2.5))
+    await it.clock.advance(1.5)
+    await it.reactor.hold()
+    await it.clock.advance(5.0)
+    assert await task == Dose(2.5, 2.0, 2.0)
+    assert it.device.written["light"] == 0.0
+    assert it.reactor.setpoints() == {"setpoint": 30.0}
+    assert "stopped media" in it.device.calls
+
+
+async def test_an_emergency_stop_ends_a_dose(it: Bench) -> None:
+    task = asyncio.ensure_future(it.reactor.dose("media", 2.5))
+    await it.clock.advance(0.5)
+    await it.reactor.emergency_stop("smoke")
+    await it.clock.advance(5.0)
+    with pytest.raises(ContractError) as caught:
+        await task
+    assert caught.value.error.code == ErrorCode.ESTOP
+    assert caught.value.error.details["delivered_ml"] == 1.0
+    assert it.alarms() == {"estop"}
+    it.reactor.release_emergency_stop()
+    assert it.alarms() == set()
+    await it.reactor.set("light", 1.0, duration=1.0)
+
+
+async def test_a_cancelled_dose_counts_in_full(it: Bench) -> None:
+    task = asyncio.ensure_future(it.reactor.dose("media", 2.5))
+    await it.clock.advance(0.5)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (await it.reactor.read())["media"] == 2.5
+    assert await dose(it, "media", 0.5, 5.0) == Dose(0.5, 0.5, 1.0)
+
+
+async def test_a_pump_that_does_not_answer(it: Bench) -> None:
+    it.device.silent.add("media")
+    task = asyncio.ensure_future(it.reactor.dose("media", 2.0))
+    await it.clock.advance(5.0)
+    with pytest.raises(ContractError) as caught:
+        await task
+    assert caught.value.error.code == ErrorCode.HARDWARE
+    assert (await it.reactor.read())["media"] == 2.0
+
+
+async def test_make_safe_tries_every_channel(it: Bench) -> None:
+    await it.reactor.set("light", 50.0, duration=60.0)
+    await it.reactor.set("stirring", 100.0)
+    await it.clock.advance(2.0)
+    it.device.silent |= {"light", "base"}
+    it.device.calls.clear()
+    with pytest.raises(ExceptionGroup) as caught:
+        await it.reactor.make_safe()
+    assert caught.group_contains(DriverError, match="light")
+    assert caught.group_contains(DriverError, match="base")
+    assert len(caught.value.exceptions) == 2
+    assert it.device.written["stirring"] == 0.0
+    assert it.device.calls == ["stopped media", "stopped waste"]
+    assert not it.reactor.safe
+    it.device.silent.clear()
+    await it.clock.advance(5.0)
+    assert it.device.written["light"] == 0.0
+    assert it.reactor.safe
+
+
+async def test_an_output_that_does_not_obey_is_made_safe_when_it_answers(it: Bench) -> None:
+    it.device.silent.add("light")
+    with pytest.raises(ContractError) as caught:
+        await it.reactor.set("light", 50.0, duration=60.0)
+    assert caught.value.error.code == ErrorCode.HARDWARE
+    it.device.silent.clear()
+    it.device.written.clear()
+    await it.clock.advance(5.0)
+    assert it.device.written["light"] == 0.0
+
+
+@pytest.mark.parametrize("odd", [None, float("nan"), 1000.0])
+async def test_a_thermometer_that_fails_turns_the_heater_off(it: Bench, odd: float | None) -> None:
+    await it.reactor.set("setpoint", 37.0)
+    await it.clock.advance(6.0)
+    assert it.device.written["heater"] == 70.0
+    it.device.values["temperature"] = odd
+    await it.clock.advance(5.0)
+    assert it.device.written["heater"] == 0.0
+    assert (await it.reactor.read())["temperature"] is None
+    await it.clock.advance(40.0)
+    assert it.alarms() == {"temperature-unknown"}
+    it.device.values["temperature"] = 25.0
+    await it.clock.advance(10.0)
+    assert it.device.written["heater"] == 70.0
+    assert it.alarms() == set()
+    assert it.names()[-2:] == ["alarm", "alarm-cleared"]
+
+
+async def test_a_device_that_is_away_reads_as_nothing_and_alarms(it: Bench) -> None:
+    await it.reactor.set("setpoint", 37.0)
+    await it.clock.advance(6.0)
+    it.device.silent.add("read")
+    await it.clock.advance(6.0)
+    values = await it.reactor.read()
+    assert values["temperature"] is None
+    assert values["volume"] is None
+    assert it.device.written["heater"] == 0.0
+    assert "device-bench" in it.alarms()
+    it.device.silent.clear()
+    await it.clock.advance(6.0)
+    assert it.alarms() == set()
+    assert it.device.written["heater"] == 70.0
+
+
+async def test_over_temperature_is_an_alarm_and_no_heat(it: Bench) -> None:
+    await it.reactor.set("setpoint", 42.0)
+    it.device.values["temperature"] = 45.5
+    await it.clock.advance(6.0)
+    assert it.alarms() == {"over-temperature"}
+    it.device.values["temperature"] = 42.5
+    await it.clock.advance(30.0)
+    assert it.device.written["heater"] == 0.0
+
+
+async def test_setpoints_come_back_after_a_restart(it: Bench) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        await it.reactor.restore({"setpoint": 33.0, "gone": 1.0, "stirring": 200.0})
+    assert len(caught.value.exceptions) == 1
+    assert it.reactor.setpoints() == {"setpoint": 33.0, "stirring": 200.0}
+
+
+async def test_a_listener_that_fails_or_left_does_no_harm(it: Bench) -> None:
+    heard: list[str] = []
+
+    def fail(_: ReactorEvent) -> None:
+        raise RuntimeError("a listener's own mistake")
+
+    stop = it.reactor.on_event(fail)
+    forget = it.reactor.on_event(lambda event: heard.append(event.event))
+    await it.reactor.set("light", 1.0, duration=1.0)
+    stop()
+    forget()
+    forget()
+    await it.reactor.set("light", 2.0, duration=1.0)
+    assert heard == ["set"]
+
+
+def test_every_wired_channel_needs_its_driver() -> None:
+    with pytest.raises(ValueError, match="bench"):
+        Reactor(bench(), [], ManualClock())
