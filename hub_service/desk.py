@@ -8,7 +8,7 @@ forget them. Whatever is repeated after a crash changes nothing.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -142,23 +142,24 @@ class Desk:
         now = self._clock()
         replies: list[Reply] = []
 
+        def remember(decision: Decision) -> tuple[str, Remembered] | None:
+            refusal = decision.refusal
+            reply = Reply(result=tell(decision)) if refusal is None else Reply(error=refusal)
+            replies.append(reply)
+            key = _key(asked)
+            return (
+                None
+                if key is None
+                else (key, Remembered(asked.user, asked.fingerprint, now, reply))
+            )
+
         async def prepare(decision: Decision) -> None:
             refusal = decision.refusal
-            replies.append(
-                Reply(error=refusal) if refusal is not None else Reply(result=tell(decision))
-            )
-            writes: list[Awaitable[None]] = [
-                self.audit(asked, _outcome(decision), experiment_id, refusal)
-            ]
-            if script is not None and refusal is None:
-                writes.append(self._archive.put_script(*script))
-            await asyncio.gather(*writes)
-
-        def remember(_: Decision) -> tuple[str, Remembered] | None:
-            key = _key(asked)
-            if key is None:
-                return None
-            return key, Remembered(asked.user, asked.fingerprint, now, replies[-1])
+            audited = self.audit(asked, _outcome(decision), experiment_id, refusal)
+            if script is None or refusal is not None:
+                await audited
+            else:
+                await asyncio.gather(audited, self._archive.put_script(*script))
 
         decision = await self._store.apply(event, now=now, first=prepare, remember=remember)
         await self._follow(decision)

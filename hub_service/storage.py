@@ -57,14 +57,11 @@ class SnapshotFile:
                 raise self.damaged("it is gone") from None
             return None
 
-    def replace(self, content: bytes) -> None:
-        """Make the content durable in place of the old, which becomes the previous generation.
-
-        When it returns the content survives a power cut. A crash before leaves the old or the new
-        content under the name, whole, never a mixture and never nothing.
+    def prepare(self, content: bytes) -> None:
+        """Put the content on the disk beside the file, which stays as it is until `publish`.
 
         Raises:
-            OSError: It could not be written; the file holds the old or the new content.
+            OSError: It could not be written; the file holds the old content.
         """
         self._before("write")
         with self._new.open("wb") as file:
@@ -73,6 +70,16 @@ class SnapshotFile:
             self._before("sync")
             # Before the rename: else the name could outlive a power cut that the content did not.
             os.fsync(file.fileno())
+
+    def publish(self) -> None:
+        """Put the prepared content in place of the old, which becomes the previous generation.
+
+        When it returns the content survives a power cut. A crash before leaves the old or the new
+        content under the name, whole, never a mixture and never nothing.
+
+        Raises:
+            OSError: It could not be done; the file holds the old or the new content.
+        """
         self._before("keep")
         self._keep_previous()
         self._before("replace")
@@ -131,20 +138,28 @@ class SnapshotStorage(Storage):
         return self._data
 
     def write(self, data: Data) -> None:
-        """Keep what TinyDB changed; `content` and `save` make it durable."""
+        """Keep what TinyDB changed; `content`, `prepare` and `publish` make it durable."""
         self._data = data
 
     def content(self) -> bytes:
         """Return the cached snapshot as it is to be saved."""
         return orjson.dumps(self._data)
 
-    def save(self, content: bytes) -> None:
-        """Make a content durable; blocks for the disk.
+    def prepare(self, content: bytes) -> None:
+        """Put a content on the disk; blocks for it. It counts only when it is published.
 
         Raises:
-            OSError: As `SnapshotFile.replace`; the cache is then ahead of the disk: reload.
+            OSError: As `SnapshotFile.prepare`; the cache is then ahead of the disk: reload.
         """
-        self._file.replace(content)
+        self._file.prepare(content)
+
+    def publish(self) -> None:
+        """Make the prepared content count; blocks for the disk.
+
+        Raises:
+            OSError: As `SnapshotFile.publish`; the cache may then be ahead of the disk: reload.
+        """
+        self._file.publish()
 
     def reload(self) -> None:
         """Forget the cache for what the disk holds.

@@ -88,7 +88,8 @@ class QueueStore:
             begun = replace(held.state, generation=held.state.generation + 1)
             store = cls(storage, snapshot.Contents(begun, held.cursor, held.answers), number)
             store._stage(held.state, begun, held.cursor, {}, ())
-            storage.save(storage.content())
+            storage.prepare(storage.content())
+            storage.publish()
         except BaseException:
             os.close(number)
             raise
@@ -126,7 +127,7 @@ class QueueStore:
             now: By the hub's clock, in UTC.
             cursor: Up to where phase records are applied with these events.
             first: Awaited with the decision before it is made durable, for example to audit it.
-            remember: Returns key and answer to keep in the same snapshot.
+            remember: Returns key and answer to keep in the same snapshot; called before `first`.
 
         Returns:
             The last state and the effects of all events.
@@ -160,25 +161,31 @@ class QueueStore:
     ) -> Decision:
         async with self._turn:
             decision = _decide_all(self._state, events, now)
-            if first is not None:
-                await first(decision)
             kept = None if remember is None else remember(decision)
             position = self._cursor if cursor is None else cursor
+            before = None if first is None else asyncio.ensure_future(first(decision))
             unchanged = decision.state.durable == self._state.durable
             if unchanged and kept is None and position == self._cursor:
+                if before is not None:
+                    await before
                 self._state = decision.state
                 return decision
             added = {} if kept is None else {kept[0]: kept[1]}
-            await self._commit(decision.state, position, added, now)
+            await self._commit(decision.state, position, added, now, before)
             return decision
 
     async def _commit(
-        self, state: QueueState, cursor: int, added: Mapping[str, Remembered], now: datetime
+        self,
+        state: QueueState,
+        cursor: int,
+        added: Mapping[str, Remembered],
+        now: datetime,
+        before: Awaitable[None] | None,
     ) -> None:
         dropped = list(_outdated(self._answers, added, now))
         try:
-            self._stage(self._state, state, cursor, added, dropped)
-            await asyncio.to_thread(self._storage.save, self._storage.content())
+            await self._prepare(state, cursor, added, dropped, before)
+            await asyncio.to_thread(self._storage.publish)
         except Exception as error:
             await self._return_to_disk()
             if not isinstance(error, OSError):
@@ -192,6 +199,30 @@ class QueueStore:
         self._answers.update(added)
         for key in dropped:
             del self._answers[key]
+
+    async def _prepare(
+        self,
+        state: QueueState,
+        cursor: int,
+        added: Mapping[str, Remembered],
+        dropped: Sequence[str],
+        before: Awaitable[None] | None,
+    ) -> None:
+        """Have the new snapshot on the disk, not counting yet, and what comes before it done.
+
+        Both wait for the disk, so they wait together.
+        """
+        await asyncio.sleep(0)  # lets what comes before begin
+        writing: list[Awaitable[None]] = [] if before is None else [before]
+        try:
+            self._stage(self._state, state, cursor, added, dropped)
+            content = self._storage.content()
+            writing.append(asyncio.to_thread(self._storage.prepare, content))
+        finally:
+            done = await asyncio.gather(*writing, return_exceptions=True)
+        for error in done:
+            if error is not None:
+                raise error
 
     async def _return_to_disk(self) -> None:
         """Make the memory what the disk is: TinyDB changes its cache before the write."""

@@ -38,6 +38,8 @@ def estimates(state: QueueState, now: datetime) -> dict[str, datetime]:
     }
     starts: dict[str, datetime] = {}
     for entry in state.waiting():
+        if not any(free.values()):
+            break
         if entry.held:
             continue
         suitable = [n for n in free if may_run(entry, n, state.nodes[n])]

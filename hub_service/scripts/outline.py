@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+SMALL = 4 * 1024
+"""Scripts with fewer characters take less time than another thread would."""
 LARGE = 32 * 1024
 """Scripts with more characters are outlined in another process."""
 _THIS_FILE = str(Path(__file__).resolve())
@@ -58,6 +60,8 @@ class Outline:
 
 async def outline(script: str) -> Outline:
     """Compile a script without running it, off the event loop."""
+    if len(script) <= SMALL:
+        return outline_here(script)
     if len(script) <= LARGE:
         return await asyncio.to_thread(outline_here, script)
     process = await asyncio.create_subprocess_exec(
@@ -97,7 +101,7 @@ def outline_here(script: str) -> Outline:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
-            compile(source, "script.py", "exec", dont_inherit=True)
+            compile(tree, "script.py", "exec", dont_inherit=True)
     except SyntaxError as error:
         return Outline(error=error.msg, line=error.lineno or 1, column=max(error.offset or 1, 1))
     except ValueError as error:

@@ -152,6 +152,7 @@ class Site:
         """Kill the broker; it is started again with nothing of what it had retained."""
         home = self.path / "broker" / self.broker.kind
         before = self.broker.pid
+        os.kill(before, signal.SIGSTOP)  # it would write on while its files are removed
         for stored in home.iterdir():
             if stored.is_dir():
                 shutil.rmtree(stored)

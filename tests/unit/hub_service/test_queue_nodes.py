@@ -8,6 +8,7 @@ from hub_service.queue.events import (
     NodeReported,
     PauseAsked,
     PostureAsked,
+    ResumeAsked,
     SendAsked,
     StoreDoubted,
     Submitted,
@@ -162,7 +163,7 @@ def test_a_new_store_among_nodes_with_history_recovers() -> None:
     assert desk.posture() is Posture.RECOVERY
     entry = desk.entry(1)
     assert (entry.status, entry.phase, entry.node) == (
-        Status.RUNNING, Phase.ASSIGNED, "reactor-1",
+        Status.RUNNING, Phase.EXECUTING, "reactor-1",
     )  # fmt: skip
     assert desk.intent() is None
     desk.says(1, "executing")
@@ -184,6 +185,16 @@ def test_what_was_adopted_can_be_cancelled_in_recovery() -> None:
     node = desk.state.nodes["reactor-1"]
     assert node.intent is not None
     assert (node.intent.desired, node.intent.attempt, node.revision) == ("stop", 1, 10)
+
+
+def test_what_was_found_frozen_stays_frozen_until_it_is_resumed() -> None:
+    desk = Desk().node(store=OTHER_STORE, seen=9, running=(ONE, 1), phase=Phase.FROZEN)
+    assert (desk.entry(1).status, desk.entry(1).phase) == (Status.PAUSED, Phase.FROZEN)
+    assert desk.intent() is None
+    assert outcome(desk.do(ResumeAsked(ONE))) == "accepted"
+    intent = desk.intent()
+    assert intent is not None
+    assert intent.desired == "run"
 
 
 def test_a_node_from_elsewhere_is_no_reason_to_recover_where_it_runs_nothing_unknown() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_service.storage import SnapshotFile, StoreError, lock
+from hub_service.storage import SnapshotFile, StoreError, lock, nothing
 from hub_service.store import FILE, QueueStore
 from tests.unit.hub_service.builders import ulid
 
@@ -95,15 +95,21 @@ async def test_the_previous_generation_is_kept_and_a_leftover_removed(tmp_path: 
     assert names(tmp_path) == {FILE, FILE + ".previous", "hub.lock"}
 
 
+def put(path: Path, content: bytes, before: Callable[[str], None] = nothing) -> None:
+    file = SnapshotFile(path, before)
+    file.prepare(content)
+    file.publish()
+
+
 def test_the_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    SnapshotFile(path).replace(b"old")
+    put(path, b"old")
     seen: dict[str, bytes] = {}
 
     def watch(step: str) -> None:
         seen[step] = path.read_bytes()
 
-    SnapshotFile(path, watch).replace(b"new")
+    put(path, b"new", watch)
     assert seen == {
         "write": b"old", "sync": b"old", "keep": b"old", "replace": b"old",
         "sync directory": b"new", "return": b"new",
@@ -114,14 +120,14 @@ def test_the_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["write", "sync", "keep", "replace"])
 def test_an_error_of_the_disk_leaves_the_old_content(tmp_path: Path, where: str) -> None:
     path = tmp_path / "file"
-    SnapshotFile(path).replace(b"old")
+    put(path, b"old")
 
     def full(step: str) -> None:
         if step == where:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        SnapshotFile(path, full).replace(b"new")
+        put(path, b"new", full)
     assert path.read_bytes() == b"old"
 
 

@@ -238,6 +238,31 @@ async def test_what_cannot_be_encoded_leaves_memory_as_the_disk(tmp_path: Path) 
     await store.close()
 
 
+async def test_what_comes_before_must_succeed(tmp_path: Path) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    done: list[Decision] = []
+
+    async def note(decision: Decision) -> None:
+        await asyncio.sleep(0.01)
+        assert not store.state.entries
+        done.append(decision)
+
+    async def fail(_: Decision) -> None:
+        await asyncio.sleep(0)
+        raise ContractError(ErrorCode.STORAGE_FULL, "the archive's disk is full")
+
+    with pytest.raises(ContractError):
+        await store.apply(Submitted(plan(1)), now=T0, first=fail)
+    assert not store.state.entries
+    await store.apply(Submitted(plan(2)), now=T0, first=note)
+    assert list(store.state.entries) == [ulid(2)]
+    assert len(done) == 1
+    await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    assert list(again.state.entries) == [ulid(2)]
+    await again.close()
+
+
 async def test_nothing_durable_nothing_written(tmp_path: Path) -> None:
     store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
     written = (tmp_path / "queue.json").stat().st_ino
