@@ -179,6 +179,7 @@ class Journal:
         Raises:
             ContractError: STORAGE_FULL: the budget is spent or the disk is full. TOO_LARGE: an
                 entry does not fit into a batch. Nothing was appended.
+            sqlite3.Error: The disk failed otherwise. Nothing was appended.
         """
         if not entries:
             raise ValueError("nothing to append")
