@@ -4,6 +4,7 @@ Generated from `broker.topics` and `broker.messages`, so it cannot drift; a test
 committed file with a fresh one.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -245,10 +246,14 @@ def _schemas() -> dict[str, JsonValue]:
 
 
 def main() -> None:
-    """Write the document to the file named as argument, or to docs/reference/asyncapi.json."""
-    destination = Path(sys.argv[1]) if len(sys.argv) > 1 else DESTINATION
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    destination.write_bytes(render())
+    """Write docs/reference/asyncapi.json; with --check, say whether it is what the code says."""
+    parser = argparse.ArgumentParser(prog="python -m broker.asyncapi", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
+    if not parser.parse_args().check:
+        DESTINATION.parent.mkdir(parents=True, exist_ok=True)
+        DESTINATION.write_bytes(render())
+    elif not DESTINATION.exists() or DESTINATION.read_bytes() != render():
+        sys.exit(f"{DESTINATION} is not what the code says: run `python -m broker.asyncapi`")
 
 
 if __name__ == "__main__":
