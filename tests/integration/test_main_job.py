@@ -198,3 +198,27 @@ def _log(system: System, experiment: str) -> str:
 def _samples(system: System, experiment: str) -> int:
     history = system.http.get(f"/api/experiments/{experiment}/history").json()
     return len(history["traces"].get("od", {"t": []})["t"])
+
+
+@pytest.mark.engine
+def test_every_example(system: System) -> None:
+    """Five experiments of one user fit the queue; they run one after another, in order."""
+    more = {"light_dark_cycle": {"light_hours": 0.25, "dark_hours": 0.25}}
+    paths = sorted(EXAMPLES.glob("*.py"))
+    assert len(paths) == 5
+    started = {
+        path.stem: system.start_experiment(
+            path.read_text(),
+            name=f"example {path.stem}",
+            parameters={"hours": 1.0, **more.get(path.stem, {})},
+        )
+        for path in paths
+    }
+    ended = []
+    for name, experiment in started.items():
+        status = system.wait_status(experiment, "completed", seconds=240)
+        assert "summary.json" in {file["name"] for file in status["results"]}, name
+        ended.append(status["started_at"])
+    assert ended == sorted(ended)
+    plots = system.status(started["growth_curve"])["results"]
+    assert "growth_curve.png" in {file["name"] for file in plots}
