@@ -44,6 +44,10 @@ class Budget:
             slots.append((current, ml))
         return Budget(self.total + ml, tuple(slots))
 
+    def ages(self, now: float) -> list[tuple[float, float]]:
+        """Return the hour's volumes, mL, with the least seconds ago that each may have been."""
+        return [(max(0.0, now - (slot + 1) * _SLOT), ml) for slot, ml in self.slots]
+
     def new_run(self) -> "Budget":
         """Count the total from zero; the hour goes on."""
         return Budget(0.0, self.slots)

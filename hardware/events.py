@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from broker.messages import Error, ErrorCode
+from broker.messages import ContractError, Error, ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +113,13 @@ def refuse_estop(reason: str) -> Error:
         f"the emergency stop is engaged: {reason}",
         "somebody must look at the reactor and release it first",
     )
+
+
+def check(refusal: Error | None) -> None:
+    """Tell a refusal to whoever asked.
+
+    Raises:
+        ContractError: There is one.
+    """
+    if refusal is not None:
+        raise ContractError(refusal.code, refusal.message, refusal.hint, **refusal.details)

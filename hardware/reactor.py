@@ -8,22 +8,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Self
 
-from broker.messages import Alarm, ChannelInfo, ContractError, Error, ErrorCode
+from broker.messages import Alarm, ChannelInfo, ContractError, ErrorCode
 from hardware.announcements import Announcements, Listener, ReactorEvent
 from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.controllers import PERIOD, HeatControl, Thermostat
 from hardware.devices import Devices
-from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
+from hardware.dosebook import DoseBook
+from hardware.dosing import Dose, Dosing
+from hardware.drivers.interface import Driver, DriverError
 from hardware.events import (
-    DoseAsked,
-    DoseEnded,
-    DosePiece,
     EstopEngaged,
     EstopReleased,
     Event,
@@ -33,6 +31,7 @@ from hardware.events import (
     RunBegun,
     Set,
     Tick,
+    check,
 )
 from hardware.safety import Decision, State, decide, due, initial
 from hardware.simulation.equipment import EQUIPMENT
@@ -42,17 +41,6 @@ from hardware.ticker import Ticker
 __all__ = ["Dose", "Reactor", "ReactorEvent", "simulated_reactor"]
 
 log = logging.getLogger(__name__)
-
-_TINY: Final = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Dose:
-    """What a pump did: volumes in mL, `seconds` of the reactor's clock from start to end."""
-
-    requested_ml: float
-    delivered_ml: float
-    seconds: float
 
 
 class Reactor:
@@ -66,6 +54,7 @@ class Reactor:
         drivers: They serve the equipment's channels.
         clock: Whose seconds count.
         thermostat: Follows the heating's setpoint.
+        doses_file: Where the pumps' volumes are kept over restarts; None: nowhere.
     """
 
     def __init__(
@@ -75,6 +64,7 @@ class Reactor:
         clock: Clock,
         *,
         thermostat: Thermostat | None = None,
+        doses_file: Path | None = None,
     ) -> None:
         self.clock = clock
         self.channels: Mapping[str, ChannelInfo] = MappingProxyType(
@@ -84,9 +74,12 @@ class Reactor:
         self._devices = Devices(equipment, drivers, clock)
         self._heat = HeatControl(equipment, Thermostat() if thermostat is None else thermostat)
         self._state: State = initial(equipment, clock.monotonic())
+        self._book = DoseBook(doses_file, clock)
         self._announcements = Announcements(clock)
         self._unwritten: set[str] = set()
-        self._pumping = {name: asyncio.Lock() for name in equipment.pumps()}
+        self._dosing = Dosing(
+            equipment, self._devices, clock, self._announcements, self._book, self._apply
+        )
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._ticker = Ticker(clock, self._tasks, self._tick)
@@ -99,6 +92,8 @@ class Reactor:
             DriverError: A device does not answer.
             ExceptionGroup: Not everything is known to be safe.
         """
+        moved = await asyncio.to_thread(self._book.load)
+        self._state = initial(self._equipment, self.clock.monotonic(), moved)
         async with AsyncExitStack() as stack:
             for driver in self._devices.drivers:
                 await stack.enter_async_context(driver)
@@ -180,6 +175,7 @@ class Reactor:
         for driver in self._devices.drivers:
             await driver.begin_run()
         self._devices.forget()
+        await self._book.keep(self._state)
         await self._measure()
         self._announcements.emit("run")
 
@@ -214,7 +210,7 @@ class Reactor:
                 obey, its output is made safe as soon as it answers.
         """
         self._check_open()
-        _raise(self._apply(Set(channel, value, duration)).refusal)
+        check(self._apply(Set(channel, float(value), duration)).refusal)
         try:
             await self._write(channel)
         except DriverError as error:
@@ -243,25 +239,7 @@ class Reactor:
                 unless it struck on the way. HARDWARE: all of the dose is counted as delivered.
         """
         self._check_open()
-        if channel not in self._pumping:
-            _raise(self._apply(DoseAsked(channel, ml)).refusal)
-        async with self._pumping[channel]:
-            _raise(self._apply(DoseAsked(channel, ml)).refusal)
-            started = self.clock.monotonic()
-            delivered: float | None = None
-            try:
-                delivered, refusal = await self._pump(channel, ml)
-            finally:
-                self._apply(DoseEnded(channel, delivered))
-                done = ml if delivered is None else delivered
-                seconds = self.clock.monotonic() - started
-                self._announcements.emit(
-                    "dose", channel, done, {"requested_ml": ml, "seconds": seconds}
-                )
-        if refusal is not None and refusal.details.get("limit") != "stopped":
-            details = {**refusal.details, "delivered_ml": delivered}
-            raise ContractError(refusal.code, refusal.message, refusal.hint, **details)
-        return Dose(ml, delivered, seconds)
+        return await self._dosing.dose(channel, ml)
 
     async def hold(self) -> None:
         """Pause: pumps and direct outputs stop, controllers keep their setpoints.
@@ -311,22 +289,6 @@ class Reactor:
         errors = [result for result in results if isinstance(result, Exception)]
         if errors:
             raise ExceptionGroup("not every channel is known to be safe", errors)
-
-    async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
-        delivered, left = 0.0, ml
-        most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
-        while left > _TINY:
-            piece = min(left, most)
-            if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
-                return delivered, refusal
-            try:
-                delivered += await self._devices.dose(channel, piece)
-            except DriverError as error:
-                raise ContractError(
-                    ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
-                ) from error
-            left -= piece
-        return delivered, None
 
     async def _write(self, channel: str) -> None:
         """Tell a device the value that is in force now, not the one when this was asked for."""
@@ -387,11 +349,9 @@ def simulated_reactor(clock: Clock, *, seed: int, state_file: Path | None) -> Re
         clock: Its seconds are those of the culture.
         seed: The same seed gives the same noise and the same pumps.
         state_file: Where the culture is kept, so that it survives a restart of the node, during
-            which it goes on with actuators off. None: a fresh vial each time.
+            which it goes on with actuators off; what the pumps have moved is kept beside it, in
+            ``doses.json``. None: a fresh vial each time.
     """
-    return Reactor(EQUIPMENT, [SimulatedVial(clock, seed=seed, state_file=state_file)], clock)
-
-
-def _raise(refusal: Error | None) -> None:
-    if refusal is not None:
-        raise ContractError(refusal.code, refusal.message, refusal.hint, **refusal.details)
+    vial = SimulatedVial(clock, seed=seed, state_file=state_file)
+    doses_file = None if state_file is None else state_file.with_name("doses.json")
+    return Reactor(EQUIPMENT, [vial], clock, doses_file=doses_file)

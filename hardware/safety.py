@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from broker.messages import Error, ErrorCode
+from hardware.budget import Budget
 from hardware.channels import Equipment
 from hardware.doses import Content, Pump, ask, end, piece
 from hardware.events import (
@@ -65,8 +66,15 @@ class Decision:
     refusal: Error | None = None
 
 
-def initial(equipment: Equipment, now: float) -> State:
-    """Return the state of a reactor that was just switched on: everything safe, nothing known."""
+def initial(equipment: Equipment, now: float, moved: Mapping[str, Budget] | None = None) -> State:
+    """Return the state of a reactor that was just switched on: everything safe, nothing known.
+
+    Args:
+        equipment: The reactor.
+        now: Reactor seconds.
+        moved: What each pump has moved before.
+    """
+    moved = moved or {}
     return State(
         now=now,
         outputs={
@@ -74,7 +82,7 @@ def initial(equipment: Equipment, now: float) -> State:
             for name, channel in equipment.channels.items()
             if channel.output
         },
-        pumps={name: Pump() for name in equipment.pumps()},
+        pumps={name: Pump(moved.get(name, Budget())) for name in equipment.pumps()},
         readings={
             name: Reading(None, now, now)
             for name, channel in equipment.channels.items()

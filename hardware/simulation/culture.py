@@ -11,6 +11,8 @@ from typing import Final
 _HOUR: Final = 3600.0
 _KELVIN_J: Final = 110.0
 """Heat capacity of vial and block, J/K."""
+_DRY: Final = 1.0
+"""mL below which nothing evaporates any more: a film of culture stays."""
 _WATER_J: Final = 4.18
 """Heat capacity of 1 mL of medium, J/K."""
 OD_PER_GRAM: Final = 1 / 0.47
@@ -84,7 +86,7 @@ class Plant:
     heat_time: float = 460.0
     transfer_still: float = 4.0
     transfer_stirred: float = 50.0
-    gas: float = 0.01
+    gas: float = 0.002
     straw: float = 14.0
     capacity: float = 20.0
     titrant: float = 0.1
@@ -206,16 +208,16 @@ def step(  # noqa: PLR0917 - the six things a step depends on
     """
     c, hours = culture, seconds / _HOUR
     inflow = drive.media + drive.acid + drive.base
-    renewal = inflow * seconds / c.volume  # part of the volume that flowed in
+    filled = c.volume + inflow * seconds
+    kept, fresh = c.volume / filled, drive.media * seconds / filled  # parts of the mixture
     fed = c.glucose / (organism.substrate_half + c.glucose)
     growth = aerobic_growth(organism, medium, c, drive.light)
     upkeep = organism.maintenance * fed
     demand = 1000.0 * c.biomass * (growth / organism.oxygen_yield + upkeep)  # mg/L/h
     transfer = oxygen_transfer(plant, drive.stirring)
     saturation = oxygen_saturation(c.temperature)
-    fresh = drive.media * seconds / c.volume
     oxygen = _implicit_oxygen(
-        c.oxygen * (1 - renewal) + oxygen_saturation(plant.ambient) * fresh,
+        c.oxygen * kept + oxygen_saturation(plant.ambient) * fresh,
         transfer * hours,
         saturation,
         demand * hours,
@@ -223,23 +225,21 @@ def step(  # noqa: PLR0917 - the six things a step depends on
     )
     aerated = oxygen / (organism.oxygen_half + oxygen)
     made = growth * aerated
-    biomass = c.biomass * math.exp((made - organism.death * (1 - fed)) * hours - renewal)
+    biomass = c.biomass * kept * math.exp((made - organism.death * (1 - fed)) * hours)
     eaten = (made / organism.biomass_yield + upkeep * aerated) * c.biomass * hours
-    steam = evaporation(plant, c.temperature) * seconds
+    steam = evaporation(plant, c.temperature) * seconds if c.volume > _DRY else 0.0
     pumped_out = drive.waste * seconds
-    volume = c.volume + inflow * seconds - steam
+    volume = filled - steam
     volume = max(volume - pumped_out, min(volume, plant.straw)) if pumped_out else volume
-    titrated = (drive.acid - drive.base) * plant.titrant * 1000.0 * seconds / c.volume
+    titrated = (drive.acid - drive.base) * plant.titrant * 1000.0 * seconds / filled
     thicker = 1.0 + steam / c.volume
     heat = demand * aerated * c.volume / 1000.0 / 32.0 * 500.0 / _HOUR  # W, 0.5 kJ/mmol oxygen
     return Culture(
         volume=min(volume, plant.capacity),
         biomass=biomass * thicker,
-        glucose=max(c.glucose * (1 - renewal) + medium.glucose * fresh - eaten, 0.0) * thicker,
+        glucose=max(c.glucose * kept + medium.glucose * fresh - eaten, 0.0) * thicker,
         oxygen=oxygen,
-        acidity=c.acidity * (1 - renewal)
-        + titrated
-        + organism.acid * max(made, 0.0) * c.biomass * hours,
+        acidity=c.acidity * kept + titrated + organism.acid * max(made, 0.0) * c.biomass * hours,
         temperature=_warmed(c, plant, drive, heat, seconds),
         readiness=min(c.readiness * math.exp(organism.growth * hours), 1e6),
     )

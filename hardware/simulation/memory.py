@@ -3,12 +3,12 @@
 import json
 import logging
 import math
-import os
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from hardware.files import replace_file, set_aside
 from hardware.simulation.culture import Culture
 
 log = logging.getLogger(__name__)
@@ -22,19 +22,8 @@ def save(path: Path, culture: Culture, at: datetime) -> None:
     Raises:
         OSError: It could not be written; the previous one stands.
     """
-    text = json.dumps({"schema": _SCHEMA, "at": at.isoformat(), "culture": asdict(culture)})
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    data = {"schema": _SCHEMA, "at": at.isoformat(), "culture": asdict(culture)}
+    replace_file(path, json.dumps(data))
 
 
 def load(path: Path) -> tuple[Culture, datetime] | None:
@@ -48,7 +37,7 @@ def load(path: Path) -> tuple[Culture, datetime] | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s is damaged (%s): a fresh vial is put in", path.name, error)
-        path.replace(path.with_name(path.name + ".damaged"))
+        set_aside(path)
         return None
 
 

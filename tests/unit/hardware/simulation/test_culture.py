@@ -66,7 +66,7 @@ def test_reaches_a_turbidostats_density_within_hours() -> None:
 
 def test_ends_when_the_sugar_is_gone() -> None:
     dense = warm(biomass=1.0, glucose=1.0)
-    after = live(dense, replace(WARM, stirring=1000.0), 12.0)
+    after = live(dense, replace(WARM, stirring=1000.0), 2.5)
     assert after.glucose < 0.01
     assert after.biomass - dense.biomass == pytest.approx(0.5 * 1.0, abs=0.15)
     assert live(after, WARM, 24.0).biomass < after.biomass
@@ -157,6 +157,12 @@ def test_the_length_of_a_step_hardly_matters(seconds: float) -> None:
     fresh = replace(inoculated(COLI, LB, VIAL, 15.0), temperature=37.0)
     reference, other = live(fresh, WARM, 5.0), live(fresh, WARM, 5.0, seconds)
     assert astuple(other)[:6] == pytest.approx(astuple(reference)[:6], rel=0.03)
+
+
+def test_a_vial_that_is_forgotten_dries_up_and_no_more() -> None:
+    culture = live(warm(), Drive(), 3 * 365 * 24.0, 3600.0)
+    assert 0.5 < culture.volume <= 1.0
+    assert all(math.isfinite(value) for value in astuple(culture))
 
 
 drives = st.builds(

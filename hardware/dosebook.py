@@ -1,0 +1,99 @@
+"""What the pumps have moved, kept on the disk: a restart of the node gives no volume back."""
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from hardware.budget import HOUR, Budget
+from hardware.clock import Clock
+from hardware.files import replace_file, set_aside
+from hardware.safety import State
+
+log = logging.getLogger(__name__)
+
+_SCHEMA: Final = 1
+
+
+class DoseBook:
+    """Keeps the pumps' volumes of a reactor.
+
+    Args:
+        path: The file; None keeps nothing.
+        clock: Of the reactor. The hour goes on by the wall clock while the node is away.
+    """
+
+    def __init__(self, path: Path | None, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._line = asyncio.Lock()
+        self._kept = ""
+
+    def load(self) -> Mapping[str, Budget]:
+        """Return what each pump has moved. Blocks. Without a sound file nothing was moved."""
+        if self._path is None:
+            return {}
+        try:
+            return self._parse(self._path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s is damaged (%s): volumes count from zero", self._path.name, error)
+            set_aside(self._path)
+            return {}
+
+    async def keep(self, state: State) -> None:
+        """Keep the volumes, those of doses under way in full; durable when it returns.
+
+        A disk that cannot be written is logged: the limits hold as long as the node runs.
+        """
+        if self._path is None:
+            return
+        volumes = self._encode(state)
+        async with self._line:
+            if volumes == self._kept:
+                return
+            text = f'{{"schema": {_SCHEMA}, "at": "{self._clock.now().isoformat()}", {volumes}}}'
+            try:
+                await asyncio.to_thread(replace_file, self._path, text)
+            except OSError as error:
+                log.warning("the pumps' volumes could not be kept: %s", error)
+            else:
+                self._kept = volumes
+
+    def _encode(self, state: State) -> str:
+        pumps = {
+            name: {
+                "total": pump.budget.total + pump.pending,
+                "hour": [[age, ml] for age, ml in pump.budget.ages(state.now)]
+                + ([[0.0, pump.pending]] if pump.pending else []),
+            }
+            for name, pump in state.pumps.items()
+        }
+        return f'"pumps": {json.dumps(pumps)}'
+
+    def _parse(self, text: str) -> Mapping[str, Budget]:
+        data = json.loads(text)
+        if data["schema"] != _SCHEMA:
+            raise ValueError(f"unknown schema {data['schema']}")
+        away = (self._clock.now() - datetime.fromisoformat(data["at"])).total_seconds()
+        away = max(0.0, away) * self._clock.speed
+        now = self._clock.monotonic()
+        budgets = {}
+        for name, pump in data["pumps"].items():
+            moved = [(float(age) + away, float(ml)) for age, ml in pump["hour"]]
+            total = float(pump["total"])
+            if not all(
+                math.isfinite(n) and n >= 0 for n in (total, *(x for p in moved for x in p))
+            ):
+                raise ValueError(f"{name} cannot have moved that")
+            budget = Budget()
+            for age, ml in sorted(moved, reverse=True):
+                if age <= HOUR:
+                    budget = budget.moved(now - age, ml)
+            budgets[name] = Budget(total, budget.slots)
+        return budgets

@@ -1,0 +1,100 @@
+"""Doses: asked of the rules, kept on the disk, pumped in pieces that end by themselves."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from broker.messages import ContractError, Error, ErrorCode
+from hardware.announcements import Announcements
+from hardware.channels import Equipment
+from hardware.clock import Clock
+from hardware.devices import Devices
+from hardware.dosebook import DoseBook
+from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError
+from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, check
+from hardware.safety import Decision
+
+_TINY: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """What a pump did: volumes in mL, `seconds` of the reactor's clock from start to end."""
+
+    requested_ml: float
+    delivered_ml: float
+    seconds: float
+
+
+class Dosing:
+    """Doses with the pumps of a reactor, one dose of a pump after another.
+
+    Args:
+        apply: Asks the rules and remembers what follows.
+    """
+
+    def __init__(  # noqa: PLR0917 - the parts of a reactor
+        self,
+        equipment: Equipment,
+        devices: Devices,
+        clock: Clock,
+        announcements: Announcements,
+        book: DoseBook,
+        apply: Callable[[Event], Decision],
+    ) -> None:
+        self._equipment = equipment
+        self._devices = devices
+        self._clock = clock
+        self._announcements = announcements
+        self._book = book
+        self._apply = apply
+        self._lines = {name: asyncio.Lock() for name in equipment.pumps()}
+
+    async def dose(self, channel: str, ml: float) -> Dose:
+        """Pump a volume; see `Reactor.dose`.
+
+        Raises:
+            ContractError: It was refused, or a limit or a fault struck on the way.
+        """
+        if channel not in self._lines:
+            check(self._apply(DoseAsked(channel, ml)).refusal)
+        async with self._lines[channel]:
+            granted = self._apply(DoseAsked(channel, ml))
+            check(granted.refusal)
+            delivered: float | None = None
+            started = self._clock.monotonic()
+            try:
+                # In full and before anything moves: a crash on the way gives nothing back.
+                await self._book.keep(granted.state)
+                started = self._clock.monotonic()
+                delivered, refusal = await self._pump(channel, ml)
+            finally:
+                seconds = self._clock.monotonic() - started
+                self._apply(DoseEnded(channel, delivered))
+                self._announcements.emit(
+                    "dose",
+                    channel,
+                    ml if delivered is None else delivered,
+                    {"requested_ml": ml, "seconds": seconds},
+                )
+        if refusal is not None and refusal.details.get("limit") != "stopped":
+            details = {**refusal.details, "delivered_ml": delivered}
+            raise ContractError(refusal.code, refusal.message, refusal.hint, **details)
+        return Dose(ml, delivered, seconds)
+
+    async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
+        delivered, left = 0.0, ml
+        most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
+        while left > _TINY:
+            piece = min(left, most)
+            if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
+                return delivered, refusal
+            try:
+                delivered += await self._devices.dose(channel, piece)
+            except DriverError as error:
+                raise ContractError(
+                    ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
+                ) from error
+            left -= piece
+        return delivered, None

@@ -1,0 +1,29 @@
+"""Small files that are there whole or not at all, whenever the power goes."""
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file; durable when it returns, a crash leaves the previous one.
+
+    Raises:
+        OSError: It could not be written; the previous one stands.
+    """
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def set_aside(path: Path) -> None:
+    """Keep a file that cannot be understood beside, as ``.damaged``."""
+    path.replace(path.with_name(path.name + ".damaged"))
