@@ -7,6 +7,7 @@ starts anything a second time.
 """
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from time import CLOCK_BOOTTIME, clock_gettime
@@ -30,6 +31,8 @@ from node_service.tail import recorded_ids, recover_log
 from node_service.workplace import Station, make_console, open_gateway, runner_attempt
 
 ESTOP_GRACE: Final = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class Attempt:
@@ -73,7 +76,7 @@ class Attempt:
     @property
     def executing(self) -> bool:
         """Whether the script runs, or is frozen: samples are its own."""
-        return self._executing
+        return self._executing and self.clock.counting
 
     @property
     def container(self) -> ContainerStatus | None:
@@ -111,6 +114,7 @@ class Attempt:
     async def run(self) -> None:
         """Live; returns when everything of the attempt is in the journal."""
         station = self._station
+        logger.info("%s: taken up as %s", self.key, self._stage)
         position = await recover_log(station.journal, self.key, self._run.log)
         limits = self._assignment.limits
         console = make_console(station, self.key, self.clock, position, limits.log)
@@ -289,7 +293,9 @@ class Attempt:
                     self._container = Container(station.runner, self.key, found.container_id)
             if self._container is not None:
                 await self._container.remove()
-        await console.tell(endings.sentence(ending, self.clock.elapsed))
+        sentence = endings.sentence(ending, self.clock.elapsed)
+        logger.info("%s: %s", self.key, sentence)
+        await console.tell(sentence)
         record = step(self.key, station.clock, "released", elapsed=self.clock.elapsed)
         await station.ledger.released(self.key, record)
         self._executing = False
@@ -305,6 +311,7 @@ class Attempt:
 
     def _show(self, phase: Phase, detail: str = "") -> None:
         if phase is not self._phase:
+            logger.info("%s: %s", self.key, phase)
             self._since = self._station.clock.now()
         self._phase, self._detail = phase, detail
         self._station.changed()

@@ -2,7 +2,8 @@
 
 SQLite with WAL and ``synchronous=FULL``: what a method wrote is on the disk when it returns, and
 a kill or power cut leaves either the state before or the state after. All calls run on one thread
-of the ledger's own; the small state that is asked for often is kept in memory beside it.
+of the ledger's own; the small state that is asked for often is kept in memory beside it. While the
+disk is full a write waits.
 
 Steps of an attempt that the hub must learn are written twice: here, in the same transaction as
 the new stage, into an outbox; and from there into the journal. A crash between the two makes the
@@ -11,13 +12,15 @@ step appear twice in the journal, never not at all; the hub takes a repeated ste
 
 import asyncio
 import json
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
+from broker.database import is_full
 from broker.messages import (
     Assignment,
     ContractError,
@@ -30,6 +33,10 @@ from node_service.ledger_file import RUN_COLUMNS, connect, read_run
 from node_service.runs import ClockAnchor, Ending, LogPosition, PackedFile, Run, RunKey, Stage
 
 T = TypeVar("T")
+
+RETRY_SECONDS: Final = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -293,7 +300,17 @@ class Ledger:
         self.estop = None
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        told = False
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                if not told:
+                    logger.error("the ledger waits for room on the disk: %s", error)  # noqa: TRY400 - no fault of ours
+                    told = True
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _update(
         self, key: RunKey, step: PhaseRecord | None = None, **columns: str | int | None

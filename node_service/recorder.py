@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from broker.journal import MAX_ENTRY_BYTES
 from broker.messages import (
     ContainerRecord,
     ContractError,
+    Error,
     ErrorCode,
     EventRecord,
     LogRecord,
@@ -33,6 +35,17 @@ MAX_PENDING: Final = 20_000
 """Records in memory; the disk must stall for minutes before more are posted."""
 MAX_AT_ONCE: Final = 500
 RETRY_SECONDS: Final = 2.0
+
+_NO_ROOM: Final = Error(
+    code=ErrorCode.STORAGE_FULL,
+    message="the node's disk budget is spent, so this was not recorded",
+    hint="record less, or bring hub and broker back so that the data can leave",
+)
+_OVERSIZE: Final = Error(
+    code=ErrorCode.TOO_LARGE,
+    message=f"one record may have {MAX_ENTRY_BYTES} bytes, this has more and was not recorded",
+    hint="record it in parts, or save it as a file",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +114,8 @@ class Recorder:
         """Write records; on the disk when it returns.
 
         Raises:
-            ContractError: STORAGE_FULL, some of them are series or log lines and were left out.
+            ContractError: STORAGE_FULL, some of them are series or log lines and were left out;
+                TOO_LARGE, one was.
         """
         if not records:
             return
@@ -146,6 +160,9 @@ class Recorder:
         try:
             _, self.last = await self._journal.append("records", entries)
         except ContractError as error:
+            if error.error.code is ErrorCode.TOO_LARGE:
+                self._sort_out(keep)
+                return True
             if error.error.code is not ErrorCode.STORAGE_FULL:
                 raise
             logger.warning("the journal is full: %s", error)
@@ -170,6 +187,15 @@ class Recorder:
                 self._leave_out(item)
         return keep
 
+    def _sort_out(self, items: Sequence[_Pending]) -> None:
+        """Have all but the oversize ones tried again."""
+        for item in reversed(items):
+            if len(item.record.encode()) <= MAX_ENTRY_BYTES:
+                self._pending.appendleft(item)
+            else:
+                logger.error("a %s record is too large and was left out", item.record.kind)
+                self._leave_out(item, _OVERSIZE)
+
     def _put_back(self, items: Sequence[_Pending]) -> None:
         """Have steps and events tried again; the rest is left out."""
         for item in reversed(items):
@@ -188,16 +214,10 @@ class Recorder:
             case EventRecord() | PhaseRecord():
                 return True
 
-    def _leave_out(self, item: _Pending) -> None:
+    def _leave_out(self, item: _Pending, why: Error = _NO_ROOM) -> None:
         self._dropped[item.record.kind] += 1
         if item.done is not None and not item.done.done():
-            item.done.set_exception(
-                ContractError(
-                    ErrorCode.STORAGE_FULL,
-                    "the node's disk budget is spent, so this was not recorded",
-                    "record less, or bring hub and broker back so that the data can leave",
-                )
-            )
+            item.done.set_exception(ContractError(why.code, why.message, why.hint))
 
     def _told(self) -> list[Record]:
         """Return what says which records were left out, once there is room for it."""
@@ -208,7 +228,7 @@ class Recorder:
                 t=self._clock.now(),
                 mono=self._clock.monotonic(),
                 event="dropped",
-                data={"kind": kind, "count": count, "reason": "the node's disk budget was spent"},
+                data={"kind": kind, "count": count, "reason": "there was no room for them"},
             )
             for kind, count in self._dropped.items()
         ]

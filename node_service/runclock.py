@@ -58,6 +58,11 @@ class RunClock:
         return self._frozen_for + self._passed() if counting else self._frozen_for
 
     @property
+    def counting(self) -> bool:
+        """Whether it was begun and not stopped; it may be frozen."""
+        return self._begun
+
+    @property
     def frozen(self) -> bool:
         """Whether it stands still."""
         return self._frozen

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from pydantic import JsonValue
+
 from broker.messages import (
     Assignment,
     ContainerRecord,
     ContainerStatus,
     EventRecord,
+    Parameters,
     Phase,
     PhaseRecord,
     RunLimits,
@@ -28,6 +31,10 @@ from node_service.workplace import Station
 
 RECORD_EVERY: Final = 10
 """Measurements of the container between two that are recorded."""
+MAX_PARAMETERS: Final = 100
+MAX_TEXT: Final = 1000
+"""Of the changed parameters, what is told in an event."""
+NOTE_SECONDS: Final = 2.0
 LOG_SECONDS: Final = 60.0
 """How long the last of the output is waited for, once the container has ended."""
 
@@ -159,14 +166,19 @@ class Supervision:
     async def _stop(self, ending: Ending) -> None:
         self._show(Phase.STOPPING, ending.error.message if ending.error else "")
         self._lease.end(ending.error or OVER)
+        grace = self._limits.grace if self._orders.grace is None else self._orders.grace
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(make_safe(self._station.reactor, self._station.alarms))
+            noting = tasks.create_task(self._note_stop(ending))
+            # Why it ends is written down first, unless the disk takes too long.
+            await asyncio.wait({noting}, timeout=NOTE_SECONDS)
+            await self._container.stop(grace)
+
+    async def _note_stop(self, ending: Ending) -> None:
         if not self._orders.begun:
             record = self._step("stopping", ending)
             await self._station.ledger.stopping(self._key, ending, record)
         await self._station.outbox.flush()
-        grace = self._limits.grace if self._orders.grace is None else self._orders.grace
-        async with asyncio.TaskGroup() as both:
-            both.create_task(make_safe(self._station.reactor, self._station.alarms))
-            both.create_task(self._container.stop(grace))
 
     async def _freeze(self) -> None:
         """Freeze script and clock; the reactor holds: pumps stop, setpoints stay."""
@@ -215,7 +227,7 @@ class Supervision:
                 attempt=self._key.attempt,
                 elapsed=self._clock.elapsed,
                 event="parameters",
-                data={"changed": dict(change.changed), "removed": list(change.removed)},
+                data={"changed": _short(change.changed), "removed": list(change.removed)},
             )
         )
 
@@ -258,3 +270,11 @@ class Supervision:
             elapsed=self._clock.elapsed,
             error=None if ending is None else ending.error,
         )
+
+
+def _short(parameters: Parameters) -> dict[str, JsonValue]:
+    """Return parameters for the record; texts that would fill it are cut off."""
+    return {
+        name[:MAX_TEXT]: value[:MAX_TEXT] if isinstance(value, str) else value
+        for name, value in list(parameters.items())[:MAX_PARAMETERS]
+    }

@@ -245,11 +245,22 @@ class Node:
         assert self.child is not None
         return self.child.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return None if self.child is None else self.child.returncode
+
     async def until_ready(self, hub: Hub, within: float = 20.0) -> None:
         """Wait until it reports that it accepts experiments."""
         seen = len(hub.reports)
         try:
-            await eventually(lambda: len(hub.reports) > seen and hub.report.accepts, within=within)
+            await eventually(
+                lambda: (
+                    self.returncode is not None or (len(hub.reports) > seen and hub.report.accepts)
+                ),
+                within=within,
+            )
+            assert self.returncode is None
         except AssertionError as error:
             raise AssertionError("the node is not ready:\n" + "\n".join(self.lines)) from error
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from ulid import ULID
 
+from broker.journal import MAX_ENTRY_BYTES
 from broker.journal.window import Want
 from broker.messages import (
     Console,
@@ -54,6 +55,8 @@ class MemoryJournal:
     ) -> tuple[str, int]:
         if self.full:
             raise ContractError(ErrorCode.STORAGE_FULL, "full")
+        if max(len(entry.encode()) for entry in entries) > MAX_ENTRY_BYTES:
+            raise ContractError(ErrorCode.TOO_LARGE, "too large")
         self.appends += 1
         kept = self.records if stream == "records" else self.files
         kept.extend(entries)

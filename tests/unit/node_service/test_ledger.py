@@ -1,5 +1,6 @@
 """The node's memory survives, and says no rather than forget."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ import pytest
 from ulid import ULID
 
 from broker.messages import Assignment, ContractError, ErrorCode, Estop, PhaseRecord
+from node_service import ledger as module
 from node_service.ledger import Ledger
 from node_service.ledger_file import read_estop
 from node_service.runs import ClockAnchor, Ending, LogPosition, PackedFile, RunKey, Stage
@@ -157,3 +159,19 @@ def test_a_ledger_that_cannot_be_read_is_not_replaced(path: Path, damage: str) -
     assert str(path) in error.value.error.message
     assert error.value.error.hint
     assert path.read_bytes() == before
+
+
+async def test_while_the_disk_is_full_a_write_waits(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    await ledger._call(lambda: ledger._db.execute(f"PRAGMA max_page_count = {pages}"))
+    big = assignment().model_copy(update={"script": "x" * 200_000})
+    writing = asyncio.create_task(ledger.see(big))
+    await asyncio.sleep(0.1)
+    assert not writing.done()
+    assert ledger.seen_revision == 0
+    await ledger._call(lambda: ledger._db.execute("PRAGMA max_page_count = 1000000"))
+    await writing
+    assert ledger.seen_revision == 1

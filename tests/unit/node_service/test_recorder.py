@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from broker.journal import MAX_ENTRY_BYTES
 from broker.messages import (
     ContractError,
+    ErrorCode,
     EventRecord,
     LogRecord,
     PhaseRecord,
@@ -108,6 +110,19 @@ async def test_what_must_not_be_lost_waits_for_room(
     await writing
     assert len(journal.of("phase")) == 1
     assert [record.event for record in journal.of("event")] == ["set", "dropped"]
+
+
+async def test_an_oversize_record_is_left_out_alone(
+    recorder: Recorder, journal: MemoryJournal
+) -> None:
+    recorder.post(sample(1))
+    big = LogRecord(t=T, n=1, source="stdout", text="x" * MAX_ENTRY_BYTES)
+    with pytest.raises(ContractError) as error:
+        await recorder.write([big])
+    assert error.value.error.code is ErrorCode.TOO_LARGE
+    await recorder.write([phase(1)])
+    assert len(journal.of("sample")) == 1
+    assert [record.data["kind"] for record in journal.of("event")] == ["log"]
 
 
 async def test_a_stalled_disk_costs_bounded_memory(
