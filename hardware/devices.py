@@ -4,17 +4,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import Driver, DriverError
+from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
 from hardware.interlocks import sound
 
 log = logging.getLogger(__name__)
-
-_TIMEOUT: Final = 10.0
-"""Real seconds after which a device counts as silent."""
 
 
 class _Polled:
@@ -39,11 +35,22 @@ class _Polled:
 class Devices:
     """All drivers of a reactor.
 
+    Args:
+        patience: Real seconds after which a device that does not answer counts as silent.
+
     Raises:
         ValueError: A channel names a driver that is not there.
     """
 
-    def __init__(self, equipment: Equipment, drivers: Sequence[Driver], clock: Clock) -> None:
+    def __init__(
+        self,
+        equipment: Equipment,
+        drivers: Sequence[Driver],
+        clock: Clock,
+        *,
+        patience: float = 10.0,
+    ) -> None:
+        self._patience = patience
         self.drivers = tuple(drivers)
         self._equipment = equipment
         self._clock = clock
@@ -55,17 +62,20 @@ class Devices:
         self._line: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.faults: dict[str, str] = {}
 
-    async def read(self) -> tuple[Mapping[str, float | None], bool]:
-        """Return the sensors' values, None where there is no sound one, and whether any is new."""
+    async def read(self) -> tuple[Mapping[str, float | None], Mapping[str, float | None]]:
+        """Return all sensors' values, None where there is no sound one, and those read just now."""
         if len(self._polled) == 1:
             fresh = [await self._read(self._polled[0])]
         else:
-            fresh = await asyncio.gather(*(self._read(polled) for polled in self._polled))
+            fresh = list(await asyncio.gather(*(self._read(polled) for polled in self._polled)))
         values: dict[str, float | None] = {}
-        for polled in self._polled:
+        new: dict[str, float | None] = {}
+        for polled, is_new in zip(self._polled, fresh, strict=True):
             for name in polled.sensors:
                 values[name] = sound(self._equipment.channels[name], polled.values.get(name))
-        return values, any(fresh)
+                if is_new:
+                    new[name] = values[name]
+        return values, new
 
     def forget(self) -> None:
         """Let the next `read` ask every device again."""
@@ -80,7 +90,7 @@ class Devices:
                 return False
             name = polled.driver.name
             try:
-                async with asyncio.timeout(_TIMEOUT):
+                async with asyncio.timeout(self._patience):
                     polled.values = await polled.driver.read()
             except (DriverError, OSError) as error:
                 polled.values = {}
@@ -108,7 +118,7 @@ class Devices:
         """
         driver = self._driver(channel)
         try:
-            async with self._line[channel], asyncio.timeout(_TIMEOUT):
+            async with self._line[channel], asyncio.timeout(self._patience):
                 await driver.write(channel, value)
         except OSError as error:  # TimeoutError is one
             raise DriverError(f"{driver.name} does not answer") from error
@@ -120,8 +130,9 @@ class Devices:
             DriverError: It is not known what was delivered.
         """
         driver = self._driver(channel)
+        longest = self._patience + MAX_PIECE_SECONDS / self._clock.speed
         try:
-            async with self._line[channel]:
+            async with self._line[channel], asyncio.timeout(longest):
                 return await driver.dose(channel, ml)
         except OSError as error:
             raise DriverError(f"{driver.name} does not answer") from error
@@ -134,7 +145,7 @@ class Devices:
         """
         driver = self._driver(channel)
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 await driver.stop(channel)
         except OSError as error:
             raise DriverError(f"{driver.name} does not answer") from error

@@ -308,9 +308,9 @@ class Reactor:
                 log.warning("%s is not known to be set: %s", channel, error)
 
     async def _measure(self) -> Mapping[str, float | None]:
-        values, fresh = await self._devices.read()
-        if fresh:
-            decision = self._apply(Measured(values))
+        values, new = await self._devices.read()
+        if new:
+            decision = self._apply(Measured(new))
             self._announcements.devices(self._devices.faults)
             await self._write_quietly(decision.writes)
         return values

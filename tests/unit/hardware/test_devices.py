@@ -1,0 +1,87 @@
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from hardware.channels import Equipment
+from hardware.clock import ManualClock
+from hardware.devices import Devices
+from hardware.drivers.interface import DriverError
+from tests.unit.hardware.drivers.broken import BrokenDevice
+from tests.unit.hardware.equipment import channel
+
+
+class Counting(BrokenDevice):
+    """Counts how often it is read; `hangs` makes it silent for ever."""
+
+    def __init__(self, clock: ManualClock, name: str) -> None:
+        super().__init__(clock)
+        self.name = name
+        self.reads = 0
+        self.hangs = False
+
+    async def read(self) -> Mapping[str, float | None]:
+        self.reads += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().read()
+
+    async def write(self, channel: str, value: float) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        await super().write(channel, value)
+
+
+def two_devices(patience: float = 10.0) -> tuple[Devices, Counting, Counting, ManualClock]:
+    clock = ManualClock()
+    first, second = Counting(clock, "bench"), Counting(clock, "other")
+    slow = channel("volume", "sensor")
+    slow_info = slow.info.model_copy(update={"driver": "other", "period": 60.0})
+    equipment = Equipment.of(
+        [channel("temperature", "sensor"), type(slow)(slow_info), channel("light", "actuator")]
+    )
+    return Devices(equipment, [first, second], clock, patience=patience), first, second, clock
+
+
+async def test_each_device_is_read_at_its_own_period() -> None:
+    devices, first, second, clock = two_devices()
+    values, new = await devices.read()
+    assert values == new == {"temperature": 25.0, "volume": 15.0}
+    await clock.advance(1.0)
+    second.values["volume"] = 16.0
+    values, new = await devices.read()
+    assert (first.reads, second.reads) == (2, 1)
+    assert new == {"temperature": 25.0}  # an old reading must not look like a fresh one
+    assert values["volume"] == 15.0
+    await clock.advance(30.0)
+    assert (await devices.read())[0]["volume"] == 16.0
+
+
+async def test_those_who_ask_at_once_share_one_reading() -> None:
+    devices, first, _, _ = two_devices()
+    await asyncio.gather(*(devices.read() for _ in range(5)))
+    assert first.reads == 1
+
+
+async def test_one_device_that_fails_leaves_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    devices, first, _, clock = two_devices()
+    first.silent.add("read")
+    values, _ = await devices.read()
+    assert values == {"temperature": None, "volume": 15.0}
+    assert set(devices.faults) == {"bench"}
+    await clock.advance(10.0)
+    await devices.read()
+    assert caplog.text.count("does not answer") == 1  # told once, not at each reading
+    first.silent.clear()
+    devices.forget()
+    await devices.read()
+    assert devices.faults == {}
+
+
+async def test_a_device_that_hangs_counts_as_silent() -> None:
+    devices, first, _, _ = two_devices(patience=0.05)
+    first.hangs = True
+    values, _ = await devices.read()
+    assert values == {"temperature": None, "volume": 15.0}
+    with pytest.raises(DriverError, match="does not answer"):
+        await devices.write("light", 1.0)
