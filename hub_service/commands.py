@@ -77,7 +77,9 @@ class Commands:
             return await self._carry_out(asked, asked.request)
         except _RefusedError as refused:
             experiment_id = getattr(asked.request, "experiment_id", None)
-            await self._desk.audit(asked, str(refused.error.code), experiment_id, refused.error)
+            await self._desk.audit(
+                asked, str(refused.error.code), experiment_id, error=refused.error
+            )
             raise
 
     async def _carry_out(self, asked: Asked, request: Request) -> Result:

@@ -16,17 +16,20 @@ from pydantic import JsonValue
 
 from broker.messages import ContractError, Error, ErrorCode, Reply, Result
 from broker.requests import Asked
+from hub_service import snapshot
 from hub_service.archive import Archive
-from hub_service.queue import Decision, Event, QueueState, views
+from hub_service.queue import Decision, Event, Plan, QueueState, views
 from hub_service.queue.events import (
     Archived,
     Collected,
     Ended,
     Evidence,
+    Identified,
     Noted,
     StoreDoubted,
+    Submitted,
 )
-from hub_service.queue.state import Stage
+from hub_service.queue.state import NO_SCRIPT, Stage
 from hub_service.snapshot import Remembered
 from hub_service.store import QueueStore
 
@@ -124,8 +127,8 @@ class Desk:
         event: Event,
         tell: Callable[[Decision], Result],
         *,
-        script: tuple[str, str] | None = None,
         experiment_id: str | None = None,
+        script: tuple[str, str] | None = None,
     ) -> Result:
         """Carry out a command; durable, audited and remembered when it returns.
 
@@ -133,14 +136,15 @@ class Desk:
             asked: Who asked for it, and how.
             event: What it means for the queue.
             tell: Makes the answer from the decision.
-            script: Hash and text to be kept with it.
             experiment_id: What it is about, for the audit.
+            script: Hash and text to be kept with it.
 
         Raises:
             ContractError: The queue refuses it, or the disk did not take it.
         """
         now = self._clock()
         replies: list[Reply] = []
+        plan = event.plan if isinstance(event, Submitted) else None
 
         def remember(decision: Decision) -> tuple[str, Remembered] | None:
             refusal = decision.refusal
@@ -155,7 +159,7 @@ class Desk:
 
         async def prepare(decision: Decision) -> None:
             refusal = decision.refusal
-            audited = self.audit(asked, _outcome(decision), experiment_id, refusal)
+            audited = self.audit(asked, _outcome(decision), experiment_id, error=refusal, plan=plan)
             if script is None or refusal is not None:
                 await audited
             else:
@@ -166,18 +170,27 @@ class Desk:
         return _unpack(replies[-1])
 
     async def audit(
-        self, asked: Asked, outcome: str, experiment_id: str | None, error: Error | None = None
+        self,
+        asked: Asked,
+        outcome: str,
+        experiment_id: str | None,
+        *,
+        error: Error | None = None,
+        plan: Plan | None = None,
     ) -> None:
-        """Put a command and its outcome on record."""
+        """Put a command and its outcome on record.
+
+        A submission's record holds the whole plan: should the queue be lost, it is told from there.
+        """
         details: dict[str, JsonValue] = {"admin": asked.admin}
-        if error is None:
-            details["request"] = asked.request.model_dump(
-                mode="json",
-                exclude={"script", "actor", "client", "expires_at"},
-                exclude_none=True,
-            )
-        else:
+        if error is not None:
             details["message"] = error.message[:500]
+        elif plan is not None:
+            details["plan"] = snapshot.plan(plan)
+        else:
+            details["request"] = asked.request.model_dump(
+                mode="json", exclude={"actor", "client", "expires_at"}, exclude_none=True
+            )
         await self._archive.audit(
             asked.principal, asked.user, asked.verb, experiment_id, outcome, details
         )
@@ -230,10 +243,23 @@ class Desk:
                 await self._archive.audit(
                     HUB, HUB, effect.what, effect.experiment_id, "done", details
                 )
+                if effect.what == "adopted" and effect.experiment_id is not None:
+                    await self._identify(effect.experiment_id)
         outlook = _outlook(decision.state)
         if outlook != self._outlook:
             self._outlook = outlook
             self._changed()
+
+    async def _identify(self, experiment_id: str) -> None:
+        """Look up what an experiment is that was found running and is not in the queue."""
+        entry = self.state.entries.get(experiment_id)
+        if entry is None or entry.plan.script_sha256 != NO_SCRIPT:
+            return
+        for noted in reversed(await self._archive.audited(experiment_id)):
+            plan = snapshot.read_plan(noted.details.get("plan"))
+            if plan is not None:
+                await self.learn(Identified(plan))
+                return
 
     async def _archive_ended(self) -> None:
         state = self.state

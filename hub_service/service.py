@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
 HOUSEKEEPING_TICKS: Final = 10
+_JOURNAL_S: Final = 10.0
 _SHOWN_AT_START: Final = 200
 
 
@@ -98,6 +99,7 @@ class HubService:
         )
         self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)
         journal_connection.on_connect(self._acknowledge_all)
+        connection.on_connect(self._hear_journals)  # before the presence tells the nodes to send
         self._presence = Presence(
             connection, connection.topics.build(Topic.HUB_STATUS), self._status()
         )
@@ -127,7 +129,7 @@ class HubService:
                 )
             ]
             try:
-                async with self._connection, self._presence, self._journal_connection:
+                async with self._journal_connection, self._connection, self._presence:
                     await asyncio.get_running_loop().create_future()
             finally:
                 for task in running:
@@ -140,6 +142,10 @@ class HubService:
     async def _on_committed(self, node: str, stream: str) -> None:
         log.debug("%s %s: committed", node, stream)
         await self._desk.catch_up()
+
+    async def _hear_journals(self) -> None:
+        """Return when the journals are heard: what nodes send before that waits for its repeat."""
+        await self._journal_connection.wait_connected(_JOURNAL_S)
 
     async def _acknowledge(self, node: str) -> None:
         """Tell a node what of its journal is here, even if that is nothing.

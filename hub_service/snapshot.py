@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from broker.messages import Posture, QueueLimits, Reply, Time
-from hub_service.queue.state import Attempt, Entry, Intent, NodeState, QueueState, Stage
+from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
 
 SCHEMA: Final = 1
 """Version of the snapshot's form; a hub refuses what it does not know."""
@@ -61,6 +61,7 @@ class _Node(BaseModel):
     last: Attempt | None
 
 
+_PLAN: Final[TypeAdapter[Plan]] = TypeAdapter(Plan)
 _ENTRY: Final[TypeAdapter[Entry]] = TypeAdapter(Entry)
 _REMEMBERED: Final[TypeAdapter[Remembered]] = TypeAdapter(Remembered)
 
@@ -89,6 +90,20 @@ def entry(value: Entry) -> Document:
     """Return an experiment's document."""
     document: Document = _ENTRY.dump_python(value, mode="json")
     return document
+
+
+def plan(value: Plan) -> Document:
+    """Return a plan's document, as the audit of a submission keeps it."""
+    document: Document = _PLAN.dump_python(value, mode="json")
+    return document
+
+
+def read_plan(document: object) -> Plan | None:
+    """Return the plan of a document, None if it is none."""
+    try:
+        return _PLAN.validate_python(document)
+    except ValidationError:
+        return None
 
 
 def node(value: NodeState) -> Document:

@@ -15,7 +15,14 @@ from broker.messages import ContractError, ErrorCode
 from hub_service import snapshot
 from hub_service.queue import Decision, Effect, Event, QueueState, decide
 from hub_service.snapshot import Remembered, SnapshotError
-from hub_service.storage import Database, SnapshotFile, SnapshotStorage, lock, nothing
+from hub_service.storage import (
+    Database,
+    SnapshotFile,
+    SnapshotStorage,
+    StoreError,
+    lock,
+    nothing,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +53,7 @@ class QueueStore:
         self._state = held.state
         self._cursor = held.cursor
         self._answers = dict(held.answers)
+        self._unusable: StoreError | None = None
         self.is_new = held.state.revision == 0 and held.state.generation == 1
 
     @classmethod
@@ -134,7 +142,8 @@ class QueueStore:
 
         Raises:
             ContractError: STORAGE_FULL, the disk did not take it; nothing has happened.
-            StoreError: The disk did not take it and cannot be read any more.
+            StoreError: The disk did not take it and cannot be read any more; the store is of no
+                use until it is opened again.
         """
         work = asyncio.ensure_future(self._in_turn(events, now, cursor, first, remember))
         try:
@@ -160,6 +169,8 @@ class QueueStore:
         remember: Callable[[Decision], tuple[str, Remembered] | None] | None,
     ) -> Decision:
         async with self._turn:
+            if self._unusable is not None:
+                raise self._unusable
             decision = _decide_all(self._state, events, now)
             kept = None if remember is None else remember(decision)
             position = self._cursor if cursor is None else cursor
@@ -225,8 +236,17 @@ class QueueStore:
                 raise error
 
     async def _return_to_disk(self) -> None:
-        """Make the memory what the disk is: TinyDB changes its cache before the write."""
-        await asyncio.to_thread(self._storage.reload)
+        """Make the memory what the disk is: TinyDB changes its cache before the write.
+
+        Raises:
+            StoreError: The disk cannot be read either. Nothing is written from here on, lest what
+                was refused be written with the next change.
+        """
+        try:
+            await asyncio.to_thread(self._storage.reload)
+        except StoreError as error:
+            self._unusable = error
+            raise
         held = snapshot.contents(self._storage.read() or {})
         self._state = snapshot.with_live(held.state, self._state)
         self._cursor = held.cursor

@@ -12,6 +12,7 @@ from hub_service.queue.events import (
     Decision,
     Event,
     Evidence,
+    Identified,
     LimitsAsked,
     MoveAsked,
     NodeOffered,
@@ -78,6 +79,8 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
             return _collected(state, event)
         case Archived(experiment_id=experiment_id):
             return _archived(state, experiment_id)
+        case Identified():
+            return nodes.identified(state, event)
         case StoreDoubted(reason=reason):
             return Decision(*nodes.doubted(state, reason))
         case Ticked():

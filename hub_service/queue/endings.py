@@ -68,6 +68,7 @@ def start_over(
         started_at=None,
         released_at=None,
         finish=None,
+        frozen_at=None,
         ledger_since=None,
     )
     after = replace(state.put(waiting), order=(entry.id, *state.order))

@@ -149,6 +149,13 @@ class Archived:
 
 
 @dataclass(frozen=True, slots=True)
+class Identified:
+    """The archive's audit says what an experiment that was found running is."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class StoreDoubted:
     """Something says that this store does not hold the whole history."""
 
@@ -179,6 +186,7 @@ Event = (
     | Evidence
     | Collected
     | Archived
+    | Identified
     | StoreDoubted
     | Ticked
 )

@@ -57,6 +57,7 @@ def adopt(state: QueueState, entry: Entry, node: str, attempt: int, at: datetime
         started_at=None,
         released_at=None,
         finish=None,
+        frozen_at=None,
         ledger_since=None,
     )
     return replace(
@@ -89,6 +90,7 @@ def _progress(state: QueueState, entry: Entry, record: PhaseRecord, now: datetim
     before, after = _STEPS[record.phase]
     if entry.stage in before:
         changed = replace(changed, stage=after, since=record.t)
+        changed = replace(changed, frozen_at=now if after is Stage.FROZEN else None)
         if record.phase == "executing":
             changed = replace(changed, started_at=record.t)
         if record.phase == "released":

@@ -9,18 +9,17 @@ from hub_service.queue.endings import end, finish
 from hub_service.queue.events import (
     Decision,
     Effect,
+    Identified,
     NodeOffered,
     NodePresence,
     NodeReported,
     Noted,
 )
 from hub_service.queue.evidence import adopt
-from hub_service.queue.state import Attempt, Entry, Finish, Plan, QueueState, Stage, Want
+from hub_service.queue.state import NO_SCRIPT, Attempt, Entry, Finish, Plan, QueueState, Stage, Want
 
 LEDGER_PATIENCE = timedelta(seconds=60)
 """How long the journal may stay silent on an end that the node's ledger reports."""
-NO_SCRIPT = "0" * 64
-"""The script's hash of an experiment that was found running and whose script is unknown."""
 
 
 def presence(state: QueueState, event: NodePresence, now: datetime) -> Decision:
@@ -70,14 +69,22 @@ def doubted(state: QueueState, reason: str) -> tuple[QueueState, tuple[Effect, .
     return after, (Noted("recovery", reason),)
 
 
+def identified(state: QueueState, event: Identified) -> Decision:
+    """Fill in what an experiment that was found running is; quota and owner count from here."""
+    entry = state.entries.get(event.plan.experiment_id)
+    if entry is None or entry.plan.script_sha256 != NO_SCRIPT:
+        return Decision(state)
+    return Decision(state.put(replace(entry, plan=event.plan)))
+
+
 def ticked(state: QueueState, now: datetime) -> Decision:
     """Stop what was paused too long; conclude ends that the journal never told."""
     effects: tuple[Effect, ...] = ()
     for entry in list(state.entries.values()):
         if (
-            entry.stage is Stage.FROZEN
+            entry.frozen_at is not None
             and entry.want == "pause"
-            and (now - entry.since).total_seconds() > state.limits.max_pause
+            and (now - entry.frozen_at).total_seconds() > state.limits.max_pause
         ):
             reason = Error(
                 code=ErrorCode.TIMEOUT,
@@ -124,7 +131,7 @@ def _adopt_found(
             state, entry = _found_running(state, activity, now)
         if entry.stage is Stage.WAITING and activity.attempt >= entry.attempt:
             state = adopt(state, entry, name, activity.attempt, activity.since)
-            state = state.put(_as_found(state.entries[entry.id], activity))
+            state = state.put(_as_found(state.entries[entry.id], activity, now))
             detail = f"found running on {name}, attempt {activity.attempt}"
             effects.append(Noted("adopted", detail, entry.id, name))
     for known in report.ledger:
@@ -140,7 +147,7 @@ def _adopt_found(
     return state, tuple(effects)
 
 
-def _as_found(entry: Entry, activity: Activity) -> Entry:
+def _as_found(entry: Entry, activity: Activity, now: datetime) -> Entry:
     """Return an adopted entry at the stage in which it was found; the journal told it long ago."""
     stage = {
         Phase.PREPARING: Stage.ACCEPTED,
@@ -151,7 +158,13 @@ def _as_found(entry: Entry, activity: Activity) -> Entry:
         Phase.STOPPING: Stage.STOPPING,
     }.get(activity.phase, Stage.ASSIGNED)
     want: Want = "pause" if activity.phase in {Phase.PAUSING, Phase.FROZEN} else "run"
-    return replace(entry, stage=stage, want=want, started_at=activity.started_at)
+    return replace(
+        entry,
+        stage=stage,
+        want=want,
+        started_at=activity.started_at,
+        frozen_at=now if stage is Stage.FROZEN else None,
+    )
 
 
 def _found_running(

@@ -23,6 +23,8 @@ MAX_ATTEMPTS: Final = 3
 """How often an experiment is started at most, where its author asked for repetition."""
 MAX_LIVE: Final = 1000
 """How many unfinished experiments the queue takes; it is one snapshot and one retained message."""
+NO_SCRIPT: Final = "0" * 64
+"""The script's hash of an experiment that was found running and whose script is unknown."""
 MAX_OVER: Final = 100
 """How many that left the queue are remembered by their id."""
 MAX_DURATIONS: Final = 256
@@ -114,6 +116,7 @@ class Entry:
         attempt: The last one that was assigned; 0 if none.
         granted: Seconds that the attempt may run.
         adopted: The hub found it running; it may not have its script.
+        frozen_at: When the hub learned that it is paused on its reactor: nodes' clocks may be off.
         ledger_since: Since when the node's ledger knows an end that the journal did not tell.
     """
 
@@ -136,6 +139,7 @@ class Entry:
     image: str | None = None
     isolation: str | None = None
     finish: Finish | None = None
+    frozen_at: datetime | None = None
     ledger_since: datetime | None = None
     outcome: Outcome | None = None
     completed_at: datetime | None = None

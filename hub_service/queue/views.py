@@ -7,7 +7,7 @@ from broker.messages import Experiment, Phase, Posture, Queue, QueueEntry, Statu
 from hub_service.queue.settle import may_run, ready
 from hub_service.queue.state import Entry, NodeState, QueueState, Stage
 
-MAX_LISTED = 500
+MAX_LISTED = 300
 """How many waiting experiments the retained queue lists; its totals count all."""
 
 

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from broker.messages import Done, Limits, OnExperiment, Plain, Posture, Status, Submit
+from broker.messages import Done, Got, Limits, OnExperiment, Plain, Posture, Status, Submit
 from broker.topics import Topic
 from hub_service.storage import StoreError
 from tests.integration.hub.conftest import Site
+from tests.support.hub import SCRIPT
 from tests.support.inbox import Inbox
 from tests.support.waiting import eventually
 
@@ -124,6 +125,28 @@ async def test_a_new_hub_among_nodes_with_history_recovers(site: Site) -> None:
     assert node.memory.seen_revision > revision
     assert hub.store.state.posture is Posture.RUNNING
     assert hub.store.state.generation == generation
+
+
+async def test_a_lost_queue_is_told_by_the_archive_what_runs(site: Site) -> None:
+    await site.start_hub()
+    alice, admin = await site.person("alice"), await site.person("admin")
+    node, watcher = await site.start_node(), await site.watcher()
+    one = (await alice.submit(parameters={"target": 2})).experiment_id
+    await watcher.until(one, lambda e: e.phase == "executing")
+    await site.stop_hub()
+    (site.path / "hub" / "queue.json").unlink()
+    (site.path / "hub" / "queue.json.previous").unlink()
+
+    hub = await site.start_hub()
+    assert hub.store.state.posture is Posture.RECOVERY
+    found = await watcher.until(one, lambda e: e.revision < 20 and e.name == "hold")
+    assert (found.owner, found.parameters) == ("alice", {"target": 2.0})
+    await admin.ask("resume-queue", Plain(), Done, admin=True)
+    await node.end()
+    await watcher.until(one, lambda e: e.status is Status.COMPLETED)
+    got = await alice.ask("get", OnExperiment(experiment_id=one), Got)
+    assert got.script == SCRIPT
+    assert node.started == {(one, 1): 1}
 
 
 async def test_a_hub_restored_from_a_backup_starts_nothing_twice(site: Site) -> None:

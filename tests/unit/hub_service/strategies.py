@@ -12,6 +12,7 @@ from hub_service.queue.events import (
     Collected,
     Event,
     Evidence,
+    Identified,
     LimitsAsked,
     MoveAsked,
     NodeOffered,
@@ -131,6 +132,7 @@ NODE_EVENTS: st.SearchStrategy[Event] = st.one_of(
 OWN_EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(Collected, IDS),
     st.builds(Archived, IDS),
+    st.builds(Identified, plans()),
     st.builds(StoreDoubted, st.just("a test doubts it")),
     st.just(Ticked()),
 )

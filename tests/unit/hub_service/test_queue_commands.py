@@ -263,6 +263,14 @@ def test_a_pause_of_a_running_one_ends_in_a_stop() -> None:
     assert entry.status is Status.PAUSED  # until the node says otherwise
 
 
+def test_a_nodes_wrong_clock_does_not_end_a_pause() -> None:
+    desk = running()
+    desk.do(PauseAsked(ONE))
+    desk.says(1, "paused", at=desk.now - timedelta(days=2000))
+    desk.do(Ticked(), 60)
+    assert desk.entry(1).want == "pause"
+
+
 def test_run_now_names_a_reactor_and_stops_what_runs_there_only_if_told_to() -> None:
     desk = running().submit(4)
     four = ulid(4)
