@@ -32,8 +32,7 @@ def growth_rates(hours: np.ndarray, od: np.ndarray) -> np.ndarray:
     rates = np.full(len(od), np.nan)
     for i in range(len(od) - WINDOW):
         piece = slice(i, i + WINDOW)
-        grown = od[piece] > 0.02
-        if grown.all():
+        if (od[piece] > 0.08).all():  # below, noise is most of it
             rates[i + WINDOW // 2] = np.polyfit(hours[piece], np.log(od[piece]), 1)[0]
     return rates
 
@@ -56,7 +55,7 @@ readings = []
 for elapsed in experiment.every(seconds=60, duration=wanted["hours"] * 3600):
     now = reactor.read_all()
     readings.append((elapsed / 3600, now["od"], now["temperature"], now["do"]))
-    if len(readings) % 30 == 0:
+    if len(readings) % 30 == 1:
         print(f"{elapsed / 3600:5.2f} h   OD {now['od']:.3f}   {now['temperature']:.1f} °C")
 
 curve = pd.DataFrame(readings, columns=["hours", "od", "temperature", "do"])

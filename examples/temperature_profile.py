@@ -25,9 +25,18 @@ temperatures = np.linspace(wanted["coolest"], wanted["hottest"], wanted["steps"]
 seconds = wanted["hours"] * 3600 / wanted["steps"]
 profile = []
 
+
+def hold(target: float) -> None:
+    """Have the thermostat hold this temperature from now on."""
+    try:
+        reactor.set("temperature-setpoint", target)
+    except reactor.OutputsReset:  # the node restarted, told once: nothing of ours was off
+        reactor.set("temperature-setpoint", target)
+
+
 reactor.set("stirring", 700)
 for target in temperatures:
-    reactor.set("temperature-setpoint", target)
+    hold(target)
     hours, logs, measured = [], [], []
     for elapsed in experiment.every(seconds=30, duration=seconds - 30):
         now = reactor.read_all()

@@ -40,7 +40,7 @@ def dilute(ml: float) -> float:
         return 0.0
 
 
-for elapsed in experiment.every(seconds=60, duration=wanted["hours"] * 3600):
+for n, elapsed in enumerate(experiment.every(seconds=60, duration=wanted["hours"] * 3600)):
     recent.append(reactor.read("od"))
     od = median(recent)
     if len(recent) == recent.maxlen and od > wanted["target_od"]:
@@ -51,7 +51,7 @@ for elapsed in experiment.every(seconds=60, duration=wanted["hours"] * 3600):
     hour = max(60, min(elapsed, 3600)) / 3600
     dilution = sum(ml for _, ml in fed) / hour / reactor.read("volume")
     experiment.record(od_median=od, dilution_rate=dilution)
-    if round(elapsed / 60) % 30 == 0:
+    if n % 30 == 0:
         print(f"{elapsed / 3600:5.2f} h   OD {od:.3f}   {dilution:.2f} volumes an hour")
 
 experiment.save(
