@@ -126,5 +126,6 @@ def test_temperature_profile(runs: Mapping[str, Run]) -> None:
 
 def test_light_dark_cycle(runs: Mapping[str, Run]) -> None:
     light, dark = (runs["lit"].summary[f"growth_rates_{name}"] for name in ("light", "dark"))
-    assert len(light) == len(dark) == 2
+    assert len(dark) == 2
+    assert len(light) in {2, 3}  # a slow start shifts the last phase into the run
     assert light[1] < dark[0]  # before oxygen runs short, after the lag
