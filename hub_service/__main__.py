@@ -118,8 +118,21 @@ def main() -> None:
         )
     except (SettingsError, StoreError, DatabaseError, SubscriptionRefusedError) as error:
         _refuse(str(error))
+    except ExceptionGroup as group:
+        _refuse_broken_store(group)
     except OSError as error:
         _refuse(f"{error.strerror}: {error.filename}")
+
+
+def _refuse_broken_store(group: ExceptionGroup[Exception]) -> NoReturn:
+    """Say it in one sentence where the store became unusable; whatever else is a bug."""
+    broken = group.subgroup(StoreError)
+    if broken is None:
+        raise group
+    leaf: BaseException = broken
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    _refuse(str(leaf))
 
 
 def _refuse(why: str) -> NoReturn:

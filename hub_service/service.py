@@ -110,30 +110,27 @@ class HubService:
 
         Raises:
             SubscriptionRefusedError: The broker does not let the hub read what it must.
+            ExceptionGroup: With a StoreError: the queue's disk can be neither written nor read.
         """
         await self._desk.open()
         recent, _ = await self._archive.page(Wanted(limit=_SHOWN_AT_START))
         self._bulletin.show_finished(recent)
         self._bulletin.changed()
-        # The connections are left first, so that nothing is asked of what has ended already.
-        async with asyncio.TaskGroup() as tasks:
-            running = [
+        async with (
+            self._journal_connection,
+            self._connection,
+            self._presence,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for name, work in (
+                ("bulletin", self._bulletin.run()),
+                ("requests", self._requests.run()),
+                ("journal", self._receiver.run()),
+                ("archivist", self._desk.run()),
+                ("clock", self._tick()),
+                ("deletions", self._archive.finish_deletions()),
+            ):
                 tasks.create_task(work, name=f"hub {name}")
-                for name, work in (
-                    ("bulletin", self._bulletin.run()),
-                    ("requests", self._requests.run()),
-                    ("journal", self._receiver.run()),
-                    ("archivist", self._desk.run()),
-                    ("clock", self._tick()),
-                    ("deletions", self._archive.finish_deletions()),
-                )
-            ]
-            try:
-                async with self._journal_connection, self._connection, self._presence:
-                    await asyncio.get_running_loop().create_future()
-            finally:
-                for task in running:
-                    task.cancel()
 
     async def _handle(self, asked: Asked) -> Result:
         reads = not asked.admin and asked.verb in READS

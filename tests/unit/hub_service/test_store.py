@@ -21,6 +21,7 @@ from broker.messages import ContractError, Done, ErrorCode, Reply
 from hub_service.queue import Decision, Event, QueueState, decide
 from hub_service.queue.events import CancelAsked, Submitted
 from hub_service.snapshot import Remembered, with_live
+from hub_service.storage import StoreError
 from hub_service.store import (
     MAX_ANSWERS,
     MAX_ANSWERS_PER_USER,
@@ -261,6 +262,23 @@ async def test_what_comes_before_must_succeed(tmp_path: Path) -> None:
     again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
     assert list(again.state.entries) == [ulid(2)]
     await again.close()
+
+
+async def test_a_disk_that_can_be_neither_written_nor_read_ends_the_store(tmp_path: Path) -> None:
+    def broken(step: str) -> None:
+        if step == "sync" and (tmp_path / "queue.json.previous").exists():
+            (tmp_path / "queue.json").write_bytes(b"")
+            raise OSError(errno.EIO, "Input/output error")
+
+    await QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR")).close()
+    await QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR")).close()
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    store._storage._file._before = broken
+    for _ in range(2):
+        with pytest.raises(StoreError, match="empty"):
+            await store.apply(Submitted(plan(1)), now=T0)
+    assert not store.state.entries
+    await store.close()
 
 
 async def test_nothing_durable_nothing_written(tmp_path: Path) -> None:
