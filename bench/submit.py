@@ -32,6 +32,7 @@ from hub_service.desk import Desk
 from hub_service.ids import GrowingIds
 from hub_service.queue.events import NodeOffered, NodePresence
 from hub_service.queue.state import Offer
+from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.store import FILE, QueueStore
 
@@ -70,6 +71,7 @@ class Hub:
             self.desk,
             self.archive,
             HubSettings(data_dir=directory),
+            checker=Checker(),
             stop_node=self._stop_node,
             forget=lambda _: None,
             new_id=GrowingIds(utc_now),

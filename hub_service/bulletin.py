@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = timedelta(hours=24)
 """How long a finished experiment's topic stays."""
+MAX_FINISHED: Final = 5000
+"""How many finished experiments have their topic; it takes memory here and at the broker."""
 _SCRIPTS_KEPT: Final = 16
 
 
@@ -82,9 +84,11 @@ class Bulletin:
         self._retained.clear(self._topic(experiment_id))
 
     def expire(self) -> None:
-        """Clear the topics of experiments that finished a day ago."""
+        """Clear the topics of experiments that finished a day ago, earlier of too many."""
         oldest = self._clock() - SHOWN_FOR
-        for experiment_id in [i for i, at in self._finished.items() if at <= oldest]:
+        past = [i for i, at in self._finished.items() if at <= oldest]
+        left = [i for i, at in self._finished.items() if at > oldest]
+        for experiment_id in past + left[:-MAX_FINISHED]:
             self.forget(experiment_id)
 
     async def run(self) -> None:

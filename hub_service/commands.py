@@ -42,6 +42,10 @@ class Commands:
     """Carries commands out: may they be, what do they mean for the queue, what is the answer.
 
     Args:
+        desk: Where changes pass.
+        archive: Has scripts and what is over.
+        settings: Who may what.
+        checker: Of scripts.
         stop_node: Publishes an emergency stop for a node.
         forget: Called when an experiment was deleted.
         new_id: Makes the ids of experiments.
@@ -53,6 +57,7 @@ class Commands:
         archive: Archive,
         settings: HubSettings,
         *,
+        checker: scripts.Checker,
         stop_node: Callable[[str, EstopRequest], Awaitable[None]],
         forget: Callable[[str], None],
         new_id: Callable[[], str],
@@ -60,6 +65,7 @@ class Commands:
         self._desk = desk
         self._archive = archive
         self._settings = settings
+        self._checker = checker
         self._stop_node = stop_node
         self._forget = forget
         self._new_id = new_id
@@ -125,7 +131,7 @@ class Commands:
 
     async def _submit(self, asked: Asked, request: Submit) -> Result:
         state = self._desk.state
-        verdict = await scripts.check(
+        verdict = await self._checker.check(
             request.script, request.parameters, state.nodes, state.limits.max_duration
         )
         try:

@@ -38,6 +38,9 @@ class Reading:
 
     Args:
         state: Returns the queue's durable state.
+        archive: What was recorded.
+        exports: Makes files to fetch.
+        checker: Of scripts.
         everybody: Whether everybody may fetch scripts and results of every experiment.
         clock: The wall clock, in UTC.
     """
@@ -48,12 +51,14 @@ class Reading:
         archive: Archive,
         exports: Exports,
         *,
+        checker: scripts.Checker,
         everybody: bool,
         clock: Callable[[], datetime],
     ) -> None:
         self._state = state
         self._archive = archive
         self._exports = exports
+        self._checker = checker
         self._everybody = everybody
         self._clock = clock
 
@@ -67,7 +72,7 @@ class Reading:
         match request:
             case Check():
                 state = self._state()
-                verdict = await scripts.check(
+                verdict = await self._checker.check(
                     request.script, request.parameters, state.nodes, state.limits.max_duration
                 )
                 return verdict.checked

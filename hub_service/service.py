@@ -26,6 +26,7 @@ from hub_service.exports import Exports
 from hub_service.nodes import NodeWatch
 from hub_service.queue.events import Ticked
 from hub_service.reading import Reading
+from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.store import QueueStore
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 1.0
 HOUSEKEEPING_TICKS: Final = 10
 _JOURNAL_S: Final = 10.0
-_SHOWN_AT_START: Final = 200
+_SHOWN_AT_START: Final = 1000
 
 
 class HubService:
@@ -82,16 +83,23 @@ class HubService:
             limits=settings.run,
             clock=clock,
         )
+        checker = Checker()
         self._commands = Commands(
             self._desk,
             archive,
             settings,
+            checker=checker,
             stop_node=self._stop_node,
             forget=self._bulletin.forget,
             new_id=new_id,
         )
         self._reading = Reading(
-            lambda: store.state, archive, exports, everybody=settings.open, clock=clock
+            lambda: store.state,
+            archive,
+            exports,
+            checker=checker,
+            everybody=settings.open,
+            clock=clock,
         )
         self._watch = NodeWatch(connection, self._desk.learn, self._acknowledge)
         self._requests = RequestServer(

@@ -3,6 +3,7 @@
 It is a courtesy to the author and no wall: what a script can reach is decided by its container.
 """
 
+import asyncio
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from broker.messages import (
 from hub_service.queue.state import NodeState
 from hub_service.scripts import fit
 from hub_service.scripts.metadata import MAX_COMPLAINTS, Metadata, parse
-from hub_service.scripts.outline import outline
+from hub_service.scripts.outline import Outline, outline
 from hub_service.scripts.parameters import effective
 from hub_service.scripts.problems import problem
 from hub_service.scripts.readable import syntax, unreadable
@@ -87,22 +88,47 @@ class Verdict:
         )
 
 
-async def check(
-    script: str, given: Parameters, nodes: Mapping[str, NodeState], max_duration: float
-) -> Verdict:
-    """Check a script without running it.
+class Checker:
+    """Checks scripts without running them.
 
     Args:
-        script: As it came.
-        given: Parameters of the submission.
-        nodes: Reactors, as known now.
-        max_duration: The longest run that the queue allows, in seconds.
+        at_once: How many large scripts are compiled at a time, each in a process of its own.
     """
-    sha256 = hashlib.sha256(script.encode(errors="replace")).hexdigest()
-    illegible = unreadable(script)
-    if illegible is not None:
-        return Verdict((illegible,), ScriptInfo(), sha256)
-    outlined = await outline(script)
+
+    def __init__(self, at_once: int = 2) -> None:
+        self._children = asyncio.Semaphore(at_once)
+
+    async def check(
+        self,
+        script: str,
+        given: Parameters,
+        nodes: Mapping[str, NodeState],
+        max_duration: float,
+    ) -> Verdict:
+        """Return what is to be said of a script.
+
+        Args:
+            script: As it came.
+            given: Parameters of the submission.
+            nodes: Reactors, as known now.
+            max_duration: The longest run that the queue allows, in seconds.
+        """
+        sha256 = hashlib.sha256(script.encode(errors="replace")).hexdigest()
+        illegible = unreadable(script)
+        if illegible is not None:
+            return Verdict((illegible,), ScriptInfo(), sha256)
+        outlined = await outline(script, self._children)
+        return _judge(script, sha256, outlined, given, nodes, max_duration)
+
+
+def _judge(  # noqa: PLR0917  what was found out, and against what it is held
+    script: str,
+    sha256: str,
+    outlined: Outline,
+    given: Parameters,
+    nodes: Mapping[str, NodeState],
+    max_duration: float,
+) -> Verdict:
     wrong = syntax(outlined)
     metadata, problems = parse(script)
     if wrong is not None:

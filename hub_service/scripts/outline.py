@@ -58,12 +58,22 @@ class Outline:
     encoding: str | None = None
 
 
-async def outline(script: str) -> Outline:
-    """Compile a script without running it, off the event loop."""
+async def outline(script: str, children: asyncio.Semaphore) -> Outline:
+    """Compile a script without running it, off the event loop.
+
+    Args:
+        script: Readable text.
+        children: Bounds how many processes do so at a time.
+    """
     if len(script) <= SMALL:
         return outline_here(script)
     if len(script) <= LARGE:
         return await asyncio.to_thread(outline_here, script)
+    async with children:
+        return await _outline_elsewhere(script)
+
+
+async def _outline_elsewhere(script: str) -> Outline:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",

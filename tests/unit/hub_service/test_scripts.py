@@ -1,5 +1,6 @@
 """Every complaint about a script: its code, its line, its remedy."""
 
+import asyncio
 import textwrap
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from broker.messages import ContractError, ErrorCode, Parameters, ScriptProblem
 from hub_service.queue.state import NodeState, Offer
-from hub_service.scripts import Verdict, changed, check, parse
+from hub_service.scripts import Checker, Verdict, changed, parse
 from hub_service.scripts.outline import LARGE, outline
 from hub_service.scripts.parameters import declared
 from tests.unit.hub_service.builders import CHANNELS, IMAGES
@@ -31,7 +32,7 @@ async def verdict(
     nodes: Mapping[str, NodeState] = NODES,
     max_duration: float = 14 * DAY,
 ) -> Verdict:
-    return await check(script, given_ or {}, nodes, max_duration)
+    return await Checker().check(script, given_ or {}, nodes, max_duration)
 
 
 async def only(script: str, **more: Any) -> ScriptProblem:
@@ -358,8 +359,10 @@ async def test_a_script_made_to_break_the_compiler_is_refused(script: str) -> No
 async def test_a_large_script_is_outlined_elsewhere_with_the_same_result() -> None:
     script = "import numpy\nfrom os import path\n" + "x = [1, 2, 3]\n" * 3000
     assert len(script) > LARGE
-    assert await outline(script) == await outline(script[: LARGE - 100].rsplit("\n", 1)[0])
-    broken = await outline(script + "\nif\n")
+    children = asyncio.Semaphore(1)
+    smaller = script[: LARGE - 100].rsplit("\n", 1)[0]
+    assert await outline(script, children) == await outline(smaller, children)
+    broken = await outline(script + "\nif\n", children)
     assert broken.error is not None
     assert broken.line == 3004
 
