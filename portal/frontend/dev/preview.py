@@ -239,10 +239,11 @@ def _json(payload: Payload) -> Response:
 
 
 @app.get("/api/experiments/{_}/history")
-async def history(_: str, points: int = 2000, start: float | None = None) -> Response:
+async def history(
+    _: str, points: int = 2000, start: float = 0.0, end: float = records.ELAPSED
+) -> Response:
     """Answer with a record."""
-    made = records.history()
-    return _json(made if start is None or points > 2 else made.model_copy(update={"traces": {}}))  # noqa: PLR2004 - only the events
+    return _json(records.history(points, start, end))
 
 
 @app.get("/api/experiments/{_}/logs")

@@ -88,12 +88,14 @@ def values_at(t: float, seed: int = 1) -> dict[str, float | None]:
     }
 
 
-def history(points: int = 1200, seed: int = 1) -> HistoryOf:
-    """Return what a run of `ELAPSED` seconds recorded."""
-    times = tuple(ELAPSED * i / (points - 1) for i in range(points))
-    rows = [values_at(t, seed) for t in times]
+def history(points: int, start: float = 0.0, end: float = ELAPSED) -> HistoryOf:
+    """Return what a run of `ELAPSED` seconds recorded between two of its seconds."""
+    end = min(end, ELAPSED)
+    times = tuple(start + (end - start) * i / (points - 1) for i in range(points))
+    rows = [values_at(t) for t in times]
     traces = {
-        c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows)) for c in CHANNELS
+        c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows), downsampled=True)
+        for c in CHANNELS
     }
     sparse = times[::40]
     growth = tuple(1.38 / 3600 * 1000 + 0.02 * math.sin(t / 400) for t in sparse)

@@ -26,6 +26,15 @@ test('history replaces what it covers and leaves what came later', () => {
   assert.deepEqual(table.y[1], [undefined, 7, undefined, undefined, undefined]);
 });
 
+test('a closer look replaces only what it shows', () => {
+  const table = new Table(['a', 'b']);
+  table.load({ a: { t: [0, 10, 20, 30], v: [0, 1, 2, 3] }, b: { t: [0, 30], v: [5, 6] } });
+  table.load({ a: { t: [10, 12, 14, 20], v: [1, 9, 8, 2] } }, 10, 25);
+  assert.deepEqual(table.x, [0, 10, 12, 14, 20, 30]);
+  assert.deepEqual(table.y[0], [0, 1, 9, 8, 2, 3]);
+  assert.deepEqual(table.y[1], [5, undefined, undefined, undefined, undefined, 6]);
+});
+
 test('rows of the same moment are merged, earlier ones are left out', () => {
   const table = new Table(['a', 'b']);
   table.append(1, { a: 1 });

@@ -130,7 +130,7 @@ export class Console {
       if (this.waiting.length > 0) {
         const lines = this.waiting.sort((a, b) => a.n - b.n);
         this.waiting = [];
-        if (lines[0].n > this.last + 1) this.hole(lines[0].n - this.last - 1);
+        if (lines[0].n > this.last + 1) this.hole(this.last + 1, lines[0].n - 1);
         this.put(lines);
       }
     } catch {
@@ -140,8 +140,29 @@ export class Console {
     }
   }
 
-  hole(count) {
-    this.list.append(h('div', { class: 'hole' }, `… ${count} line${count === 1 ? '' : 's'} on their way …`));
+  /** Lines that the hub does not have yet. @param {number} from @param {number} upto */
+  hole(from, upto) {
+    const count = upto - from + 1;
+    this.list.append(h('div', { class: 'hole', data: { from, upto } }, `… ${count} line${count === 1 ? '' : 's'} on their way …`));
+  }
+
+  /** Fill holes whose lines the hub has by now. */
+  async fillHoles() {
+    for (const hole of this.list.querySelectorAll('.hole')) {
+      const { from, upto } = /** @type {HTMLElement} */ (hole).dataset;
+      let next = Number(from);
+      const end = Number(upto);
+      while (next <= end) {
+        const page = await this.page(next - 1);
+        const lines = page.lines.filter(({ n }) => n >= next && n <= end);
+        if (lines.length === 0) break;
+        hole.before(...lines.map((line) => this.row(line)));
+        next = lines[lines.length - 1].n + 1;
+      }
+      if (next > end) hole.remove();
+      else Object.assign(/** @type {HTMLElement} */ (hole).dataset, { from: next });
+    }
+    this.settle();
   }
 
   page(after) {
@@ -178,7 +199,9 @@ export class Console {
   }
 
   /** After the tab was hidden or the connection away. */
-  resume() {
-    if (this.last > 0 || this.waiting.length > 0) this.catchUp();
+  async resume() {
+    if (this.last > 0 || this.waiting.length > 0) await this.catchUp();
+    // The hub cannot be asked: the holes stay until the next time.
+    await this.fillHoles().catch(() => null);
   }
 }

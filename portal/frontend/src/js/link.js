@@ -7,6 +7,8 @@ import { writeTimes } from './times.js';
 
 const REFRESH_EVERY = 30_000;
 const PATIENCE = 3;
+/** What happened meanwhile arrives at the hub after the link is back: one looks several times. */
+const LOOK_AGAIN = [0, 3_000, 10_000, 30_000];
 
 let poll = 0;
 /** When the portal was last lost; null while it answers. @type {Date | null} */
@@ -53,12 +55,25 @@ function stopPolling() {
   poll = 0;
 }
 
+/** Whether broker and hub were there when last heard of. */
+let whole = true;
+/** @type {number[]} */
+let looks = [];
+
+/** Tell the page that it may have missed something. */
+function recovered() {
+  looks.forEach(clearTimeout);
+  looks = LOOK_AGAIN.map((wait) => window.setTimeout(() => document.dispatchEvent(new CustomEvent('recovered')), wait));
+}
+
 /** Watch the connection and what the portal says of broker and hub. */
 export function watchLink() {
   live.addEventListener('open', (event) => {
     stopPolling();
     portalLost(false);
-    if (/** @type {CustomEvent} */ (event).detail.again) refresh();
+    if (!(/** @type {CustomEvent} */ (event).detail.again)) return;
+    refresh();
+    recovered();
   });
   live.addEventListener('close', (event) => {
     const { failures } = /** @type {CustomEvent} */ (event).detail;
@@ -73,6 +88,9 @@ export function watchLink() {
   });
   live.addEventListener('link', (event) => {
     const { broker, hub } = /** @type {CustomEvent} */ (event).detail;
+    const now = broker && hub === 'online';
+    if (now && !whole) recovered();
+    whole = now;
     const state = rendered()?.dataset;
     if (state && (state.broker !== (broker ? 'up' : 'down') || state.hub !== hub)) refresh();
   });

@@ -42,9 +42,7 @@ export function followReadings(filter = 'nodes/+/telemetry') {
     if (!document.hidden) write(node);
   });
   live.subscribe('nodes/+/report', report);
-  live.addEventListener('open', (event) => {
-    if (/** @type {CustomEvent} */ (event).detail.again) reloadSparks();
-  });
+  document.addEventListener('recovered', reloadSparks);
   document.addEventListener('regions', () => {
     findSparks();
     for (const node of newest.keys()) write(node);

@@ -122,7 +122,7 @@ function table(key) {
 /** Load what a node measured in the last minutes; without it the lines begin now. */
 async function load(node) {
   const end = Date.now() / 1000;
-  const history = await call(`/api/nodes/${node}/history?start=${(end - WINDOW).toFixed(0)}&points=200`);
+  const history = await call(`/api/nodes/${node}/history?start=${(end - WINDOW).toFixed(0)}&points=100`);
   for (const [channel, { t, v }] of Object.entries(history.traces)) {
     if (t.length > 0) table(`${node}/${channel}`).load({ v: { t, v } });
   }

@@ -11,6 +11,9 @@ const MOST_PANELS = 40;
 const QUICK = 100;
 const CALM = 500;
 const LONG = 3600;
+/** A view so many times smaller than the whole is worth a closer look at the record. */
+const CLOSER = 2;
+const SETTLED = 200;
 
 export class Board {
   /** @param {HTMLElement} root @param {any[]} channels of the node */
@@ -22,6 +25,11 @@ export class Board {
     this.panels = new Map();
     this.marks = new Marks();
     this.series = 0;
+    this.looker = 0;
+    /** Whether the history left points out. */
+    this.coarse = false;
+    /** Whether some part is there in more detail than the rest. */
+    this.close = false;
     /** Channels and series that have a panel. */
     this.shownNames = new Set();
     this.end = 0;
@@ -76,8 +84,19 @@ export class Board {
     this.reset();
   }
 
-  /** Tell the buttons what is shown. */
+  /**
+   * Tell the buttons what is shown, and who has the record when a closer look at it
+   * is wanted, or the whole again.
+   */
   shown() {
+    const [from, to] = this.range();
+    clearTimeout(this.looker);
+    if (this.coarse && (to - from) * CLOSER < this.end) {
+      this.looker = window.setTimeout(() => this.root.dispatchEvent(new CustomEvent('closer', { detail: { from, to } })), SETTLED);
+    } else if (this.close && !this.zoomed && this.window === null) {
+      this.close = false;
+      this.root.dispatchEvent(new CustomEvent('whole'));
+    }
     this.root.dispatchEvent(new CustomEvent('shown', { detail: { window: this.window, zoomed: this.zoomed !== null } }));
   }
 
@@ -118,7 +137,6 @@ export class Board {
   add(group) {
     const found = this.panels.get(group.key);
     if (found) return found;
-    if (this.panels.size >= MOST_PANELS) return null;
     const panel = new Panel(group, this);
     this.panels.set(group.key, panel);
     this.place(panel);
@@ -143,7 +161,7 @@ export class Board {
   /** Make panels for what has values; channels that nobody measured get none. @param {Iterable<string>} names */
   need(names) {
     for (const name of names) {
-      if (this.shownNames.has(name)) continue;
+      if (this.shownNames.has(name) || this.panels.size >= MOST_PANELS) continue;
       this.shownNames.add(name);
       const group = this.channels.find(({ lines }) => lines.some((line) => line.name === name));
       this.add(group ?? groupSeries(name, this.series++));
@@ -155,9 +173,18 @@ export class Board {
     const full = Object.entries(traces).filter(([, trace]) => trace.t.length > 0);
     this.need(full.map(([name]) => name));
     for (const [, { t }] of full) this.end = Math.max(this.end, t[t.length - 1]);
+    this.coarse = full.some(([, { downsampled }]) => downsampled);
     for (const panel of this.panels.values()) panel.load(traces);
     this.addEvents(events);
     if (this.panels.size === 0 && this.note) this.tell('Nothing measured yet. Charts start with the first reading.');
+    this.redraw();
+    if (this.zoomed || this.window !== null) this.shown();
+  }
+
+  /** Show a part of the history in more detail. */
+  splice({ traces }, from, to) {
+    this.close = true;
+    for (const panel of this.panels.values()) panel.load(traces, from, to);
     this.redraw();
   }
 

@@ -2,7 +2,8 @@
 // Which lines share a panel: what measures the same quantity in the same unit, and its setpoint.
 
 /**
- * @typedef {{name: string, label: string, ink: string, dashed: boolean, stepped: boolean, precision: number | null}} Line
+ * `least`: a setpoint below it is off, and no line is drawn.
+ * @typedef {{name: string, label: string, ink: string, dashed: boolean, stepped: boolean, precision: number | null, least: number}} Line
  * @typedef {{key: string, title: string, unit: string, lines: Line[], rank: number}} Group
  */
 
@@ -17,7 +18,7 @@ function keyOf(channel) {
 
 /**
  * Panels for a node's channels, in the order in which people want them.
- * @param {{name: string, label: string, kind: string, quantity: string, unit: string, precision: number}[]} channels
+ * @param {{name: string, label: string, kind: string, quantity: string, unit: string, precision: number, limits?: {minimum?: number | null}}[]} channels
  * @returns {Group[]}
  */
 export function groupChannels(channels) {
@@ -43,6 +44,7 @@ export function groupChannels(channels) {
       dashed,
       stepped: channel.kind !== 'sensor',
       precision: channel.precision,
+      least: channel.kind === 'setpoint' ? (channel.limits?.minimum ?? -Infinity) : -Infinity,
     });
   }
   return [...groups.values()].sort((a, b) => a.rank - b.rank);
@@ -57,6 +59,6 @@ export const SERIES = 'series.';
  */
 export function groupSeries(name, index) {
   const label = name.startsWith(SERIES) ? name.slice(SERIES.length) : name;
-  const line = { name, label, ink: EXTRA[index % EXTRA.length], dashed: false, stepped: false, precision: null };
+  const line = { name, label, ink: EXTRA[index % EXTRA.length], dashed: false, stepped: false, precision: null, least: -Infinity };
   return { key: `own ${name}`, title: label, unit: '', lines: [line], rank: 1 };
 }

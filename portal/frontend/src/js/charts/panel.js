@@ -130,7 +130,13 @@ export class Panel {
     return ink(this.group.lines.find((line) => line.name === name)?.ink ?? '--line-strong');
   }
 
+  /** What is drawn for a value: nothing while a setpoint is off. */
+  drawn(line, value) {
+    return typeof value === 'number' && value < line.least ? null : value;
+  }
+
   format(line, value) {
+    if (value === null && line.dashed) return 'off';
     return line.precision === null ? general(value) : number(value, line.precision);
   }
 
@@ -174,17 +180,20 @@ export class Panel {
   append(x, values) {
     const part = this.group.lines.some(({ name }) => values[name] !== undefined);
     if (part) {
-      this.table.append(x, values);
+      this.table.append(x, Object.fromEntries(this.group.lines.map((line) => [line.name, this.drawn(line, values[line.name])])));
       this.dirty = true;
       if (!(this.plot?.cursor.left >= 0)) this.say(null);
     }
     return part;
   }
 
-  /** Take the history of this panel's lines. */
-  load(traces) {
-    const mine = Object.entries(traces).filter(([name]) => this.names.has(name));
-    this.table.load(Object.fromEntries(mine));
+  /** Take the history of this panel's lines, or a closer look at a part of it. */
+  load(traces, from = undefined, upto = undefined) {
+    const mine = this.group.lines.filter(({ name }) => traces[name]);
+    this.table.load(Object.fromEntries(mine.map((line) => {
+      const { t, v } = traces[line.name];
+      return [line.name, { t, v: v.map((value) => this.drawn(line, value)) }];
+    })), from, upto);
     this.dirty = true;
     this.say(null);
     const { lines, title, unit } = this.group;

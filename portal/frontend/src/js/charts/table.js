@@ -106,29 +106,38 @@ export class Table {
   }
 
   /**
-   * Replace everything up to the end of the given traces; later rows, which came live while the
-   * history was on its way, stay.
+   * Replace the rows from one x to another by those of the given traces. Without bounds everything
+   * up to the traces' end: rows that came live while the history was on its way stay.
    * @param {Record<string, {t: number[], v: (number | null)[]}>} traces
    */
-  load(traces) {
-    const names = [...new Set([...this.names, ...Object.keys(traces)])];
-    const end = Math.max(-Infinity, ...Object.values(traces).map(({ t }) => (t.length > 0 ? t[t.length - 1] : -Infinity)));
-    const later = this.x.findIndex((x) => x > end);
-    const tail = later < 0 ? this.x.length : later;
-    const xs = [...new Set(Object.values(traces).flatMap(({ t }) => t))].sort((a, b) => a - b);
+  load(traces, from = -Infinity, upto = -Infinity) {
+    const given = Object.values(traces);
+    const end = given.reduce((last, { t }) => (t.length > 0 ? Math.max(last, t[t.length - 1]) : last), upto);
+    const head = this.before(from);
+    const tail = this.before(end, true);
+    const xs = [...new Set(given.flatMap(({ t }) => t.filter((x) => x >= from)))].sort((a, b) => a - b);
     const at = new Map(xs.map((x, i) => [x, i]));
-    const oldX = this.x.slice(tail);
-    const old = new Map(this.names.map((name, i) => [name, this.y[i].slice(tail)]));
-    this.names = names;
-    this.x = [...xs, ...oldX];
-    this.y = names.map((name) => {
-      const column = new Array(xs.length).fill(undefined);
-      const trace = traces[name];
-      if (trace) trace.t.forEach((x, i) => (column[/** @type {number} */ (at.get(x))] = trace.v[i] ?? null));
-      const rest = old.get(name) ?? new Array(oldX.length).fill(undefined);
-      return [...column, ...rest];
+    const old = new Map(this.names.map((name, i) => [name, this.y[i]]));
+    const none = new Array(this.x.length).fill(undefined);
+    this.names = [...new Set([...this.names, ...Object.keys(traces)])];
+    this.y = this.names.map((name) => {
+      const middle = new Array(xs.length).fill(undefined);
+      const { t, v } = traces[name] ?? { t: [], v: [] };
+      t.forEach((x, i) => {
+        const row = at.get(x);
+        if (row !== undefined) middle[row] = v[i] ?? null;
+      });
+      const column = old.get(name) ?? none;
+      return [...column.slice(0, head), ...middle, ...column.slice(tail)];
     });
+    this.x = [...this.x.slice(0, head), ...xs, ...this.x.slice(tail)];
     while (this.x.length > this.limit) this.thin();
+  }
+
+  /** How many rows lie before x, or up to it. */
+  before(x, including = false) {
+    const index = this.x.findIndex((value) => (including ? value > x : value >= x));
+    return index < 0 ? this.x.length : index;
   }
 
   /** The index of the last row of a column that says something at or before a row; -1 if none. */

@@ -33,7 +33,7 @@ export class Editor {
           keymap.of([indentWithTab]),
           lintGutter(),
           placeholder(hint),
-          EditorView.contentAttributes.of({ 'aria-label': label }),
+          EditorView.contentAttributes.of({ 'aria-label': label, tabindex: '0' }),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) changed(this.text);
           }),

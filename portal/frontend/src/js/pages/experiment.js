@@ -12,6 +12,8 @@ import { refresh } from '../regions.js';
 
 const EVENTS_EVERY = 10_000;
 const RETRY = 10_000;
+/** As many as a wide chart has pixels; a closer look fetches more. */
+const POINTS = 800;
 
 const data = pageData('experiment-data');
 const id = data.experiment_id;
@@ -28,7 +30,7 @@ async function loadHistory() {
   if (loading || !facts().node) return;
   loading = true;
   try {
-    board.load(await call(`/api/experiments/${id}/history?points=2000`));
+    board.load(await call(`/api/experiments/${id}/history?points=${POINTS}`));
     loaded = true;
   } catch (error) {
     if (!loaded && board.panels.size === 0) {
@@ -38,6 +40,12 @@ async function loadHistory() {
   } finally {
     loading = false;
   }
+}
+
+/** More detail for the part that somebody looks at. */
+async function lookCloser({ from, to }) {
+  const history = await call(`/api/experiments/${id}/history?points=${POINTS}&start=${from}&end=${to}`).catch(() => null);
+  if (history) board.splice(history, from, to);
 }
 
 /** Doses and settings are not part of the live readings; they follow from the record. */
@@ -83,9 +91,7 @@ function resume() {
 live.subscribe(`experiments/${id}`, ({ payload }) => {
   if (payload && String(payload.revision) !== facts().revision) refresh();
 });
-live.addEventListener('open', (event) => {
-  if (/** @type {CustomEvent} */ (event).detail.again) resume();
-});
+document.addEventListener('recovered', resume);
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return;
   board.soon();
@@ -101,6 +107,9 @@ document.addEventListener('regions', () => {
 setInterval(loadEvents, EVENTS_EVERY);
 follow();
 colourScript(byId('script'));
+
+board.root.addEventListener('whole', () => loadHistory());
+board.root.addEventListener('closer', (event) => lookCloser(/** @type {CustomEvent} */ (event).detail));
 
 const windows = byId('windows');
 windows?.addEventListener('click', (event) => {
