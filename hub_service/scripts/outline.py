@@ -121,10 +121,10 @@ def outline_here(script: str) -> Outline:
     return Outline(imports=tuple(sorted(_imports(tree), key=lambda found: found.line)))
 
 
-def _imports(tree: ast.AST) -> Iterator[Import]:
-    """Find imports anywhere, without recursion: a script may nest deeper than Python's stack."""
-    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while waiting:
+def _imports(tree: ast.Module) -> Iterator[Import]:
+    """Find imports anywhere. Statements stand in statements alone, so expressions are left out."""
+    waiting: list[tuple[ast.AST, bool]] = [(statement, False) for statement in tree.body]
+    while waiting:  # without recursion: a script may nest deeper than Python's stack
         node, optional = waiting.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -133,7 +133,9 @@ def _imports(tree: ast.AST) -> Iterator[Import]:
             top = (node.module or node.names[0].name).partition(".")[0]
             yield Import(top, node.lineno, optional, relative=node.level > 0)
         spared = {id(child) for child in _spared(node)}
-        waiting += [(c, optional or id(c) in spared) for c in ast.iter_child_nodes(node)]
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            children: list[ast.AST] = getattr(node, block, [])
+            waiting += [(child, optional or id(child) in spared) for child in children]
 
 
 def _spared(node: ast.AST) -> list[ast.stmt]:

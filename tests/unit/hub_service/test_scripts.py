@@ -171,6 +171,26 @@ async def test_what_a_script_can_do_without_is_only_mentioned(script: str) -> No
     assert len(found.warnings) == 1
 
 
+async def test_imports_are_found_in_every_kind_of_block() -> None:
+    blocks = [
+        "if x:\n    {}\nelif y:\n    {}\nelse:\n    {}",
+        "for x in y:\n    {}\nelse:\n    {}",
+        "while x:\n    {}\nelse:\n    {}",
+        "try:\n    {}\nexcept OSError:\n    {}\nelse:\n    {}\nfinally:\n    {}",
+        "try:\n    {}\nexcept* OSError:\n    {}",
+        "with x:\n    {}",
+        "class A:\n    {}\n    def f(self):\n        {}",
+        "async def f():\n    {}\n    async for x in y:\n        {}\n    async with x:\n        {}",
+        "match x:\n    case 1:\n        {}\n    case _:\n        {}",
+        "if x: {}\nx = 1; {}",
+    ]
+    for block in blocks:
+        count = block.count("{}")
+        names = [f"missing_{n}" for n in range(count)]
+        found = await verdict(block.format(*(f"import {name}" for name in names)))
+        assert [p.error.details["package"] for p in found.errors] == names, block
+
+
 async def test_what_stands_beside_a_forgiving_try_is_not_forgiven() -> None:
     script = "try:\n    pass\nexcept ImportError:\n    import torch\n"
     assert (await only(script)).severity == "error"
