@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Table, survivors } from '../src/js/charts/table.js';
 
-test('thinning keeps each bucket’s lowest, highest and first hole', () => {
+test('thinning keeps each stretch’s lowest, highest and first hole', () => {
   const column = [5, 1, 9, 5, null, 5, 5, 5, 2, 3, 4, 3];
-  assert.deepEqual(survivors([column], 12, 4), [1, 2, 4, 5, 8, 10]);
+  const x = column.map((_, i) => i);
+  assert.deepEqual(survivors(x, [column], 12, 11 / 4), [1, 2, 4, 5, 8, 10]);
 });
 
 test('a table stays bounded, ordered, and a spike survives a hundred thousand rows', () => {
@@ -14,6 +15,13 @@ test('a table stays bounded, ordered, and a spike survives a hundred thousand ro
   assert.ok(table.x.every((x, i) => i === 0 || x > table.x[i - 1]));
   assert.equal(Math.max(...table.y[0].filter((v) => v !== undefined)), 1000);
   assert.equal(table.last, 99_999);
+});
+
+test('however long it goes on, the past keeps one resolution', () => {
+  const table = new Table(['a'], 1000);
+  for (let i = 0; i < 300_000; i += 1) table.append(i, { a: Math.sin(i / 4000) });
+  const widest = Math.max(...table.x.map((x, i) => (i === 0 ? 0 : x - table.x[i - 1])));
+  assert.ok(widest < 300_000 / 100, `the widest step is ${widest}`);
 });
 
 test('history replaces what it covers and leaves what came later', () => {

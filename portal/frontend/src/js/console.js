@@ -29,7 +29,7 @@ export class Console {
     this.frame = 0;
     this.asking = false;
     this.following = true;
-    this.empty = h('p', { class: 'empty slim' }, 'Nothing written yet.');
+    this.empty = /** @type {HTMLElement} */ (this.list.querySelector('.empty') ?? h('p', { class: 'empty slim' }, 'Nothing written yet.'));
     this.older = h('button', { class: 'btn mini newest', type: 'button', hidden: true, onclick: () => this.fetchOlder() }, icon('up'), 'Older lines');
     for (const line of this.list.querySelectorAll('.text')) line.textContent = readable(line.textContent ?? '');
     this.list.prepend(this.older);

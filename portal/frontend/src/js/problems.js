@@ -7,7 +7,7 @@ export function listProblems(problems, goTo) {
   const rows = problems.map(({ severity, error, line, column }) => {
     const where = line ? `Line ${line}: ` : '';
     const title = line
-      ? h('button', { type: 'button', onclick: () => goTo(line, column) }, where + error.message)
+      ? h('button', { type: 'button', onclick: () => goTo(line, column) }, where + error.message.replace(/^line \d+: /, ''))
       : h('strong', {}, sentence(error.message));
     return h('li', { class: severity }, icon(severity === 'error' ? 'alert' : 'info'), h('span', {}, title, ...(error.hint ? [h('br'), sentence(error.hint)] : [])));
   });

@@ -3,16 +3,19 @@
 // In y, `undefined` means that this row is another column's; `null` that there was no value.
 
 /**
- * Indices of the rows that stay when old rows are thinned: in every bucket those that hold some
- * column's lowest or highest value, and the first one without a value, so that spikes and gaps
- * survive.
+ * Indices of the rows that stay when old rows are thinned: of every stretch of x those that hold
+ * some column's lowest or highest value, and the first one without a value, so that spikes and
+ * gaps survive and all of the past keeps the same resolution.
+ * @param {ReadonlyArray<number>} x
  * @param {ReadonlyArray<ReadonlyArray<number | null | undefined>>} columns
- * @param {number} end rows before this are thinned @param {number} bucket rows in a bucket
+ * @param {number} end rows before this are thinned @param {number} stretches of equal width
  */
-export function survivors(columns, end, bucket) {
+export function survivors(x, columns, end, stretches) {
   const kept = [];
-  for (let start = 0; start < end; start += bucket) {
-    const stop = Math.min(start + bucket, end);
+  const width = (x[end - 1] - x[0]) / stretches || 1;
+  for (let start = 0, stop = 0; start < end; start = stop) {
+    const stretch = Math.floor((x[start] - x[0]) / width);
+    while (stop < end && Math.floor((x[stop] - x[0]) / width) === stretch) stop += 1;
     const rows = new Set();
     for (const column of columns) {
       let low = -1;
@@ -89,15 +92,15 @@ export class Table {
     if (this.x.length > this.limit) this.thin();
   }
 
-  /** Thin the older three quarters. */
+  /** Thin the older three quarters to half of the limit. */
   thin() {
     const end = Math.floor(this.x.length * 0.75);
-    const bucket = Math.max(4, this.y.length * 6);
-    const kept = survivors(this.y, end, bucket);
+    const stretches = Math.max(1, Math.floor(this.limit / (4 * Math.max(1, this.y.length))));
+    const kept = survivors(this.x, this.y, end, stretches);
     const compact = (column) => [...kept.map((i) => column[i]), ...column.slice(end)];
     this.x = compact(this.x);
     this.y = this.y.map(compact);
-    // More columns with spikes than a bucket can drop: the oldest rows go.
+    // Holes come on top of highs and lows; where they are too many the oldest rows go.
     if (this.x.length > this.limit) {
       const surplus = this.x.length - this.limit;
       this.x.splice(0, surplus);
