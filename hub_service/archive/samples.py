@@ -1,6 +1,7 @@
 """Samples on their way into the archive: packed row by row, and rolled up by the minute."""
 
 import sqlite3
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -10,6 +11,7 @@ from hub_service.archive.names import Layout, Names
 from hub_service.archive.schema import NO_CLOCK
 
 _MINUTE: Final = 60_000_000
+_LARGEST: Final = sys.float_info.max
 
 
 @dataclass(slots=True)
@@ -85,13 +87,15 @@ def roll_up(
         return 0, 0.0, None, None, x[0], x[0], t[0], t[0]
     lo, hi = min(there), max(there)
     at_lo, at_hi = values.index(lo), values.index(hi)
-    return len(there), sum(there), lo, hi, x[at_lo], x[at_hi], t[at_lo], t[at_hi]
+    # A script may record what overflows: infinities of both signs would add up to no number.
+    total = min(max(sum(there), -_LARGEST), _LARGEST)
+    return len(there), total, lo, hi, x[at_lo], x[at_hi], t[at_lo], t[at_hi]
 
 
 _ROLL_UP: Final = """
     INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
         n = n + excluded.n,
-        total = total + excluded.total,
+        total = min(max(total + excluded.total, -1.7976931348623157e308), 1.7976931348623157e308),
         x_lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.x_lo ELSE x_lo END,
         t_lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.t_lo ELSE t_lo END,
         lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.lo ELSE lo END,

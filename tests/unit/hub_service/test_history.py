@@ -159,6 +159,16 @@ def test_rolling_up(values: list[float | None]) -> None:
     assert values[int(x_hi)] == hi
 
 
+async def test_values_that_overflow_any_sum_are_taken(archive: Archive) -> None:
+    node = Node(archive)
+    for value in (1e308, -1e308, 1.0):
+        await node.record(*(series(0.0, {"mine": value}) for _ in range(3)))
+    got = await of_experiment(archive)
+    assert sorted(v for _, v in points(got.traces["series.mine"]) if v is not None) == (
+        [-1e308] * 3 + [1.0] * 3 + [1e308] * 3
+    )
+
+
 async def test_samples_at_one_instant_are_all_kept(archive: Archive) -> None:
     await feed(archive, [sample(5.0, {"od": float(n)}, t=float(n)) for n in range(4)])
     await Node(archive).record(sample(5.0, {"od": 9.0}), epoch=EPOCH_2, order=2)
