@@ -1,7 +1,9 @@
 """The archive: one SQLite database, and result files beside it."""
 
+import asyncio
 import errno
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -42,6 +44,10 @@ from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
 T = TypeVar("T")
 
 DATABASE: Final = "archive.sqlite"
+RETRY_S: Final = 5.0
+"""After the disk was full."""
+
+_log = logging.getLogger(__name__)
 
 
 class PhaseEntry(NamedTuple):
@@ -259,10 +265,18 @@ class Archive:
         return True
 
     async def finish_deletions(self) -> None:
-        """Go on with deletions that a crash cut short; to be called after a start."""
+        """Go on with deletions that a crash cut short; to be called after a start.
+
+        While the disk is full they wait.
+        """
         while self._unfinished:
-            await self._delete(self._unfinished[0])
-            del self._unfinished[0]
+            try:
+                await self._delete(self._unfinished[0])
+            except ContractError as error:
+                _log.error("a deletion waits: %s", error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                del self._unfinished[0]
 
     async def history(self, request: History) -> HistoryOf:
         """Return curves: an experiment's latest attempt, or what a node measured."""

@@ -14,6 +14,7 @@ from broker.database import DatabaseError
 from broker.journal.reception import Commit
 from broker.messages import ContractError, ErrorCode, Status
 from hub_service.archive import Archive, Wanted
+from hub_service.archive import archive as archive_module
 from tests.unit.hub_service.archive_entries import (
     EPOCH,
     EPOCH_2,
@@ -402,6 +403,32 @@ async def test_a_deletion_cut_short_goes_on_after_a_start(tmp_path: Path) -> Non
     connection.close()
     archive = Archive.open(tmp_path)
     await archive.finish_deletions()
+    assert (await archive.logs(EXPERIMENT, 0, 10)).lines == ()
+    archive.close()
+
+
+async def test_a_deletion_cut_short_waits_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive.open(tmp_path)
+    await Node(archive).record(log(1))
+    archive.close()
+    with sqlite3.connect(tmp_path / "archive.sqlite") as connection:
+        connection.execute("INSERT INTO deletions VALUES (?)", (EXPERIMENT,))
+    connection.close()
+    archive = Archive.open(tmp_path)
+    monkeypatch.setattr(archive_module, "RETRY_S", 0.01)
+    deleted, tries = archive._delete, []
+
+    async def full_once(experiment_id: str) -> None:
+        tries.append(experiment_id)
+        if len(tries) == 1:
+            raise ContractError(ErrorCode.STORAGE_FULL, "the disk is full")
+        await deleted(experiment_id)
+
+    monkeypatch.setattr(archive, "_delete", full_once)
+    await archive.finish_deletions()
+    assert tries == [EXPERIMENT, EXPERIMENT]
     assert (await archive.logs(EXPERIMENT, 0, 10)).lines == ()
     archive.close()
 
