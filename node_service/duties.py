@@ -88,7 +88,9 @@ class Duties:
         except ContractError as error:
             logger.error("an assignment cannot be understood: %s", error)  # noqa: TRY400 - the hub's fault, no trace of ours
             return
-        self._incoming = assignment
+        waiting = self._incoming
+        if waiting is None or is_news(assignment, waiting.revision):
+            self._incoming = assignment
         self._wake.set()
 
     async def restore(self) -> None:
