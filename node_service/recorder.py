@@ -153,7 +153,8 @@ class Recorder:
     async def _append_some(self) -> bool:
         """Append some of what is pending; False if there is no room for it."""
         keep = self._take()
-        told = self._told()
+        counts = self._countable()
+        told = self._told(counts)
         entries = [item.record for item in keep] + told
         if not entries:
             return True
@@ -168,8 +169,7 @@ class Recorder:
             logger.warning("the journal is full: %s", error)
             self._put_back(keep)
             return not self._pending
-        if told:
-            self._dropped.clear()
+        self._dropped -= counts  # more may have been left out meanwhile
         for item in keep:
             if item.done is not None and not item.done.done():
                 item.done.set_result(None)
@@ -219,10 +219,12 @@ class Recorder:
         if item.done is not None and not item.done.done():
             item.done.set_exception(ContractError(why.code, why.message, why.hint))
 
-    def _told(self) -> list[Record]:
-        """Return what says which records were left out, once there is room for it."""
-        if not self._dropped or self.strained:
-            return []
+    def _countable(self) -> Counter[str]:
+        """Return how many records were left out, once there is room to say so."""
+        return Counter() if self.strained else self._dropped.copy()
+
+    def _told(self, counts: Counter[str]) -> list[Record]:
+        """Return what says which records were left out."""
         return [
             EventRecord(
                 t=self._clock.now(),
@@ -230,5 +232,5 @@ class Recorder:
                 event="dropped",
                 data={"kind": kind, "count": count, "reason": "there was no room for them"},
             )
-            for kind, count in self._dropped.items()
+            for kind, count in counts.items()
         ]

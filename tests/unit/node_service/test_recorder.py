@@ -1,6 +1,8 @@
 """Records reach the journal in order; what a full disk leaves out is counted and told."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
@@ -10,6 +12,7 @@ from broker.messages import (
     ErrorCode,
     EventRecord,
     LogRecord,
+    Payload,
     PhaseRecord,
     SampleRecord,
     SeriesRecord,
@@ -136,6 +139,27 @@ async def test_a_stalled_disk_costs_bounded_memory(
     assert len(journal.of("sample")) == module.MAX_PENDING
     (told,) = journal.of("event")
     assert told.data["count"] == 10
+
+
+async def test_what_is_left_out_while_that_is_being_told_is_told_too(clock: ManualClock) -> None:
+    class Stalling(MemoryJournal):
+        async def append(
+            self, stream: Literal["records", "files"], entries: Sequence[Payload]
+        ) -> tuple[str, int]:
+            if self.appends == 0:  # which tells of the first ones
+                for n in range(module.MAX_PENDING + 10):
+                    recorder.post(sample(n))
+            return await super().append(stream, entries)
+
+    journal = Stalling()
+    recorder = Recorder(journal, clock)
+    running = asyncio.create_task(recorder.run())
+    for n in range(module.MAX_PENDING + 5):
+        recorder.post(sample(n))
+    recorder.close()
+    await running
+    told = sum(event.data["count"] for event in journal.of("event"))
+    assert told + len(journal.of("sample")) == 2 * module.MAX_PENDING + 15
 
 
 def test_the_rules_of_a_full_disk() -> None:
