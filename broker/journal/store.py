@@ -216,7 +216,8 @@ class Journal:
 
     def fill(self) -> float:
         """Return how much of the budget is spent on what the hub has not acknowledged: 0 to 1."""
-        return min(1.0, self._unsent() / max(self._capacity(), 1))
+        capacity = self._capacity()
+        return min(1.0, self._unsent() / capacity) if capacity > 0 else 1.0
 
     def backlog(self) -> Mapping[str, StreamBacklog]:
         """Return what of each stream the hub has not acknowledged."""
@@ -271,16 +272,26 @@ class Journal:
     async def prune(self, incoming: int = 0) -> None:
         """Drop acknowledged entries that are older than 7 days, or whose room is needed.
 
+        They stay where the disk has not even the room that it takes to drop them.
+
         Args:
             incoming: Room that is needed in addition, in bytes.
         """
+        try:
+            await self._drop_spare(incoming)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            _log.debug("nothing can be dropped: %s", error)
+        self._reserve.refill()
+
+    async def _drop_spare(self, incoming: int) -> None:
         old = self._micros(self._now() - KEEP_ACKNOWLEDGED)
         for stream in reversed(STREAMS):  # bulk goes first
             for shelf in self._shelves[stream]:
                 drop = partial(self._drop, stream=stream, shelf=shelf, old=old, incoming=incoming)
                 while shelf.spare and await self._writer.run(drop):
                     pass
-        self._reserve.refill()
 
     def _append(
         self,

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -311,6 +312,24 @@ async def test_a_full_disk_still_takes_the_outcome_of_a_run(small_disk: Path) ->
     (span,) = [s for s in journal.pending("records") if s.epoch == epoch]
     bodies = await journal.read("records", Want(epoch, span.order, 1, last, last))
     assert PhaseRecord.model_validate_json(bodies[0]) == phase()
+    journal.close()
+
+
+async def test_a_full_disk_on_which_old_entries_cannot_be_dropped(small_disk: Path) -> None:
+    journal = Journal.open(small_disk / "journal")
+    for n in range(1, 20):
+        await journal.append("records", [log(n, "x" * 10_000)])
+    await journal.acknowledge("records", JournalAck(epochs={journal.epoch: 19}))
+    with suppress(OSError), (small_disk / "others").open("wb", buffering=0) as others:
+        while True:
+            others.write(bytes(4096))
+    assert journal.fill() == 1.0
+    await journal.prune()
+    with pytest.raises(ContractError) as refused:
+        await journal.append("records", [log(20)])
+    assert refused.value.error.code is ErrorCode.STORAGE_FULL
+    for _ in range(50):
+        await journal.append("records", [phase()])
     journal.close()
 
 
