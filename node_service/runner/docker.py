@@ -76,7 +76,9 @@ class Engine:
             RunnerError: As `call`.
         """
         loop = asyncio.get_running_loop()
-        response = await self.call(lambda api: _open(api, method, path, parameters))
+        own, response = await self.call(
+            lambda api: self._open_stream(api.api_version, method, path, parameters)
+        )
         reader = CancellableStream(response.iter_content(chunk_size=None), response)
         blocks: asyncio.Queue[bytes | None] = asyncio.Queue()
         slots = threading.Semaphore(_BLOCKS_AHEAD)
@@ -99,6 +101,7 @@ class Engine:
                 reader.close()
             slots.release(_BLOCKS_AHEAD)
             await asyncio.shield(pumping)
+            own.close()
 
     async def close(self) -> None:
         """Let go of the engine; streams must have ended."""
@@ -123,12 +126,32 @@ class Engine:
     def _connected(self) -> APIClient:
         with self._connecting:
             if self._client is None:
-                settings: dict[str, Any] = dict(kwargs_from_env())
-                settings.setdefault("base_url", _default_socket())
-                client = APIClient(version="auto", timeout=_CALL_TIMEOUT, **settings)
-                client.trust_env = False  # no proxies, no netrc: this is a local socket
-                self._client = client
+                self._client = _new_client("auto")
             return self._client
+
+    @staticmethod
+    def _open_stream(
+        version: str, method: str, path: str, parameters: Mapping[str, str]
+    ) -> tuple[APIClient, requests.Response]:
+        """Open a stream on a client of its own.
+
+        Closing a stream under its reader may leave its dead socket among the connections that the
+        client keeps for later calls.
+        """
+        own = _new_client(version)
+        try:
+            return own, _open(own, method, path, parameters)
+        except BaseException:
+            own.close()
+            raise
+
+
+def _new_client(version: str) -> APIClient:
+    settings: dict[str, Any] = dict(kwargs_from_env())
+    settings.setdefault("base_url", _default_socket())
+    client = APIClient(version=version, timeout=_CALL_TIMEOUT, **settings)
+    client.trust_env = False  # no proxies, no netrc: this is a local socket
+    return client
 
 
 def create_container(api: APIClient, options: Mapping[str, Any], name: str) -> str:
