@@ -210,12 +210,20 @@ class Attempt:
         spec = RunSpec(runner_attempt(self.key), image, Limits.of(self._assignment.limits))
         container_id: str | None = None
         tries = 0
+        told = ""
         while container_id is None:
             try:
                 container_id = await station.runner.start(spec)
             except RunnerError as error:
-                tries += error.code != "UNAVAILABLE"  # then nobody knows what became of it
-                await console.tell(f"The container could not be started: {error.message}")
+                full = error.code == "STORAGE_FULL"  # then nothing runs, and waiting may help
+                if full and self._orders.ending is not None:
+                    return self._orders.ending
+                # Unavailable, nobody knows what became of it.
+                tries += not full and error.code != "UNAVAILABLE"
+                if error.message != told:
+                    told = error.message
+                    self._show(Phase.PREPARING, told)
+                    await console.tell(f"The container could not be started: {told}")
                 if tries == TRIES:
                     return endings.not_started(error)
                 await asyncio.sleep(RETRY_SECONDS)

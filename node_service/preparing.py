@@ -34,13 +34,38 @@ async def prepare(
     script = assignment.script or ""
     if assignment.script_sha256 not in {None, hashlib.sha256(script.encode()).hexdigest()}:
         return endings.damaged()
-    await lay_out(station.paths(key), script)
+    called_off = await _lay_out(station, key, script, orders, progress)
+    if called_off is not None:
+        return called_off
     image = await _image(station, assignment.image, orders, progress)
     if isinstance(image, Ending):
         return image
     await make_safe(station.reactor, station.alarms)
     await station.reactor.begin_run()
     return orders.ending or image
+
+
+async def _lay_out(
+    station: Station,
+    key: RunKey,
+    script: str,
+    orders: Orders,
+    progress: Callable[[str], Awaitable[None]],
+) -> Ending | None:
+    """Make the files, on a full disk once there is room; return the ending if a stop came first."""
+    told = ""
+    while orders.ending is None:
+        try:
+            await lay_out(station.paths(key), script)
+        except OSError as error:
+            why = error.strerror or str(error)
+        else:
+            return None
+        if why != told:
+            told = why
+            await progress(f"The files of the run cannot be written, trying on: {why}.")
+        await _unless_stopped(asyncio.sleep(RETRY_SECONDS), orders)
+    return orders.ending
 
 
 async def _image(

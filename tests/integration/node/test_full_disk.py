@@ -1,0 +1,113 @@
+"""A node whose disk others have filled goes on, says so, and works again when there is room."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from broker.embedded import EmbeddedBroker
+from node_service.preparing import RETRY_SECONDS
+from tests.support.node import BASE_IMAGE, SMALL, Hub, Node, remove_containers, write_config
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.engine
+
+MEBIBYTE = 1024**2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    image, disk = tmp_path / "disk.ext4", tmp_path / "disk"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(300 * MEBIBYTE)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)], check=True)
+    mount = ["mount", "-o", "loop", str(image), str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture
+def node(
+    broker: EmbeddedBroker, tmp_path: Path, small_disk: Path, bare_recipe: Path, image_cache: Path
+) -> Node:
+    node = Node(tmp_path / "node.toml", small_disk / "node")
+    write_config(
+        node.config,
+        broker.settings_for("reactor-1"),
+        {"bare": bare_recipe},
+        id="reactor-1",
+        data_dir=str(node.data),
+        base_image=BASE_IMAGE,
+        cache_dir=str(image_cache),
+        sample_interval=0.2,
+        runner="docker",
+    )
+    return node
+
+
+def fill(disk: Path) -> Path:
+    others = disk / "others"
+    with suppress(OSError), others.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return others
+
+
+async def test_it_says_so_and_recovers(node: Node, hub: Hub, small_disk: Path) -> None:
+    node.start()
+    try:
+        await node.until_ready(hub)
+        done = await hub.run("print(1)")
+        assert done.experiment_id is not None
+        await hub.until_phase(done.experiment_id, "finished")
+        others = fill(small_disk)
+        await eventually(
+            lambda: not hub.report.accepts and any(a.id == "storage" for a in hub.report.alarms),
+            within=20,
+        )
+        others.unlink()
+        await eventually(lambda: hub.report.accepts and not hub.report.alarms, within=20)
+        again = await hub.run("print(2)")
+        assert again.experiment_id is not None
+        await hub.until_phase(again.experiment_id, "finished")
+        assert hub.last(again.experiment_id).outcome == "completed"
+        assert node.returncode is None
+    finally:
+        await node.stop()
+        await remove_containers(node.data)
+
+
+async def test_an_experiment_waits_for_room_for_its_results(
+    node: Node, hub: Hub, small_disk: Path
+) -> None:
+    node.start()
+    try:
+        await node.until_ready(hub)
+        others = small_disk / "others"
+        with others.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 150 * MEBIBYTE)
+        large = SMALL.model_copy(update={"results": 200 * MEBIBYTE})
+        cancelled = await hub.run("print(1)", limits=large)
+        assert cancelled.experiment_id is not None
+        await hub.until_said(cancelled.experiment_id, "there is no room for results")
+        await hub.again(cancelled, desired="stop", script=None)
+        await hub.until_phase(cancelled.experiment_id, "finished")
+        assert hub.last(cancelled.experiment_id).outcome == "cancelled"
+        waiting = await hub.run("print(2)", limits=large)
+        assert waiting.experiment_id is not None
+        await hub.until_said(waiting.experiment_id, "there is no room for results")
+        await asyncio.sleep(3 * RETRY_SECONDS)
+        assert "released" not in hub.phases(waiting.experiment_id)
+        others.unlink()
+        await hub.until_phase(waiting.experiment_id, "finished")
+        assert hub.last(waiting.experiment_id).outcome == "completed"
+    finally:
+        await node.stop()
+        await remove_containers(node.data)
