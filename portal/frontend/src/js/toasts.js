@@ -18,7 +18,7 @@ export function toast(text, { bad = false, hint = '' } = {}) {
     'div',
     { class: bad ? 'toast bad' : 'toast' },
     icon(bad ? 'alert' : 'check'),
-    h('div', { class: 'grow' }, bad ? sentence(text) : text, hint ? h('p', { class: 'hint' }, sentence(hint)) : null),
+    h('div', { class: 'grow' }, sentence(text), hint ? h('p', { class: 'hint' }, sentence(hint)) : null),
     close,
   );
   close.addEventListener('click', () => item.remove());
