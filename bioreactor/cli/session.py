@@ -88,8 +88,9 @@ class Session:
         else:
             err.print(f"[bold red]{error.code}[/] {error.message}", highlight=False, soft_wrap=True)
             problems = error.details.get("problems")
-            for problem in problems if isinstance(problems, list) else []:
-                err.print(f"  {_sentence(problem)}", highlight=False, soft_wrap=True)
+            if isinstance(problems, list) and len(problems) > 1:
+                for problem in problems:
+                    err.print(f"  {_sentence(problem)}", highlight=False, soft_wrap=True)
             if error.hint:
                 err.print(f"[dim]→ {error.hint}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_CODES[error.code])
@@ -106,6 +107,6 @@ def _sentence(problem: JsonValue) -> str:
     if not isinstance(problem, dict):
         return str(problem)
     error = problem.get("error")
-    message = error.get("message") if isinstance(error, dict) else problem.get("problem", "")
-    line = problem.get("line")
-    return f"line {line}: {message}" if line else f"{problem.get('field', '')} {message}".strip()
+    if isinstance(error, dict):  # of a script; the message names its line
+        return f"{error.get('message')} ({error.get('hint')})"
+    return f"{problem.get('field', '')}: {problem.get('problem', '')}"
