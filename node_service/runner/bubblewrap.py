@@ -51,11 +51,28 @@ _NOTE: Final = (
 )
 
 
+_SHORTEST_S: Final = 0.2
+"""Over less, a load says more about the reading than about the script."""
+
+
 @dataclass(slots=True)
 class _Running:
     sandbox: Sandbox
     ended: asyncio.Task[Exit]
     processor: tuple[float, int]
+    percent: float = 0.0
+
+    def load(self, now: float, processor: int) -> float:
+        """Return the load since the previous call, 100 is one core.
+
+        Over a moment it could not be told from the time that reading it takes: then it is the
+        load as last measured.
+        """
+        before, used = self.processor
+        if now - before >= _SHORTEST_S:
+            self.processor = (now, processor)
+            self.percent = max(0.0, (processor - used) / 1e7 / (now - before))
+        return self.percent
 
 
 class BubblewrapRunner:
@@ -182,14 +199,11 @@ class BubblewrapRunner:
         if loaded is None:
             raise NoSuchContainerError(container_id)
         sandbox, usage, now = running.sandbox, running.sandbox.usage(), time.monotonic()
-        before, processor = running.processor
-        running.processor = (now, usage.processor)
-        percent = (usage.processor - processor) / 1e7 / max(now - before, 1e-3)
         return ContainerStatus(
             container_id=container_id,
             image=loaded.image,
             state="paused" if sandbox.paused else "running",
-            cpu_percent=max(0.0, percent),
+            cpu_percent=running.load(now, usage.processor),
             memory=usage.memory,
             memory_limit=loaded.limits.memory,
             pids=usage.pids,

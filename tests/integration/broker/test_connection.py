@@ -184,11 +184,13 @@ async def test_after_the_broker_was_killed_everything_is_there_again(
 ) -> None:
     inbox, hub_inbox = Inbox(), Inbox()
     times = 0
+    published = asyncio.Event()
 
     async def republish() -> None:
         nonlocal times
         times += 1
         await hub.publish(topic, b"%d" % times, retain=True)
+        published.set()
 
     hub = await connect("hub")
     topic = hub.topics.build(Topic.QUEUE)
@@ -196,6 +198,7 @@ async def test_after_the_broker_was_killed_everything_is_there_again(
     hub.on_disconnect(lambda: lost.append("hub"))
     hub.on_connect(republish)  # connected already: called at once
     hub.subscribe(hub.topics.build(Topic.HUB_REQUEST, principal="+", verb="+"), hub_inbox)
+    await published.wait()
     portal = await connect("portal", prepare=lambda c: listen(c, topic, inbox))
     await inbox.wait_until(lambda: b"1" in inbox.payloads)
 

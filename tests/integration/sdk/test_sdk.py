@@ -296,8 +296,8 @@ async def test_a_stopped_script_saves_what_it_knows(it: Bench) -> None:
     process = await it.start(
         HEAD
         + """
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     for _ in experiment.every(seconds=3600):
         pass
 finally:
@@ -318,8 +318,8 @@ async def test_a_stopped_script_does_not_wait_for_a_node_that_is_away(it: Bench)
     process = await it.start(
         HEAD
         + """
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     experiment.sleep(1e6)
 finally:
     experiment.save("last.json", {})
