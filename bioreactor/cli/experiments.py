@@ -79,6 +79,9 @@ def list_(
     listed = session.run(lambda lab: lab.list(request))
 
     def text() -> None:
+        if not listed.experiments and (mine or status or search):
+            out.print("No experiment is like that; `bioreactor list` shows all.")
+            return
         if not listed.experiments:
             out.print("No experiments yet: `bioreactor submit examples/turbidostat.py --follow`")
             return
@@ -153,6 +156,10 @@ def results(
     session = session_of(data, config, as_json)
     known = known_id(session, experiment_id)
     kind = ExportKind.FILE if file else what
+    if kind is ExportKind.FILE and file is None:
+        usage(session, "say which file: --file NAME; `bioreactor show ID` lists them")
+    if not (output if output.is_dir() else output.parent).is_dir():
+        usage(session, f"there is no directory {output.parent}")
 
     async def work(lab: Lab) -> None:
         exported = await lab.export(known, kind, file)

@@ -14,6 +14,7 @@ from broker.identity import write_private
 from broker.settings import BrokerSettings
 
 Transport = Literal["tcp", "websockets"]
+_MOSQUITTO_CLIENTS = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
 Value = str | int | float | bool
 
 
@@ -96,10 +97,19 @@ class LocalFiles:
             portal={"data_dir": str(self._data / "portal"), "port": portal_port},
         )
         admin = settings_for("admin", "tcp")
-        clients = self._data / "clients"
+        clients = self._clients
         self._write_toml(clients / "admin.toml", broker=_broker(admin))
-        for program in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"):
+        for program in _MOSQUITTO_CLIENTS:
             write_private(clients / program, _mosquitto_options(admin))
+
+    def forget_clients(self) -> None:
+        """Remove the command line's credentials; nothing runs that they could reach."""
+        for name in ("admin.toml", *_MOSQUITTO_CLIENTS):
+            (self._clients / name).unlink(missing_ok=True)
+
+    @property
+    def _clients(self) -> Path:
+        return self._data / "clients"
 
     @staticmethod
     def _write_toml(path: Path, **sections: Mapping[str, Value]) -> None:

@@ -1,7 +1,6 @@
 """Tables and lines for people."""
 
 from datetime import datetime
-from typing import Final
 
 from rich.table import Column, Table
 from rich.text import Text
@@ -18,7 +17,10 @@ COLOURS = {
     Status.PAUSED: "magenta",
 }
 
-ID: Final = Column("id", no_wrap=True, min_width=26)
+
+def _whole(header: str, width: int) -> Column:
+    """Return a column that is never shortened."""
+    return Column(header, no_wrap=True, min_width=width)
 
 
 def duration(seconds: float) -> str:
@@ -48,7 +50,17 @@ def status(value: Status) -> Text:
 
 def experiments(rows: tuple[Experiment, ...]) -> Table:
     """Return a table of experiments."""
-    table = Table(ID, "name", "owner", "state", "place", "reactor", "created", "took", box=None)
+    table = Table(
+        _whole("id", 26),
+        "name",
+        "owner",
+        _whole("state", 9),
+        "place",
+        "reactor",
+        "created",
+        "took",
+        box=None,
+    )
     for row in rows:
         took = ""
         if row.started_at:
@@ -63,7 +75,16 @@ def experiments(rows: tuple[Experiment, ...]) -> Table:
 
 def queue(value: Queue) -> Table:
     """Return the queue as a table, what runs first."""
-    table = Table("place", ID, "name", "owner", "state", "reactor", "expected", box=None)
+    table = Table(
+        "place",
+        _whole("id", 26),
+        "name",
+        "owner",
+        _whole("state", 9),
+        "reactor",
+        "expected",
+        box=None,
+    )
     table.title = f"The queue is {value.posture.value}" + (
         f": {value.posture_reason}" if value.posture_reason else ""
     )

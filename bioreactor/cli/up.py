@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +19,6 @@ from typing import IO, Annotated
 
 import typer
 from rich.logging import RichHandler
-from rich.table import Table
 
 from bioreactor.cli.exits import EXIT_CODES
 from bioreactor.cli.local import LocalFiles, reactor_names
@@ -205,6 +205,8 @@ async def _run(options: Options) -> None:
                 websocket_port=0 if options.transport is Transport.WEBSOCKETS else None,
             )
         )
+        # A later command finds no credentials and says at once that nothing runs.
+        stack.callback(files.forget_clients)
         files.write(
             broker.settings_for,
             names,
@@ -231,6 +233,8 @@ async def _run(options: Options) -> None:
             f"its log is {files.log('portal')}"
         )
     err.print("Stopped. Everything is kept; start again to go on.")
+    if options.on_exit is OnExit.LEAVE:
+        err.print("[dim]A running experiment waits in its container for that.[/]")
 
 
 def _service(files: LocalFiles, module: str, name: str, grace: float = 20.0) -> Service:
@@ -271,14 +275,18 @@ def _welcome(options: Options, url: str, broker: EmbeddedBroker, seconds: float)
         }
         print(json.dumps(ready), flush=True)
         return
-    table = Table(box=None, show_header=False, padding=(0, 1))
     own = options.data == default_data_dir()
     where = "" if own else f" --data {options.data}"
-    pub = f"XDG_CONFIG_HOME={options.data / 'clients'} mosquitto_pub"
-    table.add_row("Portal", f"[bold]{url}[/]")
-    table.add_row("Broker", f"{broker.kind} on {admin.url}")
-    table.add_row("Data", str(options.data))
-    table.add_row("Try", f"bioreactor submit examples/turbidostat.py --follow{where}")
-    table.add_row("MQTT", f"{pub} -t bioreactor/hub/admin/admin/pause-queue -n")
-    out.print(table, highlight=False, soft_wrap=True)
+    program = Path(sys.argv[0])
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    sub = f"XDG_CONFIG_HOME={options.data / 'clients'} mosquitto_sub"
+    for what, text in (
+        ("Portal", f"[bold]{url}[/]"),
+        ("Broker", f"{broker.kind} on {admin.url}"),
+        ("Data", str(options.data)),
+        ("Try", f"{program} submit examples/turbidostat.py --follow{where}"),
+        ("MQTT", f"{sub} -t bioreactor/queue -C 1"),
+    ):
+        out.print(f" {what:8}{text}", highlight=False, soft_wrap=True)
     out.print(f"[dim]Ready after {seconds:.1f} s. Ctrl-C stops it; process {os.getpid()}.[/]")
