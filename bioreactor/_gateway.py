@@ -252,7 +252,8 @@ def _error(status: int, answer: bytes, *, dosing: bool) -> BioreactorError:
         hint, details = str(told.get("hint", "")), dict(told.get("details", {}))
     except (ValueError, KeyError, TypeError, AttributeError):
         hint, details = "", {}
-        if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+        if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            # The gateway gives reasons for its errors: this is a node that ends in mid-call.
             code, message = "UNAVAILABLE", "the node does not answer"
         else:
             code, message = "INTERNAL", f"the node answered with HTTP status {status}"
