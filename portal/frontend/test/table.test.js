@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Table, survivors } from '../src/js/charts/table.js';
+import { Table, silences, survivors } from '../src/js/charts/table.js';
 
 test('thinning keeps each stretch’s lowest, highest and first hole', () => {
   const column = [5, 1, 9, 5, null, 5, 5, 5, 2, 3, 4, 3];
@@ -59,4 +59,12 @@ test('a new column begins where it begins', () => {
   assert.deepEqual(table.y[1], [undefined, 3]);
   assert.equal(table.valueAt(1, 0), -1);
   assert.equal(table.valueAt(1, 1), 1);
+});
+
+test('a silence is told from the usual pace, whatever that is', () => {
+  const x = [...Array(20).keys(), ...Array.from({ length: 20 }, (_, i) => 100 + i)];
+  assert.deepEqual(silences(x, x.map(() => 1), 0, 39), [[19, 100]]);
+  assert.deepEqual(silences(x, x.map((_, i) => (i % 2 ? undefined : 1)), 0, 39), [[18, 100]]);
+  assert.deepEqual(silences(x.map((v) => v * 60), x.map(() => 1), 0, 19), []);
+  assert.deepEqual(silences([0, 1, 500], [1, 1, 1], 0, 2), [], 'three readings have no pace');
 });

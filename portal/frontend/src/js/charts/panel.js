@@ -6,7 +6,7 @@ import { h, setText } from '../dom.js';
 import { elapsed, general, number } from '../format.js';
 import { ink } from './inks.js';
 import { drawMarks } from './marks.js';
-import { Table } from './table.js';
+import { Table, silences } from './table.js';
 
 const MINUTE = 60;
 const HOUR = 3600;
@@ -29,6 +29,13 @@ function decimals(step) {
   let digits = 0;
   while (digits < 8 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
   return digits;
+}
+
+/** Where a series was silent, in the plot's pixels. */
+function silent(u, series, first, last) {
+  const column = /** @type {(number | null | undefined)[]} */ (u.data[series]);
+  return silences(/** @type {number[]} */ (u.data[0]), column, first, last)
+    .map(([from, to]) => /** @type {[number, number]} */ ([from, to].map((x) => Math.round(u.valToPos(x, 'x', true)))));
 }
 
 export class Panel {
@@ -106,6 +113,7 @@ export class Panel {
             stroke: () => ink(line.ink),
             width: line.dashed ? 1.25 : 1.75,
             dash: line.dashed ? [5, 4] : undefined,
+            gaps: (u, series, first, last, holes) => [...holes, ...silent(u, series, first, last)].sort((a, b) => a[0] - b[0]),
             paths: line.stepped ? uPlot.paths.stepped?.({ align: 1 }) : uPlot.paths.linear?.(),
             points: { size: 5, show: (u, series, first, last) => last - first < 3 },
           })),

@@ -38,6 +38,30 @@ export function survivors(x, columns, end, stretches) {
   return kept;
 }
 
+const SILENCE = 8;
+
+/**
+ * Stretches in which a column says nothing for far longer than it usually does: nobody measured,
+ * so no line may lead across.
+ * @param {ReadonlyArray<number>} x @param {ReadonlyArray<number | null | undefined>} column
+ * @param {number} first row @param {number} last row
+ * @returns {[number, number][]} from one x to another, in order
+ */
+export function silences(x, column, first, last) {
+  /** @type {[number, number][]} */
+  const steps = [];
+  let before = -1;
+  for (let i = first; i <= last; i += 1) {
+    if (column[i] === undefined || column[i] === null) continue;
+    if (before >= 0) steps.push([x[before], x[i]]);
+    before = i;
+  }
+  if (steps.length < SILENCE) return [];
+  const lengths = steps.map(([from, to]) => to - from).sort((a, b) => a - b);
+  const usual = lengths[Math.floor(lengths.length / 2)];
+  return steps.filter(([from, to]) => to - from > SILENCE * usual);
+}
+
 /** A table that never holds more than `limit` rows. */
 export class Table {
   /** @param {string[]} names of the y columns @param {number} limit */
