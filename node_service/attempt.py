@@ -20,7 +20,7 @@ from node_service.console import Console
 from node_service.container import Container, find
 from node_service.inbox import Inbox
 from node_service.lease import Lease
-from node_service.preparing import RETRY_SECONDS, TRIES, prepare
+from node_service.preparing import RETRY_SECONDS, prepare
 from node_service.runclock import RunClock, machine_boot
 from node_service.runner.interface import Exit, Found, Limits, RunnerError, RunSpec
 from node_service.runs import Ending, Run, Stage, wanted
@@ -31,6 +31,8 @@ from node_service.tail import recorded_ids, recover_log
 from node_service.workplace import Station, make_console, open_gateway, runner_attempt
 
 ESTOP_GRACE: Final = 2.0
+TRIES: Final = 3
+"""Of starting a container that the engine refuses."""
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from node_service.workplace import Station, lay_out
 
 T = TypeVar("T")
 
-TRIES: Final = 3
 RETRY_SECONDS: Final = 3.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 
