@@ -4,7 +4,7 @@ BIN := .venv/bin
 WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 	[ -z "$$base" ] || export BIOREACTOR_NODE_BASE_IMAGE="$$base";
 
-.PHONY: help up test lint types contract bench format clean
+.PHONY: help up test lint types contract bench format lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,6 +38,10 @@ bench: ## Measure against the raw limits and print one table
 format: ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+lock: ## Pin every package anew that pyproject.toml asks for; what is pinned stays where it fits
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what was built (experiments and their data stay)
 	rm -rf .venv build dist portal/static portal/frontend/node_modules
