@@ -5,7 +5,10 @@ commanded was decided before by the safety rules. What it must guarantee by itse
 pump stops without being told to, see `dose`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pkgutil import resolve_name
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -15,6 +18,41 @@ MAX_PIECE_SECONDS: Final = 2.0
 
 class DriverError(Exception):
     """The device did not do what it was asked to; one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """How another process makes a device safe when the node's process is dead.
+
+    The watchdog calls the function, in a thread of its own, with the arguments as keywords. The
+    function
+
+    - is an ordinary one, not async, and opens the device itself. The line is free: the watchdog
+      waits until the node's process is gone, so an exclusive lock on it went with that process;
+    - brings every output of the device to its safe state and stops its pumps, whatever fails on
+      the way, closes the line, and returns when the device is known to be safe;
+    - raises `DriverError` or `OSError` where it is not; it is then called again a moment later;
+    - takes at most a second where the device answers, and does not wait for one that does not
+      for longer than two;
+    - lives in a module that imports the standard library, pyserial and the like, and nothing
+      that loads pydantic (`broker.messages`, `hardware.channels`): the watchdog has 40 MiB.
+
+    Attributes:
+        function: Where it is, ``package.module:function``.
+        arguments: What it is told, for example the port and the address on it.
+    """
+
+    function: str
+    arguments: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    def load(self) -> Callable[[], None]:
+        """Import the function; return it with its arguments.
+
+        Raises:
+            ImportError: There is no such module.
+            AttributeError: It has no such function.
+        """
+        return partial(resolve_name(self.function), **self.arguments)
 
 
 class Driver(Protocol):
@@ -27,6 +65,14 @@ class Driver(Protocol):
     @property
     def name(self) -> str:
         """The driver's name, as in `ChannelInfo.driver`."""
+        ...
+
+    @property
+    def rescue(self) -> Rescue | None:
+        """How the watchdog makes the device safe; None: there is nothing to be made safe.
+
+        Known before the driver is entered.
+        """
         ...
 
     async def __aenter__(self) -> Self:

@@ -7,12 +7,15 @@ import random
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from hardware.clock import Clock
-from hardware.drivers.interface import DriverError
+from hardware.drivers.interface import DriverError, Rescue
+from hardware.simulation.actuators import Actuators, Outputs
+from hardware.simulation.actuators import load as load_outputs
 from hardware.simulation.culture import (
     Culture,
     Drive,
@@ -46,7 +49,8 @@ class SimulatedVial:
     Args:
         clock: Its seconds are those of the culture.
         seed: Of the noise and of how exactly each pump pumps.
-        state_file: Where the culture is kept; written whole or not at all, every few seconds.
+        state_file: Where the culture is kept; written whole or not at all, every few seconds. What
+            the outputs are is kept beside it, in ``outputs.json``: they outlive the process.
         organism: What grows in it.
         medium: In which it grows, and which the media pump brings.
         plant: The vial around it.
@@ -74,6 +78,8 @@ class SimulatedVial:
         pumps = random.Random(f"{seed}:pumps")  # noqa: S311 - a simulation, no secret
         self._pump_error = {name: pumps.gauss(1.0, _PUMP_SPREAD) for name in EQUIPMENT.pumps()}
         self._state_file = state_file
+        self._outputs_file = None if state_file is None else state_file.with_name("outputs.json")
+        self._actuators = Actuators(None)
         self._drive = Drive()
         self._time = clock.monotonic()
         self._duties: deque[tuple[float, float]] = deque([(-math.inf, 0.0)])
@@ -81,6 +87,14 @@ class SimulatedVial:
         self._moved = dict.fromkeys(EQUIPMENT.pumps(), 0.0)
         self._saving: asyncio.Task[None] | None = None
         self._culture = self._fresh() if culture is None else culture
+
+    @property
+    def rescue(self) -> Rescue | None:
+        """Switches the outputs off in their file."""
+        if self._outputs_file is None:
+            return None
+        path = str(self._outputs_file.absolute())
+        return Rescue("hardware.simulation.actuators:make_safe", {"path": path})
 
     @property
     def culture(self) -> Culture:
@@ -99,6 +113,8 @@ class SimulatedVial:
         """Take up the saved culture, or a fresh one."""
         if self._state_file is not None:
             self._culture = await asyncio.to_thread(self._reopen, self._state_file)
+        self._actuators = Actuators(self._outputs_file)
+        self._set(Drive())
         self._time = self._clock.monotonic()
         self._saving = asyncio.create_task(self._keep_saving(), name="simulation-saving")
         return self
@@ -115,6 +131,7 @@ class SimulatedVial:
             await asyncio.wait([self._saving])
             self._saving = None
         await self._save()
+        self._actuators.close()
 
     async def read(self) -> Mapping[str, float | None]:
         """Return one noisy reading of each sensor."""
@@ -126,10 +143,7 @@ class SimulatedVial:
         if channel not in _OUTPUTS:
             raise DriverError(f"there is no output {channel}")
         self._advance()
-        if channel == "heater":
-            self._duties.append((self._time, value))
-        else:
-            self._drive = replace(self._drive, **{_OUTPUTS[channel]: value})
+        self._set(replace(self._drive, **{_OUTPUTS[channel]: value}))
 
     async def dose(self, channel: str, ml: float) -> float:
         """Pump one piece."""
@@ -158,6 +172,14 @@ class SimulatedVial:
         """Put in a fresh vial; the block keeps its temperature."""
         self._advance()
         self._culture = replace(self._fresh(), temperature=self._culture.temperature)
+
+    def _set(self, drive: Drive) -> None:
+        """Have the outputs be so; the heater is felt later."""
+        if drive.duty != self._drive.duty:
+            self._duties.append((self._time, drive.duty))
+        self._drive = drive
+        off = None if drive.duty or drive.stirring or drive.light else self._clock.now()
+        self._actuators.write(Outputs(drive.duty, drive.stirring, drive.light, off))
 
     def _check_pump(self, channel: str) -> None:
         if channel not in self._moved:
@@ -195,13 +217,25 @@ class SimulatedVial:
         if saved is None:
             return self._culture
         culture, at = saved
-        absence = (self._clock.now() - at).total_seconds() * self._clock.speed
-        left = min(max(absence, 0.0), _LONGEST_ABSENCE)
-        while left > 0:
-            seconds = min(_IDLE_STEP, left)
-            culture = step(culture, self._organism, self._medium, self._plant, Drive(), seconds)
-            left -= seconds
+        for drive, seconds in self._absence(at):
+            left = seconds
+            while left > 0:
+                taken = min(_IDLE_STEP, left)
+                culture = step(culture, self._organism, self._medium, self._plant, drive, taken)
+                left -= taken
         return culture
+
+    def _absence(self, saved_at: datetime) -> tuple[tuple[Drive, float], tuple[Drive, float]]:
+        """Return what acted on the culture since it was saved and for how long, then what did."""
+        now = self._clock.now()
+        outputs = None if self._outputs_file is None else load_outputs(self._outputs_file)
+        if outputs is None:
+            outputs = Outputs(off_since=saved_at)
+        off = now if outputs.off_since is None else min(max(outputs.off_since, saved_at), now)
+        spans = ((off - saved_at).total_seconds(), (now - off).total_seconds())
+        on, idle = (min(max(s * self._clock.speed, 0.0), _LONGEST_ABSENCE) for s in spans)
+        drive = Drive(duty=outputs.duty, stirring=outputs.stirring, light=outputs.light)
+        return (drive, on), (Drive(), idle)
 
     async def _keep_saving(self) -> None:
         while True:

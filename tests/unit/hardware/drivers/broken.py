@@ -12,6 +12,7 @@ class BrokenDevice:
     """Serves the bench equipment of `tests.unit.hardware.equipment`."""
 
     name = "bench"
+    rescue = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -83,6 +83,18 @@ class DriverContract:
                     await rig.driver.write(name, value)
                     assert rig.actual(name) == pytest.approx(value, rel=0.02)
 
+    async def test_is_made_safe_from_outside_after_its_process_has_died(self, rig: Rig) -> None:
+        rescue = rig.driver.rescue
+        assert rescue is not None
+        async with rig.driver:
+            for name in self.outputs(rig):
+                await rig.driver.write(name, rig.channels[name].info.limits.maximum or 1.0)
+        for _ in range(2):  # what is safe stays so
+            await asyncio.to_thread(rescue.load())
+            assert {n: rig.actual(n) for n in self.outputs(rig)} == {
+                n: rig.channels[n].safe for n in self.outputs(rig)
+            }
+
     async def test_pumps_what_it_says(self, rig: Rig) -> None:
         async with rig.driver:
             for name in sorted(self.pumps(rig)):

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from hardware.clock import ManualClock
-from hardware.simulation.culture import Medium, Organism, Plant, inoculated
+from hardware.simulation.actuators import Actuators, Outputs
+from hardware.simulation.actuators import load as load_outputs
+from hardware.simulation.culture import Culture, Medium, Organism, Plant, inoculated
 from hardware.simulation.memory import load, save
 from hardware.simulation.vial import SimulatedVial
 
@@ -46,14 +48,43 @@ def test_an_impossible_culture_is_damage(tmp_path: Path) -> None:
     assert load(path) is None
 
 
-async def test_the_culture_goes_on_with_actuators_off_while_nobody_looks(tmp_path: Path) -> None:
-    path = tmp_path / "culture.json"
-    first = ManualClock(AT)
-    async with SimulatedVial(first, seed=1, state_file=path, culture=CULTURE) as vial:
+async def left_on(path: Path) -> Culture:
+    """Return the culture of a vial that was left at 14:36, with its outputs on."""
+    clock = ManualClock(AT)
+    async with SimulatedVial(clock, seed=1, state_file=path, culture=CULTURE) as vial:
         await vial.write("heater", 25.0)
         await vial.write("stirring", 700.0)
-        await first.advance(600.0)
-        left = vial.culture
+        await clock.advance(600.0)
+        return vial.culture
+
+
+async def test_the_culture_goes_on_with_its_outputs_until_they_are_switched_off(
+    tmp_path: Path,
+) -> None:
+    path, outputs = tmp_path / "culture.json", tmp_path / "outputs.json"
+    await left_on(path)
+    assert load_outputs(outputs) == Outputs(duty=25.0, stirring=700.0)
+    async with SimulatedVial(ManualClock(AT + timedelta(hours=3)), seed=1, state_file=path) as vial:
+        assert vial.culture.temperature == pytest.approx(23.25 + 0.6 * 25, abs=0.5)
+    assert load_outputs(outputs) == Outputs(off_since=AT + timedelta(hours=3))
+
+
+async def test_outputs_of_before_a_reboot_are_off(tmp_path: Path) -> None:
+    path, outputs = tmp_path / "culture.json", tmp_path / "outputs.json"
+    await left_on(path)
+    data = json.loads(outputs.read_text())
+    outputs.write_text(json.dumps({**data, "boot": "another"}))
+    assert load_outputs(outputs) is None
+    async with SimulatedVial(ManualClock(AT + timedelta(hours=3)), seed=1, state_file=path) as vial:
+        assert vial.culture.temperature == pytest.approx(23.25, abs=0.2)
+
+
+async def test_the_culture_goes_on_with_actuators_off_while_nobody_looks(tmp_path: Path) -> None:
+    path = tmp_path / "culture.json"
+    left = await left_on(path)
+    actuators = Actuators(path.with_name("outputs.json"))
+    actuators.write(Outputs(duty=25.0, stirring=700.0, off_since=AT + timedelta(seconds=602)))
+    actuators.close()
     assert left.biomass > CULTURE.biomass
     later = ManualClock(AT + timedelta(hours=3))
     async with SimulatedVial(later, seed=1, state_file=path) as vial:
