@@ -18,11 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.messages import Error, ErrorCode
 from node_service.gateway import answer
+from node_service.gateway_protocol import MAX_CONNECTIONS, MAX_HEADERS, ScriptConnection
 from node_service.runner.paths import socket_address
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a JSON body; files are metered where they are written."""
-MAX_CONNECTIONS: Final = 64
 CALLS_PER_SECOND: Final = 400.0
 WRITES_PER_SECOND: Final = 60.0
 """Calls that write to the disk: all that do something."""
@@ -91,6 +91,8 @@ class Guard:
             await self._app(scope, receive, sending)
         except _TooLargeError:
             await answer(_TOO_LARGE)(scope, receive, send)
+        except _HungUpError:
+            logger.debug("the script hung up within a call: %s", scope["path"])
         except Exception:
             logger.exception("a call of the script failed: %s %s", scope["method"], scope["path"])
             if not started:
@@ -116,13 +118,14 @@ class GatewayServer:
         config = uvicorn.Config(
             Guard(self._app, self._touch, asyncio.get_running_loop().time),
             lifespan="off",
-            http="h11",
+            http=ScriptConnection,
+            h11_max_incomplete_event_size=MAX_HEADERS,
+            backlog=MAX_CONNECTIONS,
             ws="none",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # what a script sends wrongly fills no log of the node
             access_log=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=3600,
             timeout_graceful_shutdown=_CLOSE_SECONDS,
         )
@@ -177,6 +180,10 @@ class _TooLargeError(Exception):
     pass
 
 
+class _HungUpError(Exception):
+    """Half of what was asked for is not done: nothing is."""
+
+
 _TOO_LARGE: Final = Error(
     code=ErrorCode.TOO_LARGE,
     message=f"a call may carry at most {MAX_BODY} bytes",
@@ -204,7 +211,7 @@ async def _whole(receive: Receive) -> Receive:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            raise _HungUpError
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > MAX_BODY:
