@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -186,7 +186,7 @@ def _questions(access: Access) -> APIRouter:
         return ParametersAnswer(parameters=access.inbox.parameters, revision=access.inbox.revision)
 
     @router.get("/messages")
-    async def messages(after: int = 0) -> Messages:
+    async def messages(after: Annotated[int, Query(ge=0)] = 0) -> Messages:
         """Give the messages after a number, 0 for the first."""
         return Messages(
             messages=tuple(

@@ -32,6 +32,9 @@ def _no_nan(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+Number = Annotated[float, Field(strict=True)]
+"""A number and nothing that could be taken for one: ``true`` is no volume."""
+
 SeriesName = Annotated[
     str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)
 ]
@@ -84,8 +87,8 @@ class Readings(Payload):
 class SetRequest(Payload):
     """Set an output, for `duration` seconds of the reactor's clock, or a setpoint."""
 
-    value: float
-    duration: Annotated[float, Field(gt=0)] | None = None
+    value: Number
+    duration: Annotated[Number, Field(gt=0)] | None = None
     id: RequestId
 
 
@@ -98,7 +101,7 @@ class SetAnswer(Payload):
 class DoseRequest(Payload):
     """Pump a volume."""
 
-    ml: Annotated[float, Field(gt=0)]
+    ml: Annotated[Number, Field(gt=0)]
     id: RequestId
 
 

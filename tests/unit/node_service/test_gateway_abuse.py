@@ -20,7 +20,7 @@ from tests.unit.node_service.conftest import Gate, Shown
 SAMPLE_SECONDS = 0.1
 ABUSE = """
 import itertools, socket, sys, threading, time
-end = time.monotonic() + 3
+end = time.monotonic() + 2
 def connect():
     line = socket.socket(socket.AF_UNIX)
     line.settimeout(0.5)
@@ -109,7 +109,7 @@ async def test_no_abuse_reaches_the_sampling_schedule(gate: Gate, kinds: tuple[s
         )
         assert await abuser.wait() == 0
     late.sort()
-    assert len(late) > 25, "samples were left out"
+    assert len(late) > 15, "samples were left out"
     assert late[len(late) // 2] < SAMPLE_SECONDS / 4
     assert (await gate.get("/clock"))["speed"] == 1.0
 
