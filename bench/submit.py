@@ -30,6 +30,7 @@ from hub_service.archive.finished import put
 from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.ids import GrowingIds
+from hub_service.queue.durations import Durations
 from hub_service.queue.events import NodeOffered, NodePresence
 from hub_service.queue.state import Offer
 from hub_service.scripts import Checker
@@ -72,6 +73,7 @@ class Hub:
             self.archive,
             HubSettings(data_dir=directory),
             checker=Checker(),
+            durations=Durations(),
             stop_node=self._stop_node,
             forget=lambda _: None,
             new_id=GrowingIds(utc_now),

@@ -270,6 +270,25 @@ class ResultFile(Payload):
     sha256: Sha256
 
 
+class StartForecast(Payload):
+    """When a waiting experiment starts, as far as the length of what is in front of it is known.
+
+    It holds while nobody pauses, moves or cancels anything in front, and no reactor comes or goes.
+
+    Attributes:
+        earliest: Absent where nothing says how short a run may be. May be past: any moment now.
+        likely: Absent where a length in front is unknown, or longer already than it ever was.
+        latest: Absent where nothing says how long a run may be.
+        basis: The weakest ground of `likely`: a reactor is ``free`` now, the author ``declared`` a
+            duration, or earlier runs of the same ``script``, or of the same ``user``, tell it.
+    """
+
+    earliest: Time | None = None
+    likely: Time | None = None
+    latest: Time | None = None
+    basis: Literal["free", "declared", "script", "user"] | None = None
+
+
 class Experiment(Payload):
     """An experiment as everybody may see it, retained at `experiments/{id}`.
 
@@ -277,8 +296,12 @@ class Experiment(Payload):
         owner: A handle for people; never the secret behind it.
         user: `mqtt:{principal}` or `web:{keyed hash}`.
         queue_position: 1 is next; absent unless queued.
-        phase_detail: One sentence, for example "waiting for the reactor since 14:02".
+        estimated_start: The forecast's likely one.
+        phase_detail: One sentence, for example "waiting for the reactor since 14:02", or why
+            nothing starts it: "needs co2: no reactor has it".
         node: The reactor that runs or ran it.
+        unreachable_since: When its reactor was last heard of, while that is away. It may well be
+            running on: what is said of it is as old as this.
         exit_code: Of the script; negative is the signal that ended it.
         error: Why it failed or was cancelled.
         results: Manifest of what the script saved; telemetry, log and series come with the export.
@@ -296,8 +319,10 @@ class Experiment(Payload):
     phase_since: Time | None = None
     queue_position: int | None = None
     estimated_start: Time | None = None
+    forecast: StartForecast | None = None
     attempt: int = Field(default=0, ge=0)
     node: Name | None = None
+    unreachable_since: Time | None = None
     wanted_node: Name | None = None
     created_at: Time
     started_at: Time | None = None
@@ -325,7 +350,7 @@ class Posture(StrEnum):
 
 
 class QueueEntry(Payload):
-    """One experiment in the queue's order."""
+    """One experiment in the queue's order; `detail` is the experiment's `phase_detail`."""
 
     experiment_id: Ulid
     name: Label
@@ -334,10 +359,13 @@ class QueueEntry(Payload):
     status: Status
     position: int | None = None
     phase: Phase | None = None
+    detail: str = ""
     node: Name | None = None
+    unreachable_since: Time | None = None
     created_at: Time
     started_at: Time | None = None
     estimated_start: Time | None = None
+    forecast: StartForecast | None = None
 
 
 class QueueLimits(Payload):
@@ -579,6 +607,7 @@ class Submitted(Payload):
     status: Status
     queue_position: int | None = None
     estimated_start: Time | None = None
+    forecast: StartForecast | None = None
     warnings: tuple[str, ...] = ()
     message: str
 
@@ -619,9 +648,15 @@ class ParameterInfo(Payload):
 
 
 class ScriptInfo(Payload):
-    """What a script says of itself, parsed from its inline metadata."""
+    """What a script says of itself, parsed from its inline metadata.
+
+    Attributes:
+        duration: How long its author expects it to run; nothing enforces it.
+        max_duration: It is stopped then.
+    """
 
     name: Label | None = None
+    duration: Seconds | None = None
     max_duration: Seconds | None = None
     max_silence: Seconds | None = None
     needs: tuple[Name, ...] = ()

@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.connection import Connection, Message
-from broker.messages import Experiment, Posture, RunLimits
+from broker.messages import Experiment, Posture, RunLimits, StartForecast
 from broker.topics import ANY, Topic, Topics
 from hub_service.dispatch import assignment, script_of
 from hub_service.queue import Entry, QueueState, views
+from hub_service.queue.durations import Durations
+from hub_service.queue.estimates import forecasts
+from hub_service.queue.reasons import detail
 from hub_service.retained import Retained
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,7 @@ class _Shown:
 
     entry: Entry
     position: int | None
-    start: datetime | None
+    forecast: StartForecast | None
     detail: str
 
 
@@ -41,6 +44,7 @@ class Bulletin:
         state: Returns the durable state; what is not durable is never shown.
         script: Returns a script by its hash, None if there is none.
         limits: Of runs.
+        durations: Of earlier runs.
         clock: The wall clock, in UTC.
     """
 
@@ -51,12 +55,14 @@ class Bulletin:
         state: Callable[[], QueueState],
         script: Callable[[str], Awaitable[str | None]],
         limits: RunLimits,
+        durations: Durations,
         clock: Callable[[], datetime],
     ) -> None:
         self._topics: Topics = connection.topics
         self._state = state
         self._script = script
         self._limits = limits
+        self._durations = durations
         self._clock = clock
         self._retained = Retained(connection)
         self._changed = asyncio.Event()
@@ -103,7 +109,7 @@ class Bulletin:
     async def refresh(self) -> None:
         """Bring what is wanted at the broker up to date with the state."""
         state, now = self._state(), self._clock()
-        starts, places = views.estimates(state, now), views.positions(state)
+        starts, places = forecasts(state, now, self._durations), views.positions(state)
         # The assignments first: a reactor may be waiting for its word.
         await self._assign(state)
         for entry in state.entries.values():
@@ -136,14 +142,14 @@ class Bulletin:
         return known
 
     def _show(
-        self, state: QueueState, entry: Entry, position: int | None, start: datetime | None
+        self, state: QueueState, entry: Entry, position: int | None, forecast: StartForecast | None
     ) -> None:
-        shown = _Shown(entry, position, start, views.detail(state, entry))
+        shown = _Shown(entry, position, forecast, detail(state, entry))
         before = self._shown.get(entry.id)
         if before is not None and before.entry is entry and before == shown:
             return
         self._shown[entry.id] = shown
-        payload = views.experiment(state, entry, position, start).encode()
+        payload = views.experiment(state, entry, position, forecast).encode()
         self._retained.put(self._topic(entry.id), payload)
 
     def _retire(self, experiment_id: str, now: datetime) -> None:

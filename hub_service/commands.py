@@ -28,6 +28,9 @@ from hub_service.archive import Archive
 from hub_service.authority import demand_change, handle, powerful
 from hub_service.desk import Desk
 from hub_service.queue import Decision, Event, Plan, events, views
+from hub_service.queue.durations import Durations
+from hub_service.queue.estimates import forecasts
+from hub_service.queue.reasons import detail
 from hub_service.settings import HubSettings
 
 _NAME_LENGTH: Final = 120
@@ -46,6 +49,7 @@ class Commands:
         archive: Has scripts and what is over.
         settings: Who may what.
         checker: Of scripts.
+        durations: Of earlier runs.
         stop_node: Publishes an emergency stop for a node.
         forget: Called when an experiment was deleted.
         new_id: Makes the ids of experiments.
@@ -58,6 +62,7 @@ class Commands:
         settings: HubSettings,
         *,
         checker: scripts.Checker,
+        durations: Durations,
         stop_node: Callable[[str, EstopRequest], Awaitable[None]],
         forget: Callable[[str], None],
         new_id: Callable[[], str],
@@ -66,6 +71,7 @@ class Commands:
         self._archive = archive
         self._settings = settings
         self._checker = checker
+        self._durations = durations
         self._stop_node = stop_node
         self._forget = forget
         self._new_id = new_id
@@ -149,6 +155,7 @@ class Commands:
             needs=info.needs,
             packages=verdict.packages,
             node=info.node,
+            duration=info.duration,
             max_duration=info.max_duration,
             max_silence=info.max_silence,
             on_interruption=info.on_interruption,
@@ -159,15 +166,17 @@ class Commands:
         def tell(decision: Decision) -> Result:
             entry = decision.state.entries[plan.experiment_id]
             place = views.positions(decision.state).get(entry.id)
-            start = views.estimates(decision.state, entry.created_at).get(entry.id)
+            forecast = forecasts(decision.state, entry.created_at, self._durations).get(entry.id)
             told = "it starts now" if place is None else f"it is number {place} in the queue"
+            why = detail(decision.state, entry) if place is not None else ""
             return Submitted(
                 experiment_id=entry.id,
                 status=entry.status,
                 queue_position=place,
-                estimated_start=start,
+                estimated_start=views.likely(forecast),
+                forecast=forecast,
                 warnings=plan.warnings,
-                message=f"{plan.name} is queued; {told}",
+                message=f"{plan.name} is queued; {told}" + (f" ({why})" if why else ""),
             )
 
         return await self._desk.command(

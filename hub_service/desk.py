@@ -8,13 +8,13 @@ forget them. Whatever is repeated after a crash changes nothing.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
 from pydantic import JsonValue
 
-from broker.messages import ContractError, Error, ErrorCode, Reply, Result
+from broker.messages import ContractError, Error, ErrorCode, Experiment, Reply, Result
 from broker.requests import Asked
 from hub_service import snapshot
 from hub_service.archive import Archive
@@ -43,6 +43,10 @@ HUB: Final = "hub"
 """The principal of what the hub does of itself, in the audit."""
 
 
+async def _nothing(_: Experiment) -> None:
+    """Take no notice."""
+
+
 class Desk:
     """The queue with its archive.
 
@@ -51,6 +55,8 @@ class Desk:
         archive: Scripts, audit, phase records, finished experiments.
         clock: The wall clock, in UTC.
         changed: Called after each change of the state, durable or not.
+        archived: Called with each experiment that was archived just now, before it leaves the
+            queue.
     """
 
     def __init__(
@@ -60,11 +66,13 @@ class Desk:
         *,
         clock: Callable[[], datetime],
         changed: Callable[[], None],
+        archived: Callable[[Experiment], Awaitable[None]] = _nothing,
     ) -> None:
         self._store = store
         self._archive = archive
         self._clock = clock
         self._changed = changed
+        self._archived = archived
         self._catching_up = asyncio.Lock()
         self._ended = asyncio.Event()
         self._outlook: tuple[object, ...] = ()
@@ -265,7 +273,9 @@ class Desk:
         state = self.state
         ended = [e for e in state.entries.values() if e.stage is Stage.ENDED]
         for entry in ended:
-            await self._archive.finish(views.experiment(state, entry))
+            experiment = views.experiment(state, entry)
+            await self._archive.finish(experiment)
+            await self._archived(experiment)
         if ended:
             await self.learn(*(Archived(entry.id) for entry in ended))
 
@@ -273,7 +283,14 @@ class Desk:
 def _outlook(state: QueueState) -> tuple[object, ...]:
     """Return what decides how the queue looks from outside: most reports change nothing of it."""
     nodes = tuple(
-        (name, node.online, node.known, node.report is not None and node.report.accepts, node.offer)
+        (
+            name,
+            node.online,
+            node.since,
+            node.known,
+            node.report is not None and node.report.accepts,
+            node.offer,
+        )
         for name, node in state.nodes.items()
     )
     return (state.revision, *nodes)

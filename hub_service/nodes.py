@@ -69,7 +69,7 @@ class NodeWatch:
 
 def _presence(node: str, payload: bytes) -> Event:
     status = decode(ServiceStatus, payload)
-    return NodePresence(node, status.boot_id, online=status.state == "online")
+    return NodePresence(node, status.boot_id, status.state == "online", status.since)
 
 
 def _offer(node: str, payload: bytes) -> Event | None:

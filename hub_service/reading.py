@@ -26,6 +26,8 @@ from hub_service.archive import Archive, Wanted
 from hub_service.authority import demand_change, may_change
 from hub_service.exports import Exports
 from hub_service.queue import QueueState, views
+from hub_service.queue.durations import Durations
+from hub_service.queue.estimates import forecasts
 
 MAX_LISTED_BYTES: Final = 512 * 1024
 """Of a page of experiments; the next page goes on from there."""
@@ -41,6 +43,7 @@ class Reading:
         archive: What was recorded.
         exports: Makes files to fetch.
         checker: Of scripts.
+        durations: Of earlier runs.
         everybody: Whether everybody may fetch scripts and results of every experiment.
         clock: The wall clock, in UTC.
     """
@@ -52,6 +55,7 @@ class Reading:
         exports: Exports,
         *,
         checker: scripts.Checker,
+        durations: Durations,
         everybody: bool,
         clock: Callable[[], datetime],
     ) -> None:
@@ -59,6 +63,7 @@ class Reading:
         self._archive = archive
         self._exports = exports
         self._checker = checker
+        self._durations = durations
         self._everybody = everybody
         self._clock = clock
 
@@ -158,7 +163,8 @@ class Reading:
         return await self._archive.history(request)
 
     def _shown(self, state: QueueState, ids: Iterable[str]) -> list[Experiment]:
-        places, starts = views.positions(state), views.estimates(state, self._clock())
+        places = views.positions(state)
+        starts = forecasts(state, self._clock(), self._durations)
         return [
             views.experiment(state, state.entries[i], places.get(i), starts.get(i)) for i in ids
         ]

@@ -12,6 +12,7 @@ from broker.messages import (
     ContractError,
     ErrorCode,
     EstopRequest,
+    Experiment,
     HubStatus,
     Result,
     utc_now,
@@ -24,6 +25,7 @@ from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.exports import Exports
 from hub_service.nodes import NodeWatch
+from hub_service.queue.durations import Durations
 from hub_service.queue.events import Ticked
 from hub_service.reading import Reading
 from hub_service.scripts import Checker
@@ -75,12 +77,17 @@ class HubService:
         self._journal_connection = journal_connection
         self._version = version
         self._boot_id = boot_id
-        self._desk = Desk(store, archive, clock=clock, changed=self._on_change)
+        self._durations = Durations()
+        self._experienced = False
+        self._desk = Desk(
+            store, archive, clock=clock, changed=self._on_change, archived=self._on_archived
+        )
         self._bulletin = Bulletin(
             connection,
             state=lambda: store.state,
             script=archive.get_script,
             limits=settings.run,
+            durations=self._durations,
             clock=clock,
         )
         checker = Checker()
@@ -89,6 +96,7 @@ class HubService:
             archive,
             settings,
             checker=checker,
+            durations=self._durations,
             stop_node=self._stop_node,
             forget=self._bulletin.forget,
             new_id=new_id,
@@ -98,6 +106,7 @@ class HubService:
             archive,
             exports,
             checker=checker,
+            durations=self._durations,
             everybody=settings.open,
             clock=clock,
         )
@@ -121,6 +130,9 @@ class HubService:
             ExceptionGroup: With a StoreError: the queue's disk can be neither written nor read.
         """
         await self._desk.open()
+        for run in await self._archive.taken():
+            self._durations.add(run)
+        self._experienced = True
         recent, _ = await self._archive.page(Wanted(limit=_SHOWN_AT_START))
         self._bulletin.show_finished(recent)
         self._bulletin.changed()
@@ -165,6 +177,11 @@ class HubService:
         for name, node in self._store.state.nodes.items():
             if node.online:
                 await self._acknowledge(name)
+
+    async def _on_archived(self, experiment: Experiment) -> None:
+        if self._experienced:  # what is archived before is read with all others
+            for run in await self._archive.taken(experiment.experiment_id):
+                self._durations.add(run)
 
     def _on_change(self) -> None:
         self._bulletin.changed()

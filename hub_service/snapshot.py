@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from broker.messages import Posture, QueueLimits, Reply, Time
 from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
@@ -45,7 +45,7 @@ class _About(BaseModel):
     posture_reason: str
     limits: QueueLimits
     order: tuple[str, ...]
-    durations: dict[str, float]
+    durations: dict[str, float] = Field(default_factory=dict)  # of earlier versions
     accepted_stores: tuple[str, ...]
     seen_generation: int
     applied_cursor: int
@@ -79,7 +79,6 @@ def about(state: QueueState, cursor: int) -> Document:
         posture_reason=state.posture_reason,
         limits=state.limits,
         order=state.order,
-        durations=dict(state.durations),
         accepted_stores=state.accepted_stores,
         seen_generation=state.seen_generation,
         applied_cursor=cursor,
@@ -171,7 +170,6 @@ def contents(tables: Tables) -> Contents:
         entries=entries,
         order=whole.order,
         nodes={name: NodeState(n.revision, n.intent, n.last) for name, n in nodes.items()},
-        durations=whole.durations,
         accepted_stores=whole.accepted_stores,
         seen_generation=whole.seen_generation,
     )
@@ -196,6 +194,7 @@ def with_live(state: QueueState, live: QueueState) -> QueueState:
             state.node(name),
             boot_id=known.boot_id,
             online=known.online,
+            since=known.since,
             report=known.report,
             offer=known.offer,
         )

@@ -95,6 +95,7 @@ class ExperimentsApi:
                 queue_position=done.queue_position,
                 message=done.message,
                 estimated_start=done.estimated_start,
+                forecast=done.forecast,
                 warnings=done.warnings,
             )
         )

@@ -93,6 +93,18 @@ class NodeView:
     report: NodeReport | None
     readings: dict[str, float | None]
 
+    @property
+    def free(self) -> bool:
+        """Whether it would start an experiment now, by its last word."""
+        said = self.report
+        return (
+            self.online
+            and said is not None
+            and said.accepts
+            and said.activity is None
+            and said.estop is None
+        )
+
 
 class Listener(Protocol):
     """Who is told of what arrives, at once and in order."""

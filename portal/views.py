@@ -14,6 +14,7 @@ from broker.messages import (
     Queue,
     QueueEntry,
     QueueLimits,
+    StartForecast,
     Status,
 )
 from portal.known import HubState, NodeView
@@ -46,6 +47,7 @@ class Started(BaseModel):
     queue_position: int | None
     message: str
     estimated_start: datetime | None = None
+    forecast: StartForecast | None = None
     warnings: tuple[str, ...] = ()
 
 

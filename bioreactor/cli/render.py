@@ -6,7 +6,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bioreactor.lab import Node
-from broker.messages import Experiment, LogLine, Queue, QueueEntry, Status, utc_now
+from broker.messages import Experiment, LogLine, Queue, QueueEntry, StartForecast, Status, utc_now
 
 COLOURS = {
     Status.QUEUED: "cyan",
@@ -82,7 +82,7 @@ def queue(value: Queue) -> Table:
         "owner",
         _whole("state", 9),
         "reactor",
-        "expected",
+        "expected start",
         box=None,
     )
     table.title = f"The queue is {value.posture.value}" + (
@@ -96,11 +96,33 @@ def queue(value: Queue) -> Table:
 
 
 def _entry(entry: QueueEntry) -> tuple[str | Text, ...]:
-    place = "" if entry.position is None else str(entry.position)
+    place, told = "", ""
+    if entry.unreachable_since is not None:
+        told = f"unreachable since {when(entry.unreachable_since)}"
+    elif entry.position is not None:
+        place, told = str(entry.position), start(entry.forecast)
+        if entry.detail:
+            told = entry.detail if entry.forecast is None else f"{told}; {entry.detail}"
     return (
         place, entry.experiment_id, entry.name, entry.owner, status(entry.status),
-        entry.node or "", when(entry.estimated_start),
+        entry.node or "", told,
     )  # fmt: skip
+
+
+def start(forecast: StartForecast | None) -> str:
+    """Return when something starts, as far as it is known: ``14:05:00 (13:50:00 to 14:40:00)``."""
+    if forecast is None:
+        return "unknown"
+    likely, last = when(forecast.likely), when(forecast.latest)
+    soon = forecast.earliest is not None and forecast.earliest <= utc_now()
+    first = "now" if soon else when(forecast.earliest)
+    if not likely:
+        return " ".join(
+            [*([f"from {first}"] if first else []), *([f"until {last}"] if last else [])]
+        )
+    if not first and not last:
+        return f"about {likely}"
+    return f"{likely} ({first or '?'} to {last or '?'})"
 
 
 def _number(value: float | None) -> str:
@@ -136,8 +158,8 @@ def change(value: Experiment) -> Text:
     line = Text.assemble("● ", status(value.status))
     if value.queue_position is not None:
         line.append(f", place {value.queue_position} in the queue")
-    if value.estimated_start is not None:
-        line.append(f", expected to start {when(value.estimated_start)}")
+    if value.forecast is not None:
+        line.append(f", expected to start {start(value.forecast)}")
     if value.phase is not None:
         line.append(f" ({value.phase.value}{' on ' + value.node if value.node else ''})")
     if value.phase_detail:

@@ -31,6 +31,7 @@ from broker.messages import (
 from hub_service.archive import finished
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.deletion import delete_piece, forget_experiment, unfinished
+from hub_service.archive.durations import taken
 from hub_service.archive.files import finish_staged
 from hub_service.archive.finished import Wanted
 from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
@@ -40,6 +41,7 @@ from hub_service.archive.logs import logs
 from hub_service.archive.results import StoredFile, result_files
 from hub_service.archive.runs import Run, runs_of
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
+from hub_service.queue.durations import Taken
 
 T = TypeVar("T")
 
@@ -249,6 +251,10 @@ class Archive:
     async def finished(self, experiment_id: str) -> Experiment | None:
         """Return a finished experiment."""
         return await self._reader.run(partial(finished.get, experiment_id=experiment_id))
+
+    async def taken(self, experiment_id: str | None = None) -> list[Taken]:
+        """Return how long a finished run took, or the newest ones; see `durations.taken`."""
+        return await self._reader.run(partial(taken, experiment_id=experiment_id))
 
     async def page(self, wanted: Wanted) -> tuple[list[Experiment], int]:
         """Return a page of finished experiments, newest first, and how many there are in all."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from broker.messages import Error, Outcome
 from hub_service.queue.events import Effect, Ended, Noted
-from hub_service.queue.state import MAX_DURATIONS, Entry, Finish, QueueState, Stage
+from hub_service.queue.state import Entry, Finish, QueueState, Stage
 
 
 def end(
@@ -22,7 +22,7 @@ def end(
         finish=entry.finish or Finish(outcome, at, error=error),
     )
     after = replace(state.put(ended), order=tuple(i for i in state.order if i != entry.id))
-    return _learn(after, ended), (Ended(entry.id),)
+    return after, (Ended(entry.id),)
 
 
 def finish(state: QueueState, entry: Entry, told: Finish) -> tuple[QueueState, tuple[Effect, ...]]:
@@ -74,13 +74,3 @@ def start_over(
     after = replace(state.put(waiting), order=(entry.id, *state.order))
     detail = f"attempt {entry.attempt} was interrupted; it is queued again at the front"
     return after, (Noted("requeued", detail, entry.id, entry.node),)
-
-
-def _learn(state: QueueState, entry: Entry) -> QueueState:
-    """Remember how long a completed script took."""
-    if entry.outcome != "completed" or entry.started_at is None or entry.released_at is None:
-        return state
-    seconds = (entry.released_at - entry.started_at).total_seconds()
-    others = {k: v for k, v in state.durations.items() if k != entry.plan.script_sha256}
-    newest = [*others.items(), (entry.plan.script_sha256, max(seconds, 0.0))][-MAX_DURATIONS:]
-    return replace(state, durations=dict(newest))

@@ -1,6 +1,7 @@
 """Everything that can happen to the queue, and what follows from it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from pydantic import JsonValue
@@ -102,11 +103,12 @@ class LimitsAsked:
 
 @dataclass(frozen=True, slots=True)
 class NodePresence:
-    """A node's retained presence was read."""
+    """A node's retained presence was read; `since` as it says."""
 
     node: str
     boot_id: str
     online: bool
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

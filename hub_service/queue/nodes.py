@@ -28,7 +28,7 @@ def presence(state: QueueState, event: NodePresence, now: datetime) -> Decision:
     if not event.online and node.online and event.boot_id != node.boot_id:
         return Decision(state)
     was_known = node.known
-    node = replace(node, boot_id=event.boot_id, online=event.online)
+    node = replace(node, boot_id=event.boot_id, online=event.online, since=event.since)
     state = state.put_node(event.node, node)
     if node.known and not was_known and node.report is not None:
         return reported(state, NodeReported(event.node, node.report), now)

@@ -27,8 +27,6 @@ NO_SCRIPT: Final = "0" * 64
 """The script's hash of an experiment that was found running and whose script is unknown."""
 MAX_OVER: Final = 100
 """How many that left the queue are remembered by their id."""
-MAX_DURATIONS: Final = 256
-"""Of how many scripts the last duration is remembered."""
 
 Want = Literal["run", "pause", "stop"]
 
@@ -78,6 +76,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     node: str | None = None
+    duration: float | None = None
     max_duration: float | None = None
     max_silence: float | None = None
     on_interruption: Literal["fail", "requeue"] = "fail"
@@ -235,6 +234,7 @@ class NodeState:
         last: The attempt that last gave the reactor back.
         boot_id: Of the presence that was read last. From here on nothing outlives the hub.
         online: By its presence.
+        since: What its presence says; of a last will it is when the node connected.
         report: Read in this life of the hub.
     """
 
@@ -243,6 +243,7 @@ class NodeState:
     last: Attempt | None = None
     boot_id: str | None = None
     online: bool = False
+    since: datetime | None = None
     report: NodeReport | None = None
     offer: Offer | None = None
 
@@ -250,6 +251,12 @@ class NodeState:
     def kept(self) -> tuple[int, Intent | None, Attempt | None]:
         """The durable part."""
         return self.revision, self.intent, self.last
+
+    @property
+    def heard(self) -> datetime | None:
+        """When it last said something, by its own clock; None if that is not known."""
+        reported = None if self.report is None else self.report.at
+        return max((t for t in (self.since, reported) if t is not None), default=None)
 
     @property
     def known(self) -> bool:
@@ -277,7 +284,6 @@ class QueueState:
         counter: Experiments ever submitted.
         dispatched: Attempts ever assigned.
         order: Ids of those that wait, paused ones included, first to last.
-        durations: Seconds that a script last took, by its hash, newest last.
         accepted_stores: Other stores whose nodes an administrator has taken over.
         seen_generation: The highest of this store that a node reported.
         over: The last ones that left the queue, so that a command that crossed their end is told
@@ -295,7 +301,6 @@ class QueueState:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     nodes: Mapping[str, NodeState] = field(default_factory=dict)
-    durations: Mapping[str, float] = field(default_factory=dict)
     accepted_stores: tuple[str, ...] = ()
     seen_generation: int = 0
     over: Mapping[str, Status] = field(default_factory=dict)
@@ -359,7 +364,6 @@ class QueueState:
             self.entries,
             self.order,
             {name: node.kept for name, node in self.nodes.items() if node.kept != _UNHEARD},
-            self.durations,
             self.accepted_stores,
             self.seen_generation,
         )

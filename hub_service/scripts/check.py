@@ -162,7 +162,18 @@ def _judge(  # noqa: PLR0917  what was found out, and against what it is held
 
 
 def _too_long(metadata: Metadata, limit: float) -> Iterator[ScriptProblem]:
-    declared = metadata.info.max_duration
+    declared, expected = metadata.info.max_duration, metadata.info.duration
+    allowed = limit if declared is None else declared
+    if expected is not None and expected > allowed:
+        yield problem(
+            ErrorCode.SCRIPT_METADATA,
+            f"duration is {expected:g} s, but it is stopped after {allowed:g} s",
+            "declare a longer max_duration"
+            if declared is not None
+            else "expect less, or ask an administrator to raise the queue's limit",
+            metadata.lines.get("duration"),
+            field="duration",
+        )
     if declared is not None and declared > limit:
         yield problem(
             ErrorCode.SCRIPT_METADATA,

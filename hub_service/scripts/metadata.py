@@ -5,6 +5,7 @@
 # dependencies = ["numpy"]
 # [tool.bioreactor]
 # name = "Turbidostat"
+# duration = "10 h"
 # max_duration = "12 h"
 # needs = ["od", "media", "waste"]
 # [tool.bioreactor.parameters]
@@ -37,7 +38,7 @@ _UNITS: Final = {
     "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
 }  # fmt: skip
 _KEYS: Final = (
-    "name", "max_duration", "max_silence", "needs", "node", "on_interruption", "image",
+    "name", "duration", "max_duration", "max_silence", "needs", "node", "on_interruption", "image",
     "parameters",
 )  # fmt: skip
 MAX_COMPLAINTS: Final = 20
@@ -220,6 +221,7 @@ def _info(
             reader.complain(name, message, hint)
     return ScriptInfo(
         name=_text(reader, said, "name", _LABEL, "1 to 120 printable characters"),
+        duration=_seconds(reader, said, "duration"),
         max_duration=_seconds(reader, said, "max_duration"),
         max_silence=_seconds(reader, said, "max_silence"),
         needs=_needs(reader, said),

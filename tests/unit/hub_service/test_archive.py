@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from broker.database import DatabaseError
 from broker.journal.reception import Commit
-from broker.messages import ContractError, ErrorCode, Status
+from broker.messages import ContractError, Error, ErrorCode, Status
 from hub_service.archive import Archive, Wanted
 from hub_service.archive import archive as archive_module
 from tests.unit.hub_service.archive_entries import (
@@ -364,6 +364,27 @@ async def test_a_finished_experiment_said_again_is_one(archive: Archive) -> None
     assert ([e.name for e in page], total) == (["Renamed"], 1)
     assert await archive.finished(experiment(1).experiment_id) == page[0]
     assert await archive.finished(EXPERIMENT) is None
+
+
+async def test_how_long_runs_took_is_read_from_their_steps(archive: Archive) -> None:
+    node = Node(archive)
+    await node.record(
+        phase("executing"),
+        phase("released", 200.0, attempt=1).model_copy(update={"elapsed": 150.0}),
+        phase("released", 90.0, attempt=2).model_copy(update={"elapsed": 80.0}),
+    )
+    over = experiment(experiment_id=EXPERIMENT, attempt=2)
+    await archive.finish(over)
+    await archive.finish(experiment(2, attempt=1))  # no step of it is there
+    (known,) = await archive.taken()
+    assert (known.experiment_id, known.user, known.seconds) == (EXPERIMENT, "mqtt:alice", 80.0)
+    assert await archive.taken(EXPERIMENT) == [known]
+    cancelled = over.model_copy(update={"status": Status.CANCELLED})
+    await archive.finish(cancelled)
+    assert await archive.taken() == []
+    limit = Error(code=ErrorCode.LIMIT, message="it took longer than its 80 s")
+    await archive.finish(over.model_copy(update={"status": Status.FAILED, "error": limit}))
+    assert len(await archive.taken()) == 1
 
 
 async def test_deleting_takes_everything_but_the_audit(archive: Archive) -> None:

@@ -8,6 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from broker.messages import Status
 from hub_service.queue import Decision, Event, decide, views
+from hub_service.queue.durations import Durations, Taken
+from hub_service.queue.estimates import forecasts
 from hub_service.queue.events import Answered, Ended, Evidence, Refused, Submitted
 from hub_service.queue.state import MAX_ATTEMPTS, Plan, QueueState, Stage
 from tests.unit.hub_service.builders import T0, empty, phase
@@ -19,6 +21,10 @@ from tests.unit.hub_service.strategies import (
     PHASES,
     cooperative_node,
     plans,
+)
+
+DURATIONS = Durations(
+    [Taken(str(n), "a" * 64, "mqtt:ada", seconds) for n, seconds in enumerate((60.0, 600.0))]
 )
 
 
@@ -134,8 +140,12 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def everything_can_be_shown(self) -> None:
         places = views.positions(self.state)
-        starts = views.estimates(self.state, self.now)
+        starts = forecasts(self.state, self.now, DURATIONS)
         assert set(starts) <= set(places)
+        for forecast in starts.values():
+            told = (forecast.earliest, forecast.likely, forecast.latest)
+            known = [at for at in told if at is not None]
+            assert known == sorted(known)
         views.queue(self.state, starts, places)
         for entry in self.state.entries.values():
             shown = views.experiment(self.state, entry, places.get(entry.id))

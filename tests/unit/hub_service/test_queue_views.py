@@ -1,107 +1,111 @@
-"""Positions, estimates, and what is told to people."""
+"""Positions, and what is told to people."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from broker.messages import Posture
 from hub_service.queue import views
-from hub_service.queue.events import CancelAsked, NodePresence, PauseAsked, PostureAsked
-from tests.unit.hub_service.builders import Desk, boot, ulid
-
-
-def estimated(desk: Desk) -> dict[int, float]:
-    """Seconds until each estimated start, by number."""
-    starts = views.estimates(desk.state, desk.now)
-    return {
-        desk.state.entries[i].number: (at - desk.now).total_seconds() for i, at in starts.items()
-    }
-
-
-def test_an_honest_nothing_where_nothing_is_known() -> None:
-    desk = Desk().submit(1, 2)
-    assert estimated(desk) == {}
-    desk.node()
-    assert estimated(desk) == {}  # 1 runs, nobody knows how long
-
-
-def test_declared_durations_add_up_in_real_seconds() -> None:
-    desk = Desk().submit(1, 2, 3, max_duration=600.0).node(speed=10.0)
-    desk.says(1, "accepted", "executing")
-    assert estimated(desk) == {2: 59.0, 3: 119.0}
-
-
-def test_the_last_duration_of_the_same_script_is_better_than_the_declared_one() -> None:
-    desk = Desk().submit(1, max_duration=600.0).node()
-    desk.says(1, "accepted", "executing")
-    desk.now += timedelta(seconds=98)
-    desk.says(1, "released", "finished", outcome="completed")
-    desk.node(seen=3).submit(2, 3, max_duration=600.0)
-    desk.says(2, "accepted", "executing")
-    assert estimated(desk) == {3: 98.0}
-
-
-def test_several_reactors_share_the_queue() -> None:
-    desk = Desk().submit(1, 2, 3, 4, max_duration=600.0).node("a").node("b")
-    desk.says(1, "accepted", "executing", node="a")
-    desk.says(2, "accepted", "executing", node="b")
-    starts = estimated(desk)
-    assert set(starts) == {3, 4}
-    assert starts[3] < starts[4] < 601
-
-
-def test_one_unknown_duration_hides_all_that_depend_on_it() -> None:
-    desk = Desk().submit(1, max_duration=600.0).submit(2).submit(3, max_duration=600.0).node()
-    desk.says(1, "accepted", "executing")
-    assert set(estimated(desk)) == {2}
-
-
-def test_nothing_is_promised_while_nothing_starts() -> None:
-    desk = Desk().submit(1, 2, max_duration=600.0).node()
-    desk.says(1, "accepted", "executing")
-    assert set(estimated(desk)) == {2}
-    desk.do(PostureAsked(Posture.PAUSED, "eve"))
-    assert estimated(desk) == {}
-
-
-def test_an_outlived_estimate_is_withdrawn() -> None:
-    desk = Desk().submit(1, 2, max_duration=600.0).node()
-    desk.says(1, "accepted", "executing")
-    desk.now += timedelta(seconds=601)
-    assert estimated(desk) == {}
+from hub_service.queue.durations import Durations
+from hub_service.queue.estimates import forecasts
+from hub_service.queue.events import (
+    CancelAsked,
+    NodeOffered,
+    NodePresence,
+    NodeReported,
+    PauseAsked,
+    PostureAsked,
+)
+from hub_service.queue.reasons import detail
+from hub_service.queue.state import Offer
+from tests.unit.hub_service.builders import IMAGES, T0, Desk, boot, report, ulid
 
 
 def test_what_is_told_of_one_that_waits() -> None:
     desk = Desk().submit(1)
     entry = desk.entry(1)
-    assert "no reactor" in views.detail(desk.state, entry)
+    assert detail(desk.state, entry) == "no reactor has said yet what it offers"
     desk.node(accepts=False)
-    assert views.detail(desk.state, entry) == ""
+    assert detail(desk.state, entry) == ""
     desk.do(NodePresence("reactor-1", boot(1), online=False))
-    assert "offline" in views.detail(desk.state, entry)
+    assert "offline" in detail(desk.state, entry)
     desk.do(PostureAsked(Posture.DRAINING, "eve"))
-    assert "draining" in views.detail(desk.state, entry)
+    assert "draining" in detail(desk.state, entry)
 
 
 def test_what_is_told_of_one_whose_reactor_is_awaited() -> None:
     desk = Desk().node().submit(1)
     desk.says(1, "accepted", "executing")
-    assert views.detail(desk.state, desk.entry(1)) == ""
+    assert detail(desk.state, desk.entry(1)) == ""
     desk.do(CancelAsked(ulid(1), "ada"))
-    assert views.detail(desk.state, desk.entry(1)) == (
+    assert detail(desk.state, desk.entry(1)) == (
         f"waiting for the reactor since {desk.now:%H:%M} UTC"
     )
     desk.says(1, "stopping")
-    assert views.detail(desk.state, desk.entry(1)) == ""
+    assert detail(desk.state, desk.entry(1)) == ""
 
 
 def test_the_queue_as_everybody_sees_it() -> None:
     desk = Desk().submit(1, 2, 3).node().submit(4, user="web:somebodyelse")
     desk.says(1, "accepted", "executing")
     desk.do(PauseAsked(ulid(2)))
-    queue = views.queue(
-        desk.state, views.estimates(desk.state, desk.now), views.positions(desk.state)
-    )
+    starts = forecasts(desk.state, desk.now, Durations())
+    queue = views.queue(desk.state, starts, views.positions(desk.state))
     assert (queue.total_queued, queue.total_running, queue.total_paused) == (2, 1, 1)
     assert [e.position for e in queue.waiting] == [None, 1, 2]
     assert [e.experiment_id for e in queue.running] == [ulid(1)]
     shown = views.experiment(desk.state, desk.entry(3), 1)
     assert (shown.queue_position, shown.owner, shown.revision) == (1, "ada", desk.state.revision)
+
+
+def needing(**more: Any) -> str:
+    desk = Desk().submit(1, **more)
+    desk.node("a", frozenset({"od", "media"})).node("b", frozenset({"od", "waste"}))
+    return detail(desk.state, desk.entry(1))
+
+
+def test_what_no_reactor_has_is_named() -> None:
+    assert needing(needs=("co2",)) == "needs co2: no reactor has it"
+    assert needing(needs=("co2", "od", "ph")) == "needs co2, ph: no reactor has them"
+    assert needing(needs=("media", "waste")).startswith("no single reactor")
+    assert needing(image="gpu") == "needs the image gpu: no reactor has it"
+    assert needing(packages=("torch",)) == "imports torch: no reactor has it"
+    assert needing(node="b", needs=("media",)) == "needs media: b does not have it"
+    assert needing(node="c") == "it waits for c: there is no such reactor now"
+
+
+def test_a_reactor_that_loses_a_channel_is_told_to_those_who_wait_for_it() -> None:
+    desk = Desk().node(accepts=False).submit(1, needs=("media",))
+    assert detail(desk.state, desk.entry(1)) == ""
+    desk.do(NodeOffered("reactor-1", Offer(frozenset({"od"}), IMAGES)))
+    assert detail(desk.state, desk.entry(1)) == "needs media: no reactor has it"
+    shown = views.queue(desk.state, {}, views.positions(desk.state))
+    assert shown.waiting[0].detail == "needs media: no reactor has it"
+
+
+def test_a_reactor_that_is_away_is_said_to_be_since_it_was_last_heard() -> None:
+    desk = Desk().submit(1).node()
+    desk.says(1, "accepted", "executing")
+    last = T0 + timedelta(minutes=5)
+    desk.do(NodeReported("reactor-1", report(running=(ulid(1), 1), at=last)))
+    assert views.experiment(desk.state, desk.entry(1)).unreachable_since is None
+    # a last will says when the node connected, long before
+    desk.do(NodePresence("reactor-1", boot(1), online=False, since=T0))
+    shown = views.experiment(desk.state, desk.entry(1))
+    assert (shown.status, shown.unreachable_since) == ("running", last)
+    assert shown.phase_detail == (
+        f"reactor-1 is unreachable since {last:%Y-%m-%d %H:%M} UTC; it may well be running on"
+    )
+    assert views.queue(desk.state, {}, {}).running[0].unreachable_since == last
+    desk.do(CancelAsked(ulid(1), "ada"))
+    assert "it is told to stop when it is back" in detail(desk.state, desk.entry(1))
+    desk.do(NodePresence("reactor-1", boot(1), online=True, since=desk.now))
+    assert views.experiment(desk.state, desk.entry(1)).unreachable_since is None
+
+
+def test_a_reactor_that_was_not_heard_of_in_this_life_of_the_hub() -> None:
+    desk = Desk().submit(1).node()
+    desk.says(1, "accepted", "executing")
+    desk.state = replace(desk.state, nodes={})
+    shown = views.experiment(desk.state, desk.entry(1))
+    assert "nothing was heard of reactor-1" in shown.phase_detail

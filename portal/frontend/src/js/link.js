@@ -24,8 +24,12 @@ function show(state, words) {
 /** Grey the values while what they show may be old. */
 function grey() {
   const cut = rendered()?.dataset.broker === 'down';
-  document.documentElement.dataset.link = lost !== null || cut ? 'down' : 'up';
-  if (live.connected) show(cut ? 'down' : 'live', cut ? 'Not live' : 'Live');
+  const away = byId('head')?.dataset.away !== undefined;
+  document.documentElement.dataset.link = lost !== null || cut || away ? 'down' : 'up';
+  if (!live.connected) return;
+  if (cut) show('down', 'Not live');
+  else if (away) show('waiting', 'Reactor away');
+  else show('live', 'Live');
 }
 
 function portalLost(isLost) {

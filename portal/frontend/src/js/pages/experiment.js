@@ -23,6 +23,9 @@ const log = new Console(id);
 const facts = () => byId('head')?.dataset ?? {};
 const over = () => ['completed', 'failed', 'cancelled'].includes(facts().status ?? '');
 
+/** Whether two times differ, in whatever form they are written. */
+const moved = (a, b) => Date.parse(a ?? '') !== Date.parse(b ?? '') && Boolean(a || b);
+
 let loading = false;
 let loaded = false;
 
@@ -89,7 +92,11 @@ function resume() {
 }
 
 live.subscribe(`experiments/${id}`, ({ payload }) => {
-  if (payload && String(payload.revision) !== facts().revision) refresh();
+  if (!payload) return;
+  // a reactor that comes or goes, and a new forecast, change no revision
+  const away = Boolean(payload.unreachable_since) !== ('away' in facts());
+  const start = payload.status === 'queued' && moved(payload.estimated_start, facts().start);
+  if (String(payload.revision) !== facts().revision || away || start) refresh();
 });
 document.addEventListener('recovered', resume);
 document.addEventListener('visibilitychange', () => {
