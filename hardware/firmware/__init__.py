@@ -1,0 +1,1 @@
+"""Firmware of the devices that we build ourselves; the part of `board/` runs on MicroPython."""
