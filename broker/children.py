@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
@@ -57,7 +57,8 @@ class Child:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: tuple[int, int] | None = None,
-        death_signal: signal.Signals = signal.SIGKILL,
+        death_signal: signal.Signals | None = signal.SIGKILL,
+        pass_fds: Collection[int] = (),
         on_line: Callable[[str], None] | None = None,
     ) -> Self:
         """Start a program.
@@ -69,7 +70,8 @@ class Child:
             env: Its whole environment; None: ours.
             cwd: Entered before the user changes, so its parents need not be open to that user.
             user: User and group id to run as; needs root.
-            death_signal: Sent when this process dies, however it dies.
+            death_signal: Sent when this process dies, however it dies; None: it lives on.
+            pass_fds: Descriptors that it inherits, by the same numbers.
             on_line: Given each line of its output (both streams); None: it inherits ours.
 
         Raises:
@@ -80,13 +82,14 @@ class Child:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", str(_TETHER)),
-                *(str(os.getpid()), str(int(death_signal)), who, *command),
+                *(str(os.getpid()), str(int(death_signal or 0)), who, *command),
             ],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=None if on_line is None else subprocess.PIPE,
             stderr=None if on_line is None else subprocess.STDOUT,
+            pass_fds=tuple(pass_fds),
             start_new_session=True,
         )
         return cls(process, on_line)

@@ -4,11 +4,15 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
 from hardware.interlocks import sound
+
+PATIENCE: Final = 10.0
+"""Real seconds after which a device that does not answer counts as silent."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ class Devices:
     """All drivers of a reactor.
 
     Args:
-        patience: Real seconds after which a device that does not answer counts as silent.
+        patience: As `PATIENCE`.
 
     Raises:
         ValueError: A channel names a driver that is not there.
@@ -48,7 +52,7 @@ class Devices:
         drivers: Sequence[Driver],
         clock: Clock,
         *,
-        patience: float = 10.0,
+        patience: float = PATIENCE,
     ) -> None:
         self._patience = patience
         self.drivers = tuple(drivers)

@@ -17,10 +17,10 @@ from hardware.announcements import Announcements, Listener, ReactorEvent
 from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.controllers import PERIOD, HeatControl, Thermostat
-from hardware.devices import Devices
+from hardware.devices import PATIENCE, Devices
 from hardware.dosebook import DoseBook
 from hardware.dosing import Dose, Dosing
-from hardware.drivers.interface import Driver, DriverError
+from hardware.drivers.interface import Driver, DriverError, Rescue
 from hardware.events import (
     EstopEngaged,
     EstopReleased,
@@ -76,6 +76,7 @@ class Reactor:
         self._state: State = initial(equipment, clock.monotonic())
         self._book = DoseBook(doses_file, clock)
         self._announcements = Announcements(clock)
+        self._alive: Callable[[float], None] = lambda _: None
         self._unwritten: set[str] = set()
         self._dosing = Dosing(
             equipment, self._devices, clock, self._announcements, self._book, self._apply
@@ -144,6 +145,21 @@ class Reactor:
         It is called on the event loop and must not block.
         """
         return self._announcements.listen(listener)
+
+    @property
+    def rescues(self) -> Mapping[str, Rescue]:
+        """How another process makes the devices safe when this one is dead, by driver."""
+        found = {driver.name: driver.rescue for driver in self._devices.drivers}
+        return {name: rescue for name, rescue in found.items() if rescue is not None}
+
+    def on_progress(self, alive: Callable[[float], None]) -> None:
+        """Have the control loop give signs of life.
+
+        Args:
+            alive: Called with the real seconds within which it is called again, for as long as
+                the reactor is open and the loop does not hang.
+        """
+        self._alive = alive
 
     def setpoints(self) -> Mapping[str, float]:
         """Return the setpoints that are not at their safe value."""
@@ -302,6 +318,7 @@ class Reactor:
     async def _write_quietly(self, channels: Iterable[str]) -> None:
         """Write, leaving what fails to the control loop's next round."""
         for channel in channels:
+            self._progress()
             try:
                 await self._write(channel)
             except DriverError as error:
@@ -318,11 +335,17 @@ class Reactor:
     async def _control(self) -> None:
         at = self.clock.monotonic()
         while True:
+            self._progress()
             await self._measure()
             decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
             await self._write_quietly(self._unwritten | set(decision.writes))
             at = max(at + PERIOD, self.clock.monotonic())
+            self._progress()
             await self.clock.sleep(at - self.clock.monotonic())
+
+    def _progress(self) -> None:
+        """Give a sign of life: the next thing done takes so long at the most."""
+        self._alive(PATIENCE + PERIOD / min(1.0, self.clock.speed))
 
     async def _tick(self) -> None:
         await self._write_quietly(self._apply(Tick()).writes)

@@ -32,6 +32,7 @@ from node_service.runner.interface import RunnerError
 from node_service.runner.process import RunnerProcess, RunnerSettings
 from node_service.service import Identity, NodeService
 from node_service.settings import NodeSettings
+from node_service.watchdog.process import Watchdog
 
 REFUSED: Final = 78
 """Exit status where starting again would not help (EX_CONFIG)."""
@@ -99,7 +100,14 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
         closing(Ledger.open(directory.ledger)) as ledger,
         closing(Journal.open(directory.journal, budget_bytes=settings.journal_budget)) as journal,
     ):
-        async with reactor, connection, presence:
+        watchdog = Watchdog(
+            directory,
+            reactor.rescues,
+            patience=settings.hang_after,
+            safe=lambda: reactor.safe,
+        )
+        reactor.on_progress(lambda within: watchdog.beat("control loop", within))
+        async with watchdog, reactor, connection, presence:
             service = NodeService(
                 Identity(settings.id, settings.label or settings.id, boot_id),
                 ledger=ledger,
@@ -107,6 +115,7 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
                 reactor=reactor,
                 connection=connection,
                 runner=runner.client,
+                watchdog=watchdog,
                 runs=runner_settings.runs,
                 simulated=True,
                 sample_interval=settings.sample_interval,

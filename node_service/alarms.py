@@ -9,6 +9,7 @@ from hardware.clock import Clock
 NOT_SAFE: Final = "reactor-not-safe"
 STORAGE: Final = "storage"
 ENGINE: Final = "engine"
+WATCHDOG: Final = "watchdog"
 
 
 class Alarms:

@@ -37,6 +37,16 @@ class DataDir:
         return self.path / "runner"
 
     @property
+    def watchdog_lock(self) -> Path:
+        """Held by the one watchdog; it holds that process's id."""
+        return self.path / "watchdog.lock"
+
+    @property
+    def rescue(self) -> Path:
+        """Where a watchdog that had to act says what it did, until the node's next start."""
+        return self.path / "rescue.json"
+
+    @property
     def culture(self) -> Path:
         """Where a simulated reactor keeps its culture."""
         return self.path / "culture.json"

@@ -6,7 +6,7 @@ may be away for as long as they like.
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +16,7 @@ from broker.messages import (
     Channels,
     ContractError,
     Error,
+    ErrorCode,
     EventRecord,
     HubStatus,
     LedgerEntry,
@@ -26,7 +27,7 @@ from broker.topics import Topic
 from hardware.announcements import ReactorEvent
 from hardware.reactor import Reactor
 from node_service import storage
-from node_service.alarms import STORAGE, Alarms
+from node_service.alarms import STORAGE, WATCHDOG, Alarms
 from node_service.commands import ManualControl
 from node_service.container import persist
 from node_service.duties import Duties
@@ -42,6 +43,7 @@ from node_service.runs import RunKey, Stage
 from node_service.sampler import Sampler
 from node_service.steps import Outbox
 from node_service.voice import Voice
+from node_service.watchdog.process import Watchdog
 from node_service.workplace import Station
 
 HOUSE_SECONDS: Final = 5.0
@@ -71,6 +73,7 @@ class NodeService:
     Args:
         reactor: Entered already: safe, its controllers running.
         connection: Entered already; need not be connected.
+        watchdog: Entered already; makes the reactor safe if this process cannot.
         runs: Directory of the attempts' files, shared with the runner.
         simulated: Whether no real reactor stands behind it.
         sample_interval: Real seconds.
@@ -86,6 +89,7 @@ class NodeService:
         reactor: Reactor,
         connection: Connection,
         runner: Runner,
+        watchdog: Watchdog,
         runs: Path,
         simulated: bool,
         sample_interval: float,
@@ -97,6 +101,7 @@ class NodeService:
         self._reactor = reactor
         self._connection = connection
         self._runner = runner
+        self._watchdog = watchdog
         self._runs = runs
         self._simulated = simulated
         self._interval = sample_interval
@@ -165,6 +170,9 @@ class NodeService:
         )
         await duties.restore()
         await estop.restore()
+        self._watchdog.on_change(self._hear_watchdog)
+        self._hear_watchdog()
+        self._tell_rescue()
         duties.begin()
         self._subscribe(duties, estop, control)
         sender = JournalSender(self._journal, self._connection, self._identity.node)
@@ -224,6 +232,30 @@ class NodeService:
             return
         await self._ledger.see_generation(status.store_id, status.generation)
 
+    def _hear_watchdog(self) -> None:
+        fault = self._watchdog.fault
+        if fault is None:
+            self._alarms.off(WATCHDOG)
+        else:
+            self._alarms.on(
+                WATCHDOG, "critical", f"if this node dies its reactor stays on: {fault}"
+            )
+        self._news()
+
+    def _tell_rescue(self) -> None:
+        """Record what the watchdog had to do before this start."""
+        account = self._watchdog.account
+        if account is not None:
+            logger.warning("the watchdog had to act at %s: %s", account.at, account.why)
+            self._hear_reactor(
+                ReactorEvent(
+                    "rescued",
+                    t=self._clock.now(),
+                    mono=self._clock.monotonic(),
+                    data={**asdict(account)},
+                )
+            )
+
     def _hear_reactor(self, event: ReactorEvent) -> None:
         """Record what the reactor says of itself; the emergency stop tells more of its own."""
         if event.event in _ESTOP_EVENTS:
@@ -258,6 +290,13 @@ class NodeService:
             error = emergency(estop).error
             if error is not None:
                 return error
+        if self._watchdog.fault is not None:
+            return Error(
+                code=ErrorCode.UNAVAILABLE,
+                message=f"nothing would switch the reactor off if this node died: "
+                f"{self._watchdog.fault}",
+                hint="it is started again by itself; if that does not help, look at the node's log",
+            )
         return storage.refusal(self._journal.fill()) or self._engine.refusal
 
     async def _keep_house(self) -> None:

@@ -28,6 +28,8 @@ class NodeSettings(BaseSettings):
         speed: Seconds of the simulated reactor's clock in one second.
         seed: Of the simulation: the same seed gives the same noise and the same pumps.
         sample_interval: Real seconds between samples.
+        hang_after: Seconds of standstill after which the watchdog takes the node for dead: it is
+            killed and the reactor made safe. A slow machine may need more.
         on_exit: What happens to a running experiment when the node is stopped: it is left
             running and adopted at the next start, or stopped.
         journal_budget: Bytes of the disk that unsent data may take.
@@ -50,5 +52,6 @@ class NodeSettings(BaseSettings):
     speed: float = Field(default=1.0, gt=0, le=100_000)
     seed: int = 0
     sample_interval: float = Field(default=1.0, ge=0.05, le=3600)
+    hang_after: float = Field(default=1.2, ge=0.5, le=60)
     on_exit: Literal["leave", "stop"] = "leave"
     journal_budget: int = Field(default=2 * 1024**3, ge=16 * 1024**2)

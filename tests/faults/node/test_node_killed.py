@@ -3,12 +3,15 @@
 import asyncio
 import re
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from broker.messages import ErrorCode, EventRecord, SeriesRecord, utc_now
 from hardware.clock import ManualClock
+from hardware.simulation.actuators import Outputs, load
 from node_service.datadir import DataDir
 from node_service.ledger import Ledger
 from node_service.runs import Ending, RunKey
@@ -44,15 +47,32 @@ def counted(lines: list[str]) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("line ")]
 
 
+def in_force(path: Path) -> Outputs:
+    """Return what the simulated reactor's outputs are, whoever lives."""
+    outputs = load(path)
+    assert outputs is not None
+    return replace(outputs.now, off_since=None)
+
+
 async def test_a_killed_node_adopts_its_run(running: Node, hub: Hub) -> None:
     assignment = await hub.run(COUNTING)
     experiment = str(assignment.experiment_id)
     await hub.until_said(experiment, "line 10")
+    outputs = running.data / "outputs.json"
+    await eventually(lambda: in_force(outputs).duty > 0)
     await running.kill()
     killed = hub.samples(experiment)[-1]
+    await eventually(lambda: in_force(outputs) == Outputs(), within=2)  # the watchdog's doing
     await asyncio.sleep(0.5)  # the script prints on, to a node that is away
     running.start()
     await hub.until_said(experiment, "told OUTPUTS_RESET")
+    (rescued,) = [
+        record
+        for record in hub.records(experiment)
+        if isinstance(record, EventRecord) and record.event == "rescued"
+    ]
+    assert rescued.data["why"] == "The node's process is gone"
+    assert rescued.data["unsafe"] == {}
     restored = [
         record
         for record in hub.records(experiment)

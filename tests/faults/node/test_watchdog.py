@@ -1,0 +1,134 @@
+"""The node dies or hangs, and what it drove goes off all the same; nobody fights over the line."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from broker.children import Child
+from node_service.datadir import DataDir
+from node_service.watchdog.account import Account, take
+from tests.support.heater import Heater
+from tests.support.waiting import eventually
+
+
+@dataclass
+class Heating:
+    """A node that heats, with a watchdog."""
+
+    directory: DataDir
+    child: Child
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def watchdog(self) -> int:
+        return int(self.directory.watchdog_lock.read_text())
+
+    def said(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+
+@asynccontextmanager
+async def heating(directory: Path, heater: Heater, how: str) -> AsyncIterator[Heating]:
+    lines: list[str] = []
+    module = "tests.faults.node.heating_main"
+    child = Child.start(
+        [sys.executable, "-m", module, str(directory), heater.port, how], on_line=lines.append
+    )
+    node = Heating(DataDir(directory), child, lines)
+    try:
+        await eventually(lambda: node.said("heating") or child.returncode is not None, within=15)
+        assert child.returncode is None, lines
+        yield node
+    finally:
+        sys.stdout.write("\n".join(lines))
+        child.kill()
+        if alive(node.watchdog):  # it would go on asking for the device that is not there
+            os.kill(node.watchdog, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Say whether a watchdog has this id; a dead one has no command line."""
+    try:
+        return b"node_service.watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+async def heater() -> AsyncIterator[Heater]:
+    with Heater() as heater:
+        yield heater
+
+
+async def until_off(heater: Heater, within: float = 2.0) -> None:
+    since = time.monotonic()
+    await eventually(lambda: heater.duty == 0, within=within + 3, every=0.01)
+    assert heater.history[-1][0] - since < within
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("killed", "The node's process is gone"),
+        ("hang", "The node's event loop gives no sign of life; it was killed"),
+        ("stuck", "The node's control loop gives no sign of life; it was killed"),
+    ],
+)
+async def test_the_heater_goes_off_and_the_next_node_takes_over(
+    tmp_path: Path, heater: Heater, how: str, why: str
+) -> None:
+    async with heating(tmp_path, heater, how) as node:
+        assert heater.duty == 50
+        if how == "killed":
+            node.child.send_signal(signal.SIGKILL)
+        await until_off(heater)
+        assert await node.child.wait() == -signal.SIGKILL
+        # Another device of this node cannot be reached, so its watchdog is at work still.
+        first = node.watchdog
+        assert alive(first)
+        at = len(heater.history)
+        async with heating(tmp_path, heater, "orderly") as again:
+            assert not alive(first)
+            assert again.said(why)
+            assert again.said("port-not-there") or again.said("-not-there")
+            await eventually(lambda: again.child.returncode == 0, within=5)
+        assert [duty for _, duty in heater.history[at:]] == [50, 0]
+        assert take(DataDir(tmp_path).rescue) is None  # dismissed: it had nothing to do
+
+
+async def test_a_watchdog_that_dies_or_hangs_is_replaced(tmp_path: Path, heater: Heater) -> None:
+    async with heating(tmp_path, heater, "killed") as node:
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            before, node.lines[:] = node.watchdog, []
+            os.kill(before, number)
+            await eventually(lambda: node.said("watched again"), within=10)
+            assert not alive(before)
+        assert heater.duty == 50
+        node.child.send_signal(signal.SIGKILL)
+        await until_off(heater)
+
+
+async def test_a_device_that_does_not_answer_is_asked_until_it_does(
+    tmp_path: Path, heater: Heater
+) -> None:
+    async with heating(tmp_path, heater, "killed") as node:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(node.watchdog, number)  # a service manager sends such to every process
+        heater.deaf = True
+        node.child.send_signal(signal.SIGKILL)
+        rescue = node.directory.rescue
+        await eventually(lambda: rescue.exists() and "does not answer" in rescue.read_text())
+        assert heater.duty == 50
+        heater.deaf = False
+        await until_off(heater, within=3)
+        await eventually(lambda: '"safe": {"heater"' in rescue.read_text())
+        account = take(rescue)
+        assert isinstance(account, Account)
+        assert list(account.unsafe) == ["broken"]
