@@ -85,7 +85,10 @@ class DriverContract:
 
     async def test_is_made_safe_from_outside_after_its_process_has_died(self, rig: Rig) -> None:
         rescue = rig.driver.rescue
-        assert rescue is not None
+        if rescue is None:
+            assert not self.outputs(rig)
+            assert not self.pumps(rig)
+            return
         async with rig.driver:
             for name in self.outputs(rig):
                 await rig.driver.write(name, rig.channels[name].info.limits.maximum or 1.0)

@@ -1,0 +1,1 @@
+"""Atlas Scientific EZO circuits over UART: probes and the dosing pump."""
