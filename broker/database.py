@@ -6,6 +6,7 @@ and `Reader` own and end.
 """
 
 import asyncio
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -110,7 +111,9 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk has no room left."""
-    return isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 class Transaction:
@@ -161,6 +164,7 @@ class Writer:
     Args:
         on_rollback: Called on the writer's thread after something was undone, so that caches of
             what is in the database can be dropped.
+        explain: Returns what is raised in place of an error.
     """
 
     def __init__(
@@ -169,9 +173,11 @@ class Writer:
         *,
         name: str,
         on_rollback: Callable[[], None] = lambda: None,
+        explain: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
         self._connection = connection
         self._on_rollback = on_rollback
+        self._explain = explain
         self._lock = threading.Lock()
         self._waiting: list[_Job[object]] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -210,13 +216,13 @@ class Writer:
             self._commit(jobs)
         except Exception as error:  # noqa: BLE001  whoever waits for the job gets it
             if len(jobs) == 1:
-                jobs[0].future.set_exception(error)
+                jobs[0].future.set_exception(self._explain(error))
                 return
             for job in jobs:
                 try:
                     self._commit([job])
                 except Exception as its_error:  # noqa: BLE001  as above
-                    job.future.set_exception(its_error)
+                    job.future.set_exception(self._explain(its_error))
 
     def _commit(self, jobs: Sequence[_Job[object]]) -> None:
         """Run jobs in one transaction; raise what undid all of them."""

@@ -9,6 +9,7 @@ forget them. Whatever is repeated after a crash changes nothing.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +18,7 @@ from pydantic import JsonValue
 from broker.messages import ContractError, Error, ErrorCode, Experiment, Reply, Result
 from broker.requests import Asked
 from hub_service import snapshot
-from hub_service.archive import Archive
+from hub_service.archive import Archive, Audit
 from hub_service.queue import Decision, Event, Plan, QueueState, views
 from hub_service.queue.events import (
     Archived,
@@ -165,15 +166,12 @@ class Desk:
                 else (key, Remembered(asked.user, asked.fingerprint, now, reply))
             )
 
-        async def prepare(decision: Decision) -> None:
+        def record(decision: Decision) -> Future[None]:
             refusal = decision.refusal
-            audited = self.audit(asked, _outcome(decision), experiment_id, error=refusal, plan=plan)
-            if script is None or refusal is not None:
-                await audited
-            else:
-                await asyncio.gather(audited, self._archive.put_script(*script))
+            entry = _audit(asked, _outcome(decision), experiment_id, error=refusal, plan=plan)
+            return self._archive.record(entry, script=script if refusal is None else None)
 
-        decision = await self._store.apply(event, now=now, first=prepare, remember=remember)
+        decision = await self._store.apply(event, now=now, first=record, remember=remember)
         await self._follow(decision)
         return _unpack(replies[-1])
 
@@ -184,23 +182,10 @@ class Desk:
         experiment_id: str | None,
         *,
         error: Error | None = None,
-        plan: Plan | None = None,
     ) -> None:
-        """Put a command and its outcome on record.
-
-        A submission's record holds the whole plan: should the queue be lost, it is told from there.
-        """
-        details: dict[str, JsonValue] = {"admin": asked.admin}
-        if error is not None:
-            details["message"] = error.message[:500]
-        elif plan is not None:
-            details["plan"] = snapshot.plan(plan)
-        else:
-            details["request"] = asked.request.model_dump(
-                mode="json", exclude={"actor", "client", "expires_at"}, exclude_none=True
-            )
-        await self._archive.audit(
-            asked.principal, asked.user, asked.verb, experiment_id, outcome, details
+        """Put a command and its outcome on record."""
+        await asyncio.wrap_future(
+            self._archive.record(_audit(asked, outcome, experiment_id, error=error))
         )
 
     async def learn(self, *events: Event) -> Decision:
@@ -248,9 +233,8 @@ class Desk:
             elif isinstance(effect, Noted):
                 log.warning("%s: %s", effect.what, effect.detail)
                 details: dict[str, JsonValue] = {"detail": effect.detail, "node": effect.node}
-                await self._archive.audit(
-                    HUB, HUB, effect.what, effect.experiment_id, "done", details
-                )
+                noted = Audit(HUB, HUB, effect.what, effect.experiment_id, "done", details)
+                await asyncio.wrap_future(self._archive.record(noted))
                 if effect.what == "adopted" and effect.experiment_id is not None:
                     await self._identify(effect.experiment_id)
         outlook = _outlook(decision.state)
@@ -278,6 +262,30 @@ class Desk:
             await self._archived(experiment)
         if ended:
             await self.learn(*(Archived(entry.id) for entry in ended))
+
+
+def _audit(
+    asked: Asked,
+    outcome: str,
+    experiment_id: str | None,
+    *,
+    error: Error | None = None,
+    plan: Plan | None = None,
+) -> Audit:
+    """Return the record of a command.
+
+    A submission's holds the whole plan: should the queue be lost, it is told from there.
+    """
+    details: dict[str, JsonValue] = {"admin": asked.admin}
+    if error is not None:
+        details["message"] = error.message[:500]
+    elif plan is not None:
+        details["plan"] = snapshot.plan(plan)
+    else:
+        details["request"] = asked.request.model_dump(
+            mode="json", exclude={"actor", "client", "expires_at"}, exclude_none=True
+        )
+    return Audit(asked.principal, asked.user, asked.verb, experiment_id, outcome, details)
 
 
 def _outlook(state: QueueState) -> tuple[object, ...]:

@@ -5,19 +5,20 @@ unreadable. Here a write goes to a new file that takes the old one's place when 
 """
 
 import fcntl
-import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Table
 
-log = logging.getLogger(__name__)
+SCRATCH: Final = ("new", "spare", "keep")
+"""Endings of files that stand beside a snapshot and mean nothing."""
+_BLOCK: Final = 4096
 
 Data = dict[str, dict[str, Any]]
 
@@ -34,14 +35,17 @@ class SnapshotFile:
     """A file and its previous generation.
 
     Args:
-        path: The file; beside it lie ``.previous`` and, during a write, ``.new``.
+        path: The file; beside it lie ``.previous`` and, meaning nothing, ``.new``, ``.keep`` and
+            ``.spare``.
         before: Called with the name of each step of a write before it is taken.
     """
 
     def __init__(self, path: Path, before: Callable[[str], None] = nothing) -> None:
         self.path = path
         self.previous = path.with_name(path.name + ".previous")
-        self._new = path.with_name(path.name + ".new")
+        self._new, self._spare, self._keep = (
+            path.with_name(f"{path.name}.{scratch}") for scratch in SCRATCH
+        )
         self._before = before
 
     def read(self) -> bytes | None:
@@ -60,16 +64,27 @@ class SnapshotFile:
     def prepare(self, content: bytes) -> None:
         """Put the content on the disk beside the file, which stays as it is until `publish`.
 
+        It is written over what was the generation before the previous one, whose blocks the disk
+        has allocated already: half as long as a new file takes, and possible on a full disk.
+
         Raises:
             OSError: It could not be written; the file holds the old content.
         """
         self._before("write")
-        with self._new.open("wb") as file:
-            file.write(content)
-            file.flush()
+        with suppress(FileNotFoundError):
+            self._spare.replace(self._new)
+        descriptor = self._open_new()
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            if os.fstat(descriptor).st_size != len(content):
+                os.ftruncate(descriptor, len(content))
             self._before("sync")
             # Before the rename: else the name could outlive a power cut that the content did not.
-            os.fsync(file.fileno())
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def publish(self) -> None:
         """Put the prepared content in place of the old, which becomes the previous generation.
@@ -80,17 +95,23 @@ class SnapshotFile:
         Raises:
             OSError: It could not be done; the file holds the old or the new content.
         """
-        self._before("keep")
-        self._keep_previous()
-        self._before("replace")
-        self._new.replace(self.path)
-        self._before("sync directory")
-        self._sync_directory()
+        try:
+            self._before("keep")
+            self._keep_previous()
+            self._before("replace")
+            self._new.replace(self.path)
+            self._before("sync directory")
+            sync_directory(self.path.parent)
+        except OSError:
+            # The disk may still call it the previous generation: it must not be written over.
+            self._spare.unlink(missing_ok=True)
+            raise
         self._before("return")
 
     def clean(self) -> None:
         """Remove what a crash in the middle of a write left."""
-        self._new.unlink(missing_ok=True)
+        for path in (self._new, self._spare, self._keep):
+            path.unlink(missing_ok=True)
 
     def damaged(self, why: str) -> StoreError:
         """Return the error that says what is wrong with the file and what to do."""
@@ -104,46 +125,121 @@ class SnapshotFile:
             "backup, or move both away to begin anew"
         )
 
+    def _open_new(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self._new, flags, 0o600)
+        if os.fstat(descriptor).st_nlink == 1:
+            return descriptor
+        os.close(descriptor)  # somebody keeps it under another name, a backup perhaps
+        self._new.unlink()
+        return os.open(self._new, flags | os.O_EXCL, 0o600)
+
     def _keep_previous(self) -> None:
         """Give the present content its second name, so that it is there at every instant."""
-        spare = self.path.with_name(self.path.name + ".keep")
-        spare.unlink(missing_ok=True)
-        try:
-            spare.hardlink_to(self.path)
-        except FileNotFoundError:
-            return  # the first write
-        spare.replace(self.previous)
+        with suppress(FileNotFoundError):
+            _link(self.previous, self._spare)
+        with suppress(FileNotFoundError):  # before the first write
+            _link(self.path, self._keep)
+            self._keep.replace(self.previous)
 
-    def _sync_directory(self) -> None:
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def _link(path: Path, name: Path) -> None:
+    try:
+        name.hardlink_to(path)
+    except FileExistsError:
+        name.unlink()
+        name.hardlink_to(path)
+
+
+def sync_directory(path: Path) -> None:
+    """Return when the names in a directory survive a power cut."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class _Rows(MutableMapping[str, Any]):
+    """The documents of one table by name, and each as it stands in the snapshot.
+
+    Whoever gets a document may change it, so it is encoded anew; the others are not touched: a
+    change costs what it changes, however much the queue holds.
+    """
+
+    def __init__(self, documents: dict[str, Any]) -> None:
+        self.documents = documents
+        self._encoded: dict[str, bytes] = {}
+        self._touched = dict.fromkeys(documents)
+
+    def __getitem__(self, name: str) -> Any:
+        document = self.documents[name]
+        self._touched[name] = None
+        return document
+
+    def __setitem__(self, name: str, document: Any) -> None:
+        self.documents[name] = document
+        self._touched[name] = None
+
+    def __delitem__(self, name: str) -> None:
+        del self.documents[name]
+        self._touched[name] = None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.documents
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.documents)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def encode(self) -> bytes:
+        """Return the table as JSON."""
+        for name in self._touched:
+            if name in self.documents:
+                pair = orjson.dumps(name), orjson.dumps(self.documents[name])
+                self._encoded[name] = b":".join(pair)
+            else:
+                self._encoded.pop(name, None)
+        self._touched.clear()
+        return b"{%b}" % b",".join(self._encoded.values())
 
 
 class SnapshotStorage(Storage):
     """TinyDB's storage: operations change a cached snapshot, which is then made durable at once.
 
-    TinyDB calls `write` after each operation; several operations make one change here, so that a
-    reader of the disk sees all of them or none.
+    TinyDB writes after each operation; several operations make one change here, so that a reader
+    of the disk sees all of them or none.
     """
 
     def __init__(self, file: SnapshotFile) -> None:
         self._file = file
-        self._data = self._load()
+        self._tables = self._load()
 
     def read(self) -> Data | None:
         """Return the cached snapshot, None if there is none yet."""
-        return self._data
+        if self._tables is None:
+            return None
+        return {name: rows.documents for name, rows in self._tables.items()}
 
     def write(self, data: Data) -> None:
-        """Keep what TinyDB changed; `content`, `prepare` and `publish` make it durable."""
-        self._data = data
+        """Take a whole snapshot; `content`, `prepare` and `publish` make it durable."""
+        self._tables = {name: _Rows(documents) for name, documents in data.items()}
+
+    def rows(self, table: str) -> MutableMapping[str, Any]:
+        """Return the documents of one table, to be changed in place."""
+        if self._tables is None:
+            self._tables = {}
+        return self._tables.setdefault(table, _Rows({}))
 
     def content(self) -> bytes:
         """Return the cached snapshot as it is to be saved."""
-        return orjson.dumps(self._data)
+        tables = self._tables or {}
+        parts = [b":".join((orjson.dumps(n), rows.encode())) for n, rows in tables.items()]
+        content = b"{%b}" % b",".join(parts)
+        # Of the same length for long, so that the disk has only the content to take.
+        return content + b" " * (-len(content) % _BLOCK)
 
     def prepare(self, content: bytes) -> None:
         """Put a content on the disk; blocks for it. It counts only when it is published.
@@ -167,9 +263,9 @@ class SnapshotStorage(Storage):
         Raises:
             StoreError: The file cannot be read.
         """
-        self._data = self._load()
+        self._tables = self._load()
 
-    def _load(self) -> Data | None:
+    def _load(self) -> dict[str, _Rows] | None:
         try:
             content = self._file.read()
         except OSError as error:
@@ -184,13 +280,23 @@ class SnapshotStorage(Storage):
             raise self._file.damaged(f"it is torn or no JSON ({error})") from error
         if not isinstance(data, dict) or not all(isinstance(t, dict) for t in data.values()):
             raise self._file.damaged("it is not a queue of this hub")
-        return data
+        return {name: _Rows(documents) for name, documents in data.items()}
 
 
 class NamedTable(Table):
     """A table whose documents are named by us: TinyDB uses a number again after a removal."""
 
     document_id_class = str  # type: ignore[assignment]
+
+    def _update_table(self, updater: Callable[[dict[int, Mapping[str, Any]]], None]) -> None:
+        """Let an operation change the documents in place: TinyDB copies the table twice for each.
+
+        One that fails in the middle leaves the cache changed; the store then reloads it.
+        """
+        if not isinstance(self._storage, SnapshotStorage):
+            raise TypeError("the table needs a snapshot for its storage")
+        updater(self._storage.rows(self.name))  # type: ignore[arg-type]  # our ids are text
+        self.clear_cache()
 
 
 class Database(TinyDB):

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -13,6 +15,7 @@ from tinydb.table import Document
 
 from broker.messages import ContractError, ErrorCode
 from hub_service import snapshot
+from hub_service.answers import Answers
 from hub_service.queue import Decision, Effect, Event, QueueState, decide
 from hub_service.snapshot import Remembered, SnapshotError
 from hub_service.storage import (
@@ -26,11 +29,8 @@ from hub_service.storage import (
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_FOR: Final = timedelta(days=1)
-MAX_ANSWERS: Final = 2000
-"""How many answers are remembered in all; the oldest go first."""
-MAX_ANSWERS_PER_USER: Final = 300
-"""Of one user, so that nobody can make the hub forget what it answered others."""
+MAX_GROUP: Final = 64
+"""Changes that share one write at most, so that the first ones never wait long."""
 
 FILE: Final = "queue.json"
 
@@ -49,10 +49,12 @@ class QueueStore:
         self._storage = storage
         self._database = Database(storage=lambda: storage)
         self._lock_number = lock_number
-        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="queue")
+        self._waiting: list[list[_Change]] = []
+        self._writing: asyncio.Future[None] | None = None
         self._state = held.state
         self._cursor = held.cursor
-        self._answers = dict(held.answers)
+        self._answers = Answers(held.answers)
         self._unusable: StoreError | None = None
         self.is_new = held.state.revision == 0 and held.state.generation == 1
 
@@ -122,135 +124,165 @@ class QueueStore:
         *events: Event,
         now: datetime,
         cursor: int | None = None,
-        first: Callable[[Decision], Awaitable[None]] | None = None,
+        first: Callable[[Decision], Future[None]] | None = None,
         remember: Callable[[Decision], tuple[str, Remembered] | None] | None = None,
     ) -> Decision:
         """Let events happen and make what follows durable; durable when it returns.
 
-        Calls are served one after another. One that is cancelled while it writes is completed all
-        the same: the disk and `state` never differ.
+        Calls are decided one after another; those that wait while the disk is busy share the next
+        write. One that is cancelled is completed all the same: the disk and `state` never differ.
 
         Args:
             events: Decided one after another; one change on the disk.
             now: By the hub's clock, in UTC.
             cursor: Up to where phase records are applied with these events.
-            first: Awaited with the decision before it is made durable, for example to audit it.
+            first: Begins what must be done before the change counts, for example its audit; done
+                with its future. Begun once more if the write failed for what shared it.
             remember: Returns key and answer to keep in the same snapshot; called before `first`.
 
         Returns:
-            The last state and the effects of all events.
+            The state after these events and the effects of all of them.
 
         Raises:
             ContractError: STORAGE_FULL, the disk did not take it; nothing has happened.
             StoreError: The disk did not take it and cannot be read any more; the store is of no
                 use until it is opened again.
         """
-        work = asyncio.ensure_future(self._in_turn(events, now, cursor, first, remember))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(_log_failure)
-            raise
+        done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting.append([_Change(events, now, cursor, first, remember, done)])
+        self._go_on()
+        return await done
 
     async def close(self) -> None:
         """Wait for what is being written and let the directory go."""
-        async with self._turn:
-            self._database.close()
-            if self._lock_number >= 0:
-                os.close(self._lock_number)
-                self._lock_number = -1
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+            await asyncio.sleep(0)  # what is done with it may begin the next
+        self._thread.shutdown()
+        self._database.close()
+        if self._lock_number >= 0:
+            os.close(self._lock_number)
+            self._lock_number = -1
 
-    async def _in_turn(
-        self,
-        events: Sequence[Event],
-        now: datetime,
-        cursor: int | None,
-        first: Callable[[Decision], Awaitable[None]] | None,
-        remember: Callable[[Decision], tuple[str, Remembered] | None] | None,
-    ) -> Decision:
-        async with self._turn:
-            if self._unusable is not None:
-                raise self._unusable
-            decision = _decide_all(self._state, events, now)
-            kept = None if remember is None else remember(decision)
-            position = self._cursor if cursor is None else cursor
-            before = None if first is None else asyncio.ensure_future(first(decision))
-            unchanged = decision.state.durable == self._state.durable
-            if unchanged and kept is None and position == self._cursor:
-                if before is not None:
-                    await before
-                self._state = decision.state
-                return decision
-            added = {} if kept is None else {kept[0]: kept[1]}
-            await self._commit(decision.state, position, added, now, before)
-            return decision
+    def _go_on(self) -> None:
+        """Decide what waits, and have the disk take it, unless it is busy."""
+        while self._waiting and self._writing is None:
+            group = self._waiting.pop(0)
+            while self._waiting and len(group) + len(self._waiting[0]) <= MAX_GROUP:
+                if group[-1].alone or self._waiting[0][0].alone:
+                    break
+                group += self._waiting.pop(0)
+            try:
+                self._begin(group)
+            except Exception as error:  # noqa: BLE001  whoever waits for the change gets it
+                self._failed(group, error)
 
-    async def _commit(
+    def _begin(self, group: "list[_Change]") -> None:
+        if self._unusable is not None:
+            raise self._unusable
+        new = _New(self._state, self._cursor, {})
+        decisions: list[Decision] = []
+        before: list[Future[None]] = []
+        for change in group:
+            decision = _decide_all(new.state, change.events, change.now)
+            kept = None if change.remember is None else change.remember(decision)
+            if kept is not None:
+                new.added[kept[0]] = kept[1]
+            new.state = decision.state
+            new.cursor = new.cursor if change.cursor is None else change.cursor
+            decisions.append(decision)
+        for change, decision in zip(group, decisions, strict=True):
+            if change.first is not None:
+                before.append(change.first(decision))
+        written = bool(new.added) or (new.state.durable, new.cursor) != (
+            self._state.durable,
+            self._cursor,
+        )
+        if not written and not before:
+            self._succeeded(group, decisions, new)
+            return
+        if written:
+            new.dropped = self._answers.outdated(new.added, group[-1].now)
+        work = self._write if written else _wait_for
+        self._writing = asyncio.wrap_future(self._thread.submit(work, before, new))
+        self._writing.add_done_callback(partial(self._ended, group, decisions, new))
+
+    def _ended(
         self,
-        state: QueueState,
-        cursor: int,
-        added: Mapping[str, Remembered],
-        now: datetime,
-        before: Awaitable[None] | None,
+        group: "list[_Change]",
+        decisions: list[Decision],
+        new: "_New",
+        writing: "asyncio.Future[None]",
     ) -> None:
-        dropped = list(_outdated(self._answers, added, now))
-        try:
-            await self._prepare(state, cursor, added, dropped, before)
-            await asyncio.to_thread(self._storage.publish)
-        except Exception as error:
-            await self._return_to_disk()
-            if not isinstance(error, OSError):
-                raise
-            raise ContractError(
-                ErrorCode.STORAGE_FULL,
-                f"the hub could not store the change ({error.strerror}); nothing has happened",
-                "free space on the hub's disk, then ask again",
-            ) from error
-        self._state, self._cursor = state, cursor
-        self._answers.update(added)
-        for key in dropped:
-            del self._answers[key]
+        self._writing = None
+        error = asyncio.CancelledError() if writing.cancelled() else writing.exception()
+        if error is None:
+            self._succeeded(group, decisions, new)
+        else:
+            self._failed(group, self._after(error))
+        self._go_on()
 
-    async def _prepare(
-        self,
-        state: QueueState,
-        cursor: int,
-        added: Mapping[str, Remembered],
-        dropped: Sequence[str],
-        before: Awaitable[None] | None,
-    ) -> None:
-        """Have the new snapshot on the disk, not counting yet, and what comes before it done.
+    def _succeeded(self, group: "list[_Change]", decisions: list[Decision], new: "_New") -> None:
+        self._state, self._cursor = new.state, new.cursor
+        self._answers.change(new.added, new.dropped)
+        for change, decision in zip(group, decisions, strict=True):
+            if not change.done.done():
+                change.done.set_result(decision)
 
-        Both wait for the disk, so they wait together.
-        """
-        await asyncio.sleep(0)  # lets what comes before begin
-        writing: list[Awaitable[None]] = [] if before is None else [before]
-        try:
-            self._stage(self._state, state, cursor, added, dropped)
-            content = self._storage.content()
-            writing.append(asyncio.to_thread(self._storage.prepare, content))
-        finally:
-            done = await asyncio.gather(*writing, return_exceptions=True)
-        for error in done:
-            if error is not None:
-                raise error
+    def _failed(self, group: "list[_Change]", error: BaseException) -> None:
+        """Tell who waits; where there are several, try each by itself: one may be to blame."""
+        if len(group) > 1 and isinstance(error, Exception):
+            self._waiting[:0] = [[replace(change, alone=True)] for change in group]
+            return
+        for change in group:
+            if change.done.done():
+                log.error("a change that nobody waited for any more failed: %s", error)
+            elif isinstance(error, asyncio.CancelledError):
+                change.done.cancel()
+            else:
+                change.done.set_exception(error)
 
-    async def _return_to_disk(self) -> None:
-        """Make the memory what the disk is: TinyDB changes its cache before the write.
+    def _after(self, error: BaseException) -> BaseException:
+        """Make the memory what the disk is, and return what is told of a failed write."""
+        if isinstance(error, StoreError):
+            self._unusable = error
+            return error
+        if isinstance(error, Exception):
+            held = snapshot.contents(self._storage.read() or {})
+            self._state = snapshot.with_live(held.state, self._state)
+            self._cursor = held.cursor
+            self._answers = Answers(held.answers)
+        if not isinstance(error, OSError):
+            return error
+        told = ContractError(
+            ErrorCode.STORAGE_FULL,
+            f"the hub could not store the change ({error.strerror}); nothing has happened",
+            "free space on the hub's disk, then ask again",
+        )
+        told.__cause__ = error
+        return told
+
+    def _write(self, before: "Sequence[Future[None]]", new: "_New") -> None:
+        """Have the new snapshot on the disk, on the store's thread; `_state` stays meanwhile.
+
+        It counts only once what comes before it is done. Both wait for the disk, so they wait
+        together.
 
         Raises:
+            OSError: The disk did not take it; the storage's cache is what the disk has.
             StoreError: The disk cannot be read either. Nothing is written from here on, lest what
                 was refused be written with the next change.
         """
         try:
-            await asyncio.to_thread(self._storage.reload)
-        except StoreError as error:
-            self._unusable = error
+            try:
+                self._stage(self._state, new.state, new.cursor, new.added, new.dropped)
+                self._storage.prepare(self._storage.content())
+            finally:
+                _wait_for(before, new)
+            self._storage.publish()
+        except Exception:
+            self._storage.reload()  # TinyDB changes its cache before the write
             raise
-        held = snapshot.contents(self._storage.read() or {})
-        self._state = snapshot.with_live(held.state, self._state)
-        self._cursor = held.cursor
-        self._answers = dict(held.answers)
 
     def _stage(
         self,
@@ -301,26 +333,35 @@ def _decide_all(state: QueueState, events: Sequence[Event], now: datetime) -> De
     return Decision(state, tuple(effects))
 
 
-def _outdated(
-    answers: Mapping[str, Remembered], added: Mapping[str, Remembered], now: datetime
-) -> Iterable[str]:
-    """Yield the keys to forget: older than a day, or the oldest where there are too many."""
-    left = []
-    for key, value in answers.items():
-        if now - value.at > REMEMBERED_FOR:
-            yield key
-        else:
-            left.append(key)
-    for value in added.values():
-        own = [key for key in left if answers[key].user == value.user]
-        if len(own) >= MAX_ANSWERS_PER_USER:
-            left.remove(own[0])
-            yield own[0]
-        elif len(left) >= MAX_ANSWERS:
-            yield left.pop(0)
+def _wait_for(before: Sequence[Future[None]], _: "_New") -> None:
+    """Return when all is done, whatever becomes of some; raise the first failure."""
+    wait(before)
+    for work in before:
+        work.result()
 
 
-def _log_failure(work: "asyncio.Future[Decision]") -> None:
-    error = None if work.cancelled() else work.exception()
-    if error is not None:
-        log.error("a change that nobody waited for any more failed: %s", error)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Change:
+    """A call of `apply`, and who waits for it.
+
+    Attributes:
+        alone: It shares no write: one that it shared failed.
+    """
+
+    events: Sequence[Event]
+    now: datetime
+    cursor: int | None
+    first: Callable[[Decision], Future[None]] | None
+    remember: Callable[[Decision], tuple[str, Remembered] | None] | None
+    done: "asyncio.Future[Decision]"
+    alone: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _New:
+    """What the disk is to have: state, position, and what is remembered and forgotten."""
+
+    state: QueueState
+    cursor: int
+    added: dict[str, Remembered]
+    dropped: Sequence[str] = ()

@@ -1,13 +1,13 @@
 """The archive: one SQLite database, and result files beside it."""
 
 import asyncio
-import errno
 import fcntl
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -62,10 +62,9 @@ class PhaseEntry(NamedTuple):
     record: PhaseRecord
 
 
-class AuditEntry(NamedTuple):
-    """Who did what; `at` in seconds of the Unix epoch."""
+class Audit(NamedTuple):
+    """Who did what, and what came of it."""
 
-    at: float
     principal: str
     user: str
     verb: str
@@ -93,7 +92,9 @@ class Archive:
         finish_staged(connection, self.blobs)
         self._unfinished = unfinished(connection)
         self._ingest = Ingest(self.blobs)
-        self._writer = Writer(connection, name="archive", on_rollback=self._ingest.forget)
+        self._writer = Writer(
+            connection, name="archive", on_rollback=self._ingest.forget, explain=_explain
+        )
         self._reader = Reader(directory / DATABASE, name="archive-read", threads=2)
 
     @classmethod
@@ -200,45 +201,41 @@ class Archive:
         rows = await self._rows(f"{_CURSORS} AND epoch = ?", node, "files", epoch)
         return bool(rows) and rows[0][1] >= n
 
-    async def put_script(self, sha256: str, script: str) -> None:
-        """Keep a script under its hash."""
-        await self._change("INSERT OR IGNORE INTO scripts VALUES (?, ?)", sha256, script)
-
     async def get_script(self, sha256: str) -> str | None:
         """Return a script."""
         rows = await self._rows("SELECT script FROM scripts WHERE sha256 = ?", sha256)
         return rows[0][0] if rows else None
 
-    async def audit(  # noqa: PLR0917  who, what, when, outcome: the columns in their order
-        self,
-        principal: str,
-        user: str,
-        verb: str,
-        experiment_id: str | None,
-        outcome: str,
-        details: Mapping[str, JsonValue],
-    ) -> None:
-        """Note who did what, and what came of it."""
-        await self._change(
-            "INSERT INTO audit (at, principal, user, verb, experiment_id, outcome, details)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+    def record(self, audit: Audit, script: tuple[str, str] | None = None) -> Future[None]:
+        """Note who did what, and what came of it; durable when the future is done.
+
+        Args:
+            audit: What to note.
+            script: Hash and text of a script to be kept with it.
+        """
+        row = (
             time.time_ns() // 1000,
-            principal,
-            user,
-            verb,
-            experiment_id,
-            outcome,
-            orjson.dumps(dict(details)).decode(),
+            *audit[:-1],
+            orjson.dumps(dict(audit.details)).decode(),
         )
 
-    async def audited(self, experiment_id: str) -> list[AuditEntry]:
+        def put(transaction: Transaction) -> None:
+            if script is not None:
+                transaction.connection.execute(
+                    "INSERT OR IGNORE INTO scripts VALUES (?, ?)", script
+                )
+            transaction.connection.execute(_AUDIT, row)
+
+        return self._writer.submit(put)
+
+    async def audited(self, experiment_id: str) -> list[Audit]:
         """Return what was done to an experiment, the oldest first."""
         rows = await self._rows(
-            "SELECT at / 1e6, principal, user, verb, experiment_id, outcome, details FROM audit"
+            "SELECT principal, user, verb, experiment_id, outcome, details FROM audit"
             " WHERE experiment_id = ? ORDER BY id",
             experiment_id,
         )
-        return [AuditEntry._make((*row[:-1], orjson.loads(row[-1]))) for row in rows]
+        return [Audit._make((*row[:-1], orjson.loads(row[-1]))) for row in rows]
 
     async def finish(self, experiment: Experiment) -> None:
         """Keep a finished experiment; said again, the later word counts."""
@@ -322,22 +319,27 @@ class Archive:
     async def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return await self._reader.run(lambda c: c.execute(query, values).fetchall())
 
-    async def _change(self, statement: str, *values: object) -> None:
-        await self._write(lambda t: t.connection.execute(statement, values))
-
     async def _write(self, work: Callable[[Transaction], T]) -> T:
-        try:
-            return await self._writer.run(work)
-        except (sqlite3.Error, OSError) as error:
-            if is_full(error) or getattr(error, "errno", None) == errno.ENOSPC:
-                raise ContractError(
-                    ErrorCode.STORAGE_FULL,
-                    "the hub's disk is full, nothing more can be recorded",
-                    "free disk space on the hub's machine; the nodes keep their data until then",
-                ) from error
-            raise
+        return await self._writer.run(work)
 
 
+def _explain(error: Exception) -> Exception:
+    """Return what is told of a failed write."""
+    if not is_full(error):
+        return error
+    told = ContractError(
+        ErrorCode.STORAGE_FULL,
+        "the hub's disk is full, nothing more can be recorded",
+        "free disk space on the hub's machine; the nodes keep their data until then",
+    )
+    told.__cause__ = error
+    return told
+
+
+_AUDIT: Final = (
+    "INSERT INTO audit (at, principal, user, verb, experiment_id, outcome, details)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _CURSORS: Final = (
     "SELECT epoch, upto FROM epochs"
     " WHERE node = (SELECT id FROM nodes WHERE name = ?) AND stream = ?"

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -18,7 +18,7 @@ from broker.journal.reception import Commit
 from broker.messages import Experiment
 from broker.settings import BrokerSettings, load_settings
 from hub_service.__main__ import new_ulid, run
-from hub_service.archive import Archive
+from hub_service.archive import Archive, Audit
 from hub_service.settings import HubSettings
 from hub_service.store import QueueStore
 
@@ -47,23 +47,11 @@ class MortalArchive(Archive):
         await super().commit(node, stream, commit)
         self.fate.step(f"committed {stream}")
 
-    async def put_script(self, sha256: str, script: str) -> None:
-        self.fate.step("put script")
-        await super().put_script(sha256, script)
-        self.fate.step("script put")
-
-    async def audit(  # noqa: PLR0917  as the archive's
-        self,
-        principal: str,
-        user: str,
-        verb: str,
-        experiment_id: str | None,
-        outcome: str,
-        details: Mapping[str, JsonValue],
-    ) -> None:
+    def record(self, audit: Audit, script: tuple[str, str] | None = None) -> Future[None]:
         self.fate.step("audit")
-        await super().audit(principal, user, verb, experiment_id, outcome, details)
-        self.fate.step("audited")
+        recorded = super().record(audit, script)
+        recorded.add_done_callback(lambda _: self.fate.step("audited"))
+        return recorded
 
     async def finish(self, experiment: Experiment) -> None:
         self.fate.step("finish")

@@ -1,5 +1,6 @@
 """Entries of journals, and an archive they go into."""
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from broker.messages import (
     SeriesRecord,
     Status,
 )
-from hub_service.archive import Archive
+from hub_service.archive import Archive, Audit
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NODE = "reactor-1"
@@ -30,6 +31,15 @@ EPOCH = "01JNE5X6T3M9Y2Q8R4V7W0ZABC"
 EPOCH_2 = "01JNE5X6T3M9Y2Q8R4V7W0ZABD"
 EXPERIMENT = "01JNE5X6T3M9Y2Q8R4V7W0ZEX1"
 OTHER = "01JNE5X6T3M9Y2Q8R4V7W0ZEX2"
+
+
+CANCELLED = Audit("portal", "web:abcdefgh", "cancel", EXPERIMENT, "done", {"why": "x"})
+
+
+async def note(
+    archive: Archive, audit: Audit = CANCELLED, script: tuple[str, str] | None = None
+) -> None:
+    await asyncio.wrap_future(archive.record(audit, script))
 
 
 def at(seconds: float) -> datetime:

@@ -13,9 +13,10 @@ from pydantic import JsonValue
 from broker.database import DatabaseError
 from broker.journal.reception import Commit
 from broker.messages import ContractError, Error, ErrorCode, Status
-from hub_service.archive import Archive, Wanted
+from hub_service.archive import Archive, Audit, Wanted
 from hub_service.archive import archive as archive_module
 from tests.unit.hub_service.archive_entries import (
+    CANCELLED,
     EPOCH,
     EPOCH_2,
     EXPERIMENT,
@@ -25,6 +26,7 @@ from tests.unit.hub_service.archive_entries import (
     chunks,
     experiment,
     log,
+    note,
     phase,
     plain,
     sample,
@@ -318,19 +320,16 @@ async def test_a_log_page_fits_into_a_message(archive: Archive) -> None:
 
 
 async def test_scripts_are_kept_by_hash(archive: Archive) -> None:
-    await archive.put_script("a" * 64, "print('hä')")
-    await archive.put_script("a" * 64, "print('hä')")
+    for _ in range(2):
+        await note(archive, script=("a" * 64, "print('hä')"))
     assert await archive.get_script("a" * 64) == "print('hä')"
     assert await archive.get_script("b" * 64) is None
 
 
 async def test_the_audit_says_who_did_what(archive: Archive) -> None:
-    await archive.audit("portal", "web:abcdefgh", "cancel", EXPERIMENT, "done", {"why": "x"})
-    await archive.audit("admin", "mqtt:admin", "pause-queue", None, "done", {})
-    (entry,) = await archive.audited(EXPERIMENT)
-    assert entry[1:] == (
-        "portal", "web:abcdefgh", "cancel", EXPERIMENT, "done", {"why": "x"},
-    )  # fmt: skip
+    await note(archive)
+    await note(archive, Audit("admin", "mqtt:admin", "pause-queue", None, "done", {}))
+    assert await archive.audited(EXPERIMENT) == [CANCELLED]
 
 
 async def test_finished_experiments_are_found(archive: Archive) -> None:
@@ -398,7 +397,7 @@ async def test_deleting_takes_everything_but_the_audit(archive: Archive) -> None
     await node.record(log(1, experiment=OTHER))
     gone = experiment(1, experiment_id=EXPERIMENT)
     await archive.finish(gone)
-    await archive.audit("portal", "web:abcdefgh", "delete", EXPERIMENT, "done", {})
+    await note(archive, CANCELLED._replace(verb="delete"))
     assert await archive.delete(EXPERIMENT)
     assert not await archive.delete(EXPERIMENT)
     assert await archive.finished(EXPERIMENT) is None

@@ -25,6 +25,7 @@ from tests.unit.hub_service.archive_entries import (
     event,
     experiment,
     log,
+    note,
     phase,
     sample,
     series,
@@ -45,7 +46,7 @@ class Clock:
 @pytest.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
     archive = Archive.open(tmp_path / "archive")
-    await archive.put_script(SHA, SCRIPT)
+    await note(archive, script=(SHA, SCRIPT))
     node = Node(archive)
     await node.record(
         phase("executing"),

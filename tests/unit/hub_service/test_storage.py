@@ -62,7 +62,7 @@ async def test_a_damaged_or_foreign_file_is_never_replaced_by_an_empty_queue(
 ) -> None:
     await make(tmp_path).close()
     path = tmp_path / FILE
-    spoilt = spoil(path.read_bytes())
+    spoilt = spoil(path.read_bytes().rstrip())
     path.write_bytes(spoilt)
     (tmp_path / (FILE + ".previous")).write_bytes(b"{}")
     with pytest.raises(StoreError) as told:
@@ -129,6 +129,48 @@ def test_an_error_of_the_disk_leaves_the_old_content(tmp_path: Path, where: str)
     with pytest.raises(OSError, match="No space"):
         put(path, b"new", full)
     assert path.read_bytes() == b"old"
+
+
+def test_what_nobody_needs_any_more_is_written_over(tmp_path: Path) -> None:
+    path, previous = tmp_path / "file", tmp_path / "file.previous"
+    for content in (b"1", b"22"):
+        put(path, content)
+    oldest = previous.stat().st_ino
+    for content in (b"333", b"4"):
+        put(path, content)
+    assert (path.read_bytes(), previous.read_bytes()) == (b"4", b"333")
+    assert path.stat().st_ino == oldest
+    (tmp_path / "backup").hardlink_to(path)
+    for content in (b"5", b"6", b"7", b"8"):
+        put(path, content)
+    assert (path.read_bytes(), previous.read_bytes()) == (b"8", b"7")
+    assert (tmp_path / "backup").read_bytes() == b"4"
+
+
+@pytest.mark.parametrize("where", ["keep", "replace", "sync directory"])
+def test_what_the_disk_may_still_call_the_previous_generation_is_not_written_over(
+    tmp_path: Path, where: str
+) -> None:
+    path, previous = tmp_path / "file", tmp_path / "file.previous"
+    put(path, b"old")
+    put(path, b"mid")
+    on_disk = [path.open("rb"), previous.open("rb")]
+
+    def broken(step: str) -> None:
+        if step == where:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input"):
+        put(path, b"new", broken)
+
+    def look(step: str) -> None:
+        if step == "sync directory":
+            assert [file.read() for file in on_disk] == [b"mid", b"old"]
+
+    put(path, b"newer", look)
+    assert path.read_bytes() == b"newer"
+    for file in on_disk:
+        file.close()
 
 
 def test_the_lock_is_let_go_with_its_descriptor(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import shutil
 import tempfile
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,17 +19,13 @@ from hypothesis.stateful import (
 )
 
 from broker.messages import ContractError, Done, ErrorCode, Reply
+from hub_service.answers import MAX_ANSWERS, MAX_ANSWERS_PER_USER, REMEMBERED_FOR
 from hub_service.queue import Decision, Event, QueueState, decide
 from hub_service.queue.events import CancelAsked, Submitted
 from hub_service.snapshot import Remembered, with_live
 from hub_service.storage import StoreError
-from hub_service.store import (
-    MAX_ANSWERS,
-    MAX_ANSWERS_PER_USER,
-    REMEMBERED_FOR,
-    QueueStore,
-    _outdated,
-)
+from hub_service.store import QueueStore
+from tests.support.waiting import eventually
 from tests.unit.hub_service.builders import T0, outcome, plan, ulid
 from tests.unit.hub_service.strategies import COMMANDS, DELAYS, EVENTS, cooperative_node, plans
 
@@ -198,9 +195,7 @@ async def test_answers_are_bounded_in_all_and_for_each_user(tmp_path: Path) -> N
 
     def ask(user: str, key: str) -> None:
         added = {key: answer(user, key)}
-        for gone in list(_outdated(store._answers, added, T0)):
-            del store._answers[gone]
-        store._answers.update(added)
+        store._answers.change(added, store._answers.outdated(added, T0))
 
     ask("mqtt:quiet", "first")
     for number in range(MAX_ANSWERS_PER_USER + 50):
@@ -241,27 +236,60 @@ async def test_what_cannot_be_encoded_leaves_memory_as_the_disk(tmp_path: Path) 
 
 async def test_what_comes_before_must_succeed(tmp_path: Path) -> None:
     store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
-    done: list[Decision] = []
+    begun: list[Decision] = []
+    audit: Future[None] = Future()
 
-    async def note(decision: Decision) -> None:
-        await asyncio.sleep(0.01)
-        assert not store.state.entries
-        done.append(decision)
+    def begin(decision: Decision) -> Future[None]:
+        begun.append(decision)
+        return audit
 
-    async def fail(_: Decision) -> None:
-        await asyncio.sleep(0)
-        raise ContractError(ErrorCode.STORAGE_FULL, "the archive's disk is full")
+    def fail(_: Decision) -> Future[None]:
+        future: Future[None] = Future()
+        future.set_exception(ContractError(ErrorCode.STORAGE_FULL, "the archive's disk is full"))
+        return future
 
     with pytest.raises(ContractError):
         await store.apply(Submitted(plan(1)), now=T0, first=fail)
     assert not store.state.entries
-    await store.apply(Submitted(plan(2)), now=T0, first=note)
+    asking = asyncio.create_task(store.apply(Submitted(plan(2)), now=T0, first=begin))
+    new = tmp_path / "queue.json.new"
+    await eventually(lambda: new.exists() and ulid(2).encode() in new.read_bytes())
+    assert ulid(2).encode() not in (tmp_path / "queue.json").read_bytes()
+    assert not store.state.entries
+    audit.set_result(None)
+    await asking
     assert list(store.state.entries) == [ulid(2)]
-    assert len(done) == 1
+    assert len(begun) == 1
     await store.close()
     again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
     assert list(again.state.entries) == [ulid(2)]
     await again.close()
+
+
+async def test_one_that_fails_takes_none_of_those_with_it_that_share_its_write(
+    tmp_path: Path,
+) -> None:
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    good = [Submitted(plan(n, f"mqtt:u{n}")) for n in range(1, 9)]
+    bad = Submitted(plan(9, "mqtt:u9", parameters={"a": 2**70}))
+    told = await asyncio.gather(
+        *(store.apply(event, now=T0) for event in (*good[:4], bad, *good[4:])),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in told] == [Decision] * 4 + [TypeError] + [Decision] * 4
+    assert [e.plan.user for e in store.state.waiting()] == [f"mqtt:u{n}" for n in range(1, 9)]
+    await store.close()
+
+
+async def test_those_that_wait_share_a_write(tmp_path: Path) -> None:
+    writes: list[str] = []
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"), before=writes.append)
+    writes.clear()
+    await asyncio.gather(
+        *(store.apply(Submitted(plan(n, f"mqtt:u{n}")), now=T0) for n in range(1, 61))
+    )
+    assert writes.count("return") == 2  # the first alone, and all that came while it was written
+    await store.close()
 
 
 async def test_a_disk_that_can_be_neither_written_nor_read_ends_the_store(tmp_path: Path) -> None:
