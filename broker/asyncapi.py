@@ -93,6 +93,7 @@ ERROR_CODES: Final[Mapping[ErrorCode, str]] = MappingProxyType(
         ErrorCode.RETAINED_COMMAND: "A request was published with the retain flag; it was removed.",
         ErrorCode.ID_REQUIRED: "The verb needs an id, so that a repeat is not executed twice.",
         ErrorCode.ID_REUSED: "The id was used before, for another request.",
+        ErrorCode.CONFIRMATION_REQUIRED: "The verb wants a word that a person has to give.",
         ErrorCode.FORBIDDEN: "The asker may not do this.",
         ErrorCode.NOT_FOUND: "What is named does not exist.",
         ErrorCode.USER_LIMIT: "The user has as many experiments as are allowed.",

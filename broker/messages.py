@@ -34,6 +34,8 @@ MAX_FETCH_BYTES: Final = 256 * 1024
 """The largest piece of a stored file that one reply carries, before base64."""
 MAX_HISTORY_POINTS: Final = 2000
 """The most points a channel has in one history reply."""
+MAX_KEEP_DAYS: Final = 36500
+"""The longest that finished experiments are kept before they are deleted, if they are at all."""
 
 NodeId = NewType("NodeId", str)
 ExperimentId = NewType("ExperimentId", str)
@@ -49,6 +51,7 @@ class ErrorCode(StrEnum):
     RETAINED_COMMAND = "RETAINED_COMMAND"
     ID_REQUIRED = "ID_REQUIRED"
     ID_REUSED = "ID_REUSED"
+    CONFIRMATION_REQUIRED = "CONFIRMATION_REQUIRED"
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
     USER_LIMIT = "USER_LIMIT"
@@ -369,11 +372,32 @@ class QueueEntry(Payload):
 
 
 class QueueLimits(Payload):
-    """Limits that an administrator may change while the hub runs."""
+    """Limits that an administrator may change while the hub runs.
+
+    Attributes:
+        max_script: Bytes of a script in UTF-8.
+        keep_days: Finished experiments are deleted so long after their end; absent: never.
+    """
 
     per_user: int = Field(default=5, ge=1, le=1000)
     max_duration: Seconds = 14 * 86400.0
     max_pause: Seconds = 86400.0
+    max_script: int = Field(default=MAX_SCRIPT_BYTES, ge=1, le=MAX_SCRIPT_BYTES)
+    keep_days: int | None = Field(default=None, ge=1, le=MAX_KEEP_DAYS)
+
+
+class Withheld(Payload):
+    """Why a reactor is given nothing new, until an administrator gives it back to the queue.
+
+    Attributes:
+        reason: ``drained``: what runs there is finished. ``dead``: an administrator said that its
+            power is off; what ran there has failed.
+        by: A handle for people.
+    """
+
+    reason: Literal["drained", "dead"]
+    by: str
+    since: Time
 
 
 class Queue(Payload):
@@ -382,6 +406,7 @@ class Queue(Payload):
     Attributes:
         running: Those on a reactor (running, or paused there), oldest start first.
         waiting: Those that wait, in order; paused ones keep their rank without a position.
+        withheld: Reactors that are given nothing new, by name.
     """
 
     posture: Posture
@@ -393,6 +418,7 @@ class Queue(Payload):
     limits: QueueLimits
     running: tuple[QueueEntry, ...] = ()
     waiting: tuple[QueueEntry, ...] = ()
+    withheld: Mapping[Name, Withheld] = Field(default_factory=dict)
 
 
 # Requests to the hub
@@ -551,12 +577,29 @@ class Limits(Request):
     per_user: int | None = Field(default=None, ge=1, le=1000)
     max_duration: Seconds | None = None
     max_pause: Seconds | None = None
+    max_script: int | None = Field(default=None, ge=1, le=MAX_SCRIPT_BYTES)
+
+
+class Retention(Request):
+    """Delete finished experiments some days after their end; absent: keep them for ever."""
+
+    days: int | None = Field(default=None, ge=1, le=MAX_KEEP_DAYS)
 
 
 class OnNode(Request):
     """An administrator's word about one node."""
 
     node: Name
+
+
+class DeclareDead(OnNode):
+    """Give up a node: the experiment that it holds has failed and is not run again.
+
+    Attributes:
+        power_is_off: The administrator has seen to it that the reactor's power is off.
+    """
+
+    power_is_off: bool = False
 
 
 class Plain(Request):
@@ -591,6 +634,10 @@ ADMIN_REQUESTS: Final[Mapping[str, type[Request]]] = {
     "resume": OnExperiment,
     "delete": OnExperiment,
     "limits": Limits,
+    "retention": Retention,
+    "drain-node": OnNode,
+    "resume-node": OnNode,
+    "declare-dead": DeclareDead,
     "estop": OnNode,
 }
 """Verbs below `hub/admin/{principal}/`."""

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from broker.messages import (
     ContractError,
+    DeclareDead,
     Done,
     Error,
     ErrorCode,
@@ -17,6 +18,7 @@ from broker.messages import (
     Posture,
     Request,
     Result,
+    Retention,
     RunNow,
     Send,
     Submit,
@@ -120,25 +122,15 @@ class Commands:
                     return await self._delete(asked, experiment_id)
                 event = _on_experiment(asked, experiment_id)
                 return await self._on_experiment(asked, event, experiment_id)
-            case Limits():
-                event = events.LimitsAsked(
-                    request.per_user, request.max_duration, request.max_pause
-                )
-                return await self._desk.command(asked, event, _done)
-            case OnNode(node=node):
+            case OnNode(node=node) if asked.verb == "estop":
                 return await self._estop(asked, node)
-            case _ if asked.verb in _POSTURES:
-                event = events.PostureAsked(_POSTURES[asked.verb], handle(asked))
-                return await self._desk.command(asked, event, _done)
             case _:
-                raise ContractError(
-                    ErrorCode.UNKNOWN_VERB, f"the hub cannot {asked.verb}", "compare the contract"
-                )
+                return await self._desk.command(asked, _governing(asked, request), _done)
 
     async def _submit(self, asked: Asked, request: Submit) -> Result:
         state = self._desk.state
         verdict = await self._checker.check(
-            request.script, request.parameters, state.nodes, state.limits.max_duration
+            request.script, request.parameters, state.nodes, state.limits
         )
         try:
             verdict.demand_ok()
@@ -297,9 +289,32 @@ def _on_experiment(asked: Asked, experiment_id: str) -> Event:
         case "resume":
             return events.ResumeAsked(experiment_id)
         case verb:
-            raise ContractError(
-                ErrorCode.UNKNOWN_VERB, f"the hub cannot {verb}", "compare the contract"
+            raise _cannot(verb)
+
+
+def _governing(asked: Asked, request: Request) -> Event:
+    """Return what concerns no single experiment: the queue, its limits, a reactor."""
+    match request:
+        case Limits():
+            return events.LimitsAsked(
+                request.per_user, request.max_duration, request.max_pause, request.max_script
             )
+        case Retention():
+            return events.RetentionAsked(request.days)
+        case DeclareDead():
+            return events.DeclareDeadAsked(request.node, handle(asked), request.power_is_off)
+        case OnNode(node=node) if asked.verb == "drain-node":
+            return events.DrainNodeAsked(node, handle(asked))
+        case OnNode(node=node) if asked.verb == "resume-node":
+            return events.ResumeNodeAsked(node, handle(asked))
+        case _ if asked.verb in _POSTURES:
+            return events.PostureAsked(_POSTURES[asked.verb], handle(asked))
+        case _:
+            raise _cannot(asked.verb)
+
+
+def _cannot(verb: str) -> ContractError:
+    return ContractError(ErrorCode.UNKNOWN_VERB, f"the hub cannot {verb}", "compare the contract")
 
 
 def _title(filename: str | None) -> str:

@@ -237,6 +237,8 @@ class Desk:
                 await asyncio.wrap_future(self._archive.record(noted))
                 if effect.what == "adopted" and effect.experiment_id is not None:
                     await self._identify(effect.experiment_id)
+                elif effect.what == "returned" and effect.experiment_id is not None:
+                    await self._label(effect.experiment_id, effect.detail)
         outlook = _outlook(decision.state)
         if outlook != self._outlook:
             self._outlook = outlook
@@ -252,6 +254,13 @@ class Desk:
             if plan is not None:
                 await self.learn(Identified(plan))
                 return
+
+    async def _label(self, experiment_id: str, text: str) -> None:
+        """Say with a finished experiment that more of it came after its end."""
+        known = await self._archive.finished(experiment_id)
+        if known is not None and text not in known.warnings:
+            warnings = (*known.warnings, text)
+            await self._archive.finish(known.model_copy(update={"warnings": warnings}))
 
     async def _archive_ended(self) -> None:
         state = self.state

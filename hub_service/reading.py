@@ -78,7 +78,7 @@ class Reading:
             case Check():
                 state = self._state()
                 verdict = await self._checker.check(
-                    request.script, request.parameters, state.nodes, state.limits.max_duration
+                    request.script, request.parameters, state.nodes, state.limits
                 )
                 return verdict.checked
             case OnExperiment(experiment_id=experiment_id):

@@ -28,6 +28,7 @@ from hub_service.nodes import NodeWatch
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import Ticked
 from hub_service.reading import Reading
+from hub_service.retention import Retention
 from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.store import QueueStore
@@ -101,6 +102,12 @@ class HubService:
             forget=self._bulletin.forget,
             new_id=new_id,
         )
+        self._retention = Retention(
+            archive,
+            keep_days=lambda: store.state.limits.keep_days,
+            forget=self._bulletin.forget,
+            clock=clock,
+        )
         self._reading = Reading(
             lambda: store.state,
             archive,
@@ -149,6 +156,7 @@ class HubService:
                 ("archivist", self._desk.run()),
                 ("clock", self._tick()),
                 ("deletions", self._archive.finish_deletions()),
+                ("retention", self._retention.run()),
             ):
                 tasks.create_task(work, name=f"hub {name}")
 
@@ -222,7 +230,7 @@ class HubService:
             raise ContractError(
                 ErrorCode.UNAVAILABLE,
                 f"the emergency stop did not reach the broker: {error}",
-                "stop the reactor at its node: `bioreactor node estop`, or its power switch",
+                "stop the reactor at its node: `bioreactor node --estop`, or its power switch",
             ) from error
 
     def _status(self) -> HubStatus:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from broker.messages import Posture, QueueLimits, Reply, Time
+from broker.messages import Posture, QueueLimits, Reply, Time, Withheld
 from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
 
 SCHEMA: Final = 1
@@ -59,6 +59,8 @@ class _Node(BaseModel):
     revision: int
     intent: Intent | None
     last: Attempt | None
+    withheld: Withheld | None = None
+    abandoned: tuple[Attempt, ...] = ()
 
 
 _PLAN: Final[TypeAdapter[Plan]] = TypeAdapter(Plan)
@@ -107,9 +109,13 @@ def read_plan(document: object) -> Plan | None:
 
 def node(value: NodeState) -> Document:
     """Return a node's document: its durable part."""
-    return _Node(revision=value.revision, intent=value.intent, last=value.last).model_dump(
-        mode="json"
-    )
+    return _Node(
+        revision=value.revision,
+        intent=value.intent,
+        last=value.last,
+        withheld=value.withheld,
+        abandoned=value.abandoned,
+    ).model_dump(mode="json")
 
 
 def remembered(value: Remembered) -> Document:
@@ -169,7 +175,10 @@ def contents(tables: Tables) -> Contents:
         limits=whole.limits,
         entries=entries,
         order=whole.order,
-        nodes={name: NodeState(n.revision, n.intent, n.last) for name, n in nodes.items()},
+        nodes={
+            name: NodeState(n.revision, n.intent, n.last, n.withheld, n.abandoned)
+            for name, n in nodes.items()
+        },
         accepted_stores=whole.accepted_stores,
         seen_generation=whole.seen_generation,
     )
@@ -195,6 +204,7 @@ def with_live(state: QueueState, live: QueueState) -> QueueState:
             boot_id=known.boot_id,
             online=known.online,
             since=known.since,
+            heard_at=known.heard_at,
             report=known.report,
             offer=known.offer,
         )

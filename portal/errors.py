@@ -20,6 +20,7 @@ HTTP_STATUS: Final[Mapping[ErrorCode, HTTPStatus]] = MappingProxyType(
         ErrorCode.RETAINED_COMMAND: HTTPStatus.BAD_REQUEST,
         ErrorCode.ID_REQUIRED: HTTPStatus.BAD_REQUEST,
         ErrorCode.ID_REUSED: HTTPStatus.CONFLICT,
+        ErrorCode.CONFIRMATION_REQUIRED: HTTPStatus.PRECONDITION_REQUIRED,
         ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
         ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
         # 400 and not 429: what laboratory scripts already expect of a full quota

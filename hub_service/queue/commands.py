@@ -14,6 +14,7 @@ from hub_service.queue.events import (
     PauseAsked,
     PostureAsked,
     ResumeAsked,
+    RetentionAsked,
     SendAsked,
     refuse,
 )
@@ -201,13 +202,28 @@ def limits(state: QueueState, event: LimitsAsked) -> Decision:
         per_user=old.per_user if event.per_user is None else event.per_user,
         max_duration=old.max_duration if event.max_duration is None else event.max_duration,
         max_pause=old.max_pause if event.max_pause is None else event.max_pause,
+        max_script=old.max_script if event.max_script is None else event.max_script,
+        keep_days=old.keep_days,
     )
     outcome: Literal["done", "unchanged"] = "unchanged" if changed == old else "done"
     told = (
         f"{changed.per_user} experiments a user, {changed.max_duration:g} s a run, "
-        f"{changed.max_pause:g} s a pause"
+        f"{changed.max_pause:g} s a pause, {changed.max_script} bytes a script"
     )
     return Decision(replace(state, limits=changed), (Answered(outcome, told),))
+
+
+def retention(state: QueueState, event: RetentionAsked) -> Decision:
+    """Say how long finished experiments are kept."""
+    told = (
+        "finished experiments are kept for ever"
+        if event.days is None
+        else f"finished experiments are deleted {event.days} days after their end"
+    )
+    if state.limits.keep_days == event.days:
+        return Decision(state, (Answered("unchanged", told),))
+    changed = state.limits.model_copy(update={"keep_days": event.days})
+    return Decision(replace(state, limits=changed), (Answered("done", told),))
 
 
 def _refuse_over(state: QueueState, status: Status) -> Decision:

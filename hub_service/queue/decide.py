@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from hub_service.queue import commands, endings, evidence, nodes, order
+from hub_service.queue import commands, endings, evidence, nodes, order, reactors
 from hub_service.queue.events import (
     Archived,
     CancelAsked,
     Collected,
     Decision,
+    DeclareDeadAsked,
+    DrainNodeAsked,
     Event,
     Evidence,
     Identified,
@@ -21,6 +23,8 @@ from hub_service.queue.events import (
     PauseAsked,
     PostureAsked,
     ResumeAsked,
+    ResumeNodeAsked,
+    RetentionAsked,
     RunNowAsked,
     SendAsked,
     StoreDoubted,
@@ -67,6 +71,14 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
             return commands.posture(state, event)
         case LimitsAsked():
             return commands.limits(state, event)
+        case RetentionAsked():
+            return commands.retention(state, event)
+        case DrainNodeAsked():
+            return reactors.drain(state, event, now)
+        case ResumeNodeAsked():
+            return reactors.give_back(state, event)
+        case DeclareDeadAsked():
+            return reactors.declare_dead(state, event, now)
         case NodePresence():
             return nodes.presence(state, event, now)
         case NodeOffered():

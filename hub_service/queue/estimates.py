@@ -124,6 +124,8 @@ def _free_at(
     durations: Durations,
     choose: _Choose,
 ) -> _Free | None:
+    if node.withheld is not None:
+        return None
     if occupant is None:
         return _Free(now) if ready(node) else None
     uncertain = occupant.stage is Stage.FROZEN or occupant.want != "run"

@@ -96,6 +96,43 @@ class LimitsAsked:
     per_user: int | None = None
     max_duration: float | None = None
     max_pause: float | None = None
+    max_script: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionAsked:
+    """Keep finished experiments for so many days; None: for ever."""
+
+    days: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNodeAsked:
+    """Start nothing more on a reactor; what runs there is finished."""
+
+    node: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeNodeAsked:
+    """Give a drained or dead reactor back to the queue."""
+
+    node: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareDeadAsked:
+    """Give up a reactor and what it holds.
+
+    Attributes:
+        power_is_off: Whoever asks has confirmed it.
+    """
+
+    node: str
+    by: str
+    power_is_off: bool
 
 
 # What the hub learns.
@@ -178,6 +215,10 @@ Command = (
     | SendAsked
     | PostureAsked
     | LimitsAsked
+    | RetentionAsked
+    | DrainNodeAsked
+    | ResumeNodeAsked
+    | DeclareDeadAsked
 )
 Event = (
     Submitted

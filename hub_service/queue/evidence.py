@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.messages import Error, ErrorCode, Outcome, PhaseRecord
 from hub_service.queue.endings import finish, start_over
-from hub_service.queue.events import Decision, Evidence
+from hub_service.queue.events import Decision, Evidence, Noted
 from hub_service.queue.state import HOLDING, MAX_ATTEMPTS, Attempt, Entry, Finish, QueueState, Stage
 
 _BEGUN = frozenset({Stage.ASSIGNED, Stage.ACCEPTED})
@@ -22,6 +22,9 @@ _STEPS: Final[Mapping[str, tuple[frozenset[Stage], Stage]]] = {
 """From which stages a phase leads to which; in any other it is a repetition."""
 
 
+_LAST_WORDS: Final = frozenset({"finished", "interrupted"})
+
+
 def evidence(state: QueueState, event: Evidence, now: datetime) -> Decision:
     """Apply one phase record; a repeated, an old and a foreign one change nothing."""
     record = event.record
@@ -31,7 +34,7 @@ def evidence(state: QueueState, event: Evidence, now: datetime) -> Decision:
     state = _note_release(state, event.node, told, record)
     entry = state.entries.get(told.experiment_id)
     if entry is None or entry.stage is Stage.ENDED:
-        return Decision(state)
+        return _returned(state, event.node, told, record)
     if told.attempt > entry.attempt:
         # This store is older than the attempt: it was restored. What happened is true.
         state = adopt(state, entry, event.node, told.attempt, record.t)
@@ -67,10 +70,24 @@ def adopt(state: QueueState, entry: Entry, node: str, attempt: int, at: datetime
     )
 
 
+def _returned(state: QueueState, name: str, told: Attempt, record: PhaseRecord) -> Decision:
+    """Note that an attempt which was given up with its reactor has come to an end there."""
+    node = state.node(name)
+    if told not in node.abandoned or record.phase not in _LAST_WORDS:
+        return Decision(state)
+    left = tuple(run for run in node.abandoned if run != told)
+    detail = (
+        f"attempt {told.attempt} came back with {name}, which had been declared dead, and was "
+        f"{record.outcome or record.phase} there; what it recorded meanwhile is kept"
+    )
+    after = state.put_node(name, replace(node, abandoned=left))
+    return Decision(after, (Noted("returned", detail, told.experiment_id, name),))
+
+
 def _note_release(state: QueueState, name: str, told: Attempt, record: PhaseRecord) -> QueueState:
     """Remember who gave the reactor back last, so that a report read late is not believed."""
     node = state.node(name)
-    if record.phase not in {"released", "finished", "interrupted"} or node.last == told:
+    if record.phase not in {"released", *_LAST_WORDS} or node.last == told:
         return state
     return state.put_node(name, replace(node, last=told))
 

@@ -28,7 +28,13 @@ def presence(state: QueueState, event: NodePresence, now: datetime) -> Decision:
     if not event.online and node.online and event.boot_id != node.boot_id:
         return Decision(state)
     was_known = node.known
-    node = replace(node, boot_id=event.boot_id, online=event.online, since=event.since)
+    node = replace(
+        node,
+        boot_id=event.boot_id,
+        online=event.online,
+        since=event.since,
+        heard_at=now if event.online else node.heard_at,
+    )
     state = state.put_node(event.node, node)
     if node.known and not was_known and node.report is not None:
         return reported(state, NodeReported(event.node, node.report), now)
@@ -42,7 +48,7 @@ def offered(state: QueueState, event: NodeOffered) -> Decision:
 
 def reported(state: QueueState, event: NodeReported, now: datetime) -> Decision:
     """Note a report and what it proves."""
-    node = replace(state.node(event.node), report=event.report)
+    node = replace(state.node(event.node), report=event.report, heard_at=now)
     state = state.put_node(event.node, node)
     if not node.known:
         return Decision(state)  # its presence says another boot: one of the two is stale

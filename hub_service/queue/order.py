@@ -124,6 +124,13 @@ def _refuse_node(state: QueueState, entry: Entry, name: str) -> Decision | None:
             f"there is no reactor {name}",
             "known are: " + (", ".join(sorted(state.nodes)) or "none yet"),
         )
+    if node.withheld is not None:
+        return refuse(
+            state,
+            ErrorCode.WRONG_STATE,
+            f"{name} is {node.withheld.reason}: nothing is started there",
+            "give it back to the queue first, or name another reactor",
+        )
     if entry.plan.node not in {None, name} or not node.offer.suits(entry.plan):
         wanted = "" if entry.plan.node is None else f"; its script names {entry.plan.node}"
         return refuse(
@@ -146,6 +153,7 @@ def _victim(state: QueueState, entry: Entry, node: str | None) -> Entry | Decisi
         if entry.plan.node in {None, name}
         and known.offer is not None
         and known.offer.suits(entry.plan)
+        and known.withheld is None
     ]
     if any(name not in occupants and ready(state.nodes[name]) for name in suitable):
         return None

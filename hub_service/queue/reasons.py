@@ -68,6 +68,10 @@ def _why_waiting(state: QueueState, entry: Entry) -> str:
         return _unsatisfied(state, entry)
     if state.posture is not Posture.RUNNING:
         return f"the queue is {state.posture}"
+    if all(node.withheld is not None for node in suitable.values()):
+        (name, withheld), *others = [(n, k.withheld) for n, k in suitable.items() if k.withheld]
+        why = f"{name} is {withheld.reason}: nothing is started there"
+        return f"{why}, nor on the others that satisfy it" if others else why
     if not any(node.online for node in suitable.values()):
         return "its reactor is offline" if len(suitable) == 1 else "its reactors are offline"
     return ""

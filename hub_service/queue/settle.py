@@ -23,6 +23,7 @@ def ready(node: NodeState) -> bool:
         and node.report is not None
         and node.report.accepts
         and node.activity is None
+        and node.withheld is None
     )
 
 
@@ -97,7 +98,7 @@ def _intent(state: QueueState, node: NodeState, occupant: Entry | None) -> Inten
     if activity is not None:
         run = Attempt(activity.experiment_id, activity.attempt)
         if occupant is None or occupant.run != run:
-            return None if recovering else _stop_stray(run)
+            return None if recovering else stop_stray(run)
     if occupant is None:
         return None if recovering else Intent("idle")
     if (
@@ -115,7 +116,8 @@ def _intent(state: QueueState, node: NodeState, occupant: Entry | None) -> Inten
     )
 
 
-def _stop_stray(run: Attempt) -> Intent:
+def stop_stray(run: Attempt) -> Intent:
+    """Return the wish that an attempt which nobody wants to run is stopped."""
     reason = Error(
         code=ErrorCode.CANCELLED,
         message=f"attempt {run.attempt} is not one that the hub wants to run",

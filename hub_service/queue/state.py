@@ -17,6 +17,7 @@ from broker.messages import (
     QueueLimits,
     ResultFile,
     Status,
+    Withheld,
 )
 
 MAX_ATTEMPTS: Final = 3
@@ -27,6 +28,8 @@ NO_SCRIPT: Final = "0" * 64
 """The script's hash of an experiment that was found running and whose script is unknown."""
 MAX_OVER: Final = 100
 """How many that left the queue are remembered by their id."""
+MAX_ABANDONED: Final = 20
+"""Of how many attempts given up on a reactor the return is awaited."""
 
 Want = Literal["run", "pause", "stop"]
 
@@ -230,27 +233,33 @@ class NodeState:
     """A reactor.
 
     Attributes:
-        revision: Of the last intent; only grows. Durable, as are `intent` and `last`.
+        revision: Of the last intent; only grows. Durable, as is all down to `abandoned`.
         last: The attempt that last gave the reactor back.
+        withheld: Why nothing new is started there.
+        abandoned: Attempts given up when it was declared dead, of whose end it has not told yet.
         boot_id: Of the presence that was read last. From here on nothing outlives the hub.
         online: By its presence.
         since: What its presence says; of a last will it is when the node connected.
+        heard_at: When it said something last, by the hub's clock.
         report: Read in this life of the hub.
     """
 
     revision: int = 0
     intent: Intent | None = None
     last: Attempt | None = None
+    withheld: Withheld | None = None
+    abandoned: tuple[Attempt, ...] = ()
     boot_id: str | None = None
     online: bool = False
     since: datetime | None = None
+    heard_at: datetime | None = None
     report: NodeReport | None = None
     offer: Offer | None = None
 
     @property
-    def kept(self) -> tuple[int, Intent | None, Attempt | None]:
+    def kept(self) -> tuple[object, ...]:
         """The durable part."""
-        return self.revision, self.intent, self.last
+        return self.revision, self.intent, self.last, self.withheld, self.abandoned
 
     @property
     def heard(self) -> datetime | None:

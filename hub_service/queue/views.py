@@ -107,4 +107,5 @@ def queue(
         limits=state.limits,
         running=tuple(line(e) for e in on_reactor),
         waiting=tuple(line(state.entries[i]) for i in state.order[:MAX_LISTED]),
+        withheld={n: k.withheld for n, k in state.nodes.items() if k.withheld is not None},
     )

@@ -16,6 +16,7 @@ from broker.messages import (
     ContractError,
     ErrorCode,
     Parameters,
+    QueueLimits,
     ScriptInfo,
     ScriptProblem,
 )
@@ -103,7 +104,7 @@ class Checker:
         script: str,
         given: Parameters,
         nodes: Mapping[str, NodeState],
-        max_duration: float,
+        limits: QueueLimits,
     ) -> Verdict:
         """Return what is to be said of a script.
 
@@ -111,14 +112,14 @@ class Checker:
             script: As it came.
             given: Parameters of the submission.
             nodes: Reactors, as known now.
-            max_duration: The longest run that the queue allows, in seconds.
+            limits: Of size and duration, as the queue has them now.
         """
         sha256 = hashlib.sha256(script.encode(errors="replace")).hexdigest()
-        illegible = unreadable(script)
+        illegible = unreadable(script, limits.max_script)
         if illegible is not None:
             return Verdict((illegible,), ScriptInfo(), sha256)
         outlined = await outline(script, self._children)
-        return _judge(script, sha256, outlined, given, nodes, max_duration)
+        return _judge(script, sha256, outlined, given, nodes, limits.max_duration)
 
 
 def _judge(  # noqa: PLR0917  what was found out, and against what it is held

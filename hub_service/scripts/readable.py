@@ -4,13 +4,13 @@ import re
 import sys
 import unicodedata
 
-from broker.messages import MAX_SCRIPT_BYTES, ErrorCode, ScriptProblem
+from broker.messages import ErrorCode, ScriptProblem
 from hub_service.scripts.outline import Outline
 from hub_service.scripts.problems import problem
 
 
-def unreadable(script: str) -> ScriptProblem | None:
-    """Return why a script is no text of the right size, None if it is."""
+def unreadable(script: str, limit: int) -> ScriptProblem | None:
+    """Return why a script is no text of at most `limit` bytes in UTF-8, None if it is."""
     if not script.strip("\ufeff \t\r\n"):
         return problem(
             ErrorCode.SCRIPT_EMPTY, "the script is empty", "choose a Python file with an experiment"
@@ -25,13 +25,13 @@ def unreadable(script: str) -> ScriptProblem | None:
             "save it as UTF-8",
             line,
         )
-    if size > MAX_SCRIPT_BYTES:
+    if size > limit:
         return problem(
             ErrorCode.SCRIPT_TOO_LARGE,
-            f"the script has {size} bytes, at most {MAX_SCRIPT_BYTES} are allowed",
+            f"the script has {size} bytes, at most {limit} are allowed",
             "keep data out of the script: it can be made or loaded when it runs",
             bytes=size,
-            limit=MAX_SCRIPT_BYTES,
+            limit=limit,
         )
     return _control_character(script)
 

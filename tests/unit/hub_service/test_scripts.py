@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.messages import ContractError, ErrorCode, Parameters, ScriptProblem
+from broker.messages import ContractError, ErrorCode, Parameters, QueueLimits, ScriptProblem
 from hub_service.queue.state import NodeState, Offer
 from hub_service.scripts import Checker, Verdict, changed, parse
 from hub_service.scripts.outline import LARGE, outline
@@ -32,7 +32,9 @@ async def verdict(
     nodes: Mapping[str, NodeState] = NODES,
     max_duration: float = 14 * DAY,
 ) -> Verdict:
-    return await Checker().check(script, given_ or {}, nodes, max_duration)
+    return await Checker().check(
+        script, given_ or {}, nodes, QueueLimits(max_duration=max_duration)
+    )
 
 
 async def only(script: str, **more: Any) -> ScriptProblem:
