@@ -21,6 +21,7 @@ from typing import Self, TypeVar
 
 from ulid import ULID
 
+from bioreactor.emergency import EmergencyStop
 from broker.connection import Connection, Message
 from broker.messages import (
     MAX_FETCH_BYTES,
@@ -29,8 +30,10 @@ from broker.messages import (
     Checked,
     Console,
     ContractError,
+    DeclareDead,
     Done,
     ErrorCode,
+    Estop,
     Experiment,
     Export,
     Exported,
@@ -39,6 +42,7 @@ from broker.messages import (
     Fetched,
     Got,
     HubStatus,
+    Limits,
     List,
     Listed,
     LogLine,
@@ -47,11 +51,13 @@ from broker.messages import (
     Move,
     NodeReport,
     OnExperiment,
+    OnNode,
     Parameters,
     Payload,
     Plain,
     Queue,
     Request,
+    Retention,
     RunNow,
     Send,
     ServiceStatus,
@@ -184,6 +190,44 @@ class Lab:
     async def steer_queue(self, verb: str) -> Done:
         """Send pause-queue, resume-queue or drain-queue (administrators)."""
         return await self._ask(verb, Plain(), Done, admin=True)
+
+    async def change_limits(self, request: Limits) -> Done:
+        """Change limits of the queue for what comes (administrators)."""
+        return await self._ask("limits", request, Done, admin=True)
+
+    async def keep_for(self, days: int | None) -> Done:
+        """Have finished experiments deleted after so many days, or never (administrators)."""
+        return await self._ask("retention", Retention(days=days), Done, admin=True)
+
+    async def delete(self, experiment_id: str) -> Done:
+        """Delete a finished experiment and all it recorded, for good (administrators)."""
+        return await self.command("delete", experiment_id, admin=True)
+
+    async def drain_node(self, node: str) -> Done:
+        """Finish what a reactor runs, start nothing more there (administrators)."""
+        return await self._ask("drain-node", OnNode(node=node), Done, admin=True)
+
+    async def resume_node(self, node: str) -> Done:
+        """Give a drained or dead reactor back to the queue (administrators)."""
+        return await self._ask("resume-node", OnNode(node=node), Done, admin=True)
+
+    async def declare_dead(self, node: str, *, power_is_off: bool) -> Done:
+        """Give up a reactor: what it holds has failed and is not run again (administrators).
+
+        Args:
+            node: The reactor.
+            power_is_off: Somebody has seen to it that its power is off.
+        """
+        request = DeclareDead(node=node, power_is_off=power_is_off)
+        return await self._ask("declare-dead", request, Done, admin=True)
+
+    async def stop_reactor(self, node: str, reason: str = "") -> Estop | None:
+        """Engage a reactor's emergency stop, as `EmergencyStop.engage` says (administrators)."""
+        return await EmergencyStop(self._connection, self.principal).engage(node, reason)
+
+    async def release_reactor(self, node: str) -> None:
+        """Release it, as `EmergencyStop.release` says (administrators)."""
+        await EmergencyStop(self._connection, self.principal).release(node)
 
     async def export(
         self, experiment_id: str, kind: ExportKind, file: str | None = None

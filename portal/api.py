@@ -20,9 +20,11 @@ from portal.views import (
     CheckRequest,
     Commanded,
     ExperimentOf,
+    LimitsRequest,
     Mine,
     ParametersRequest,
     QueueOf,
+    RetentionRequest,
     RunNowRequest,
     Started,
     StartRequest,
@@ -61,6 +63,7 @@ class ExperimentsApi:
         add(f"{one}/status", self.status, methods=get, response_model=StatusOf)
         for verb in (self.cancel, self.pause, self.resume):
             add(f"{one}/{verb.__name__}", verb, methods=post, response_model=Commanded)
+        add(one, self.delete, methods=["DELETE"], response_model=Commanded)
         add(f"{one}/run-now", self.run_now, methods=post, response_model=Commanded)
         add(f"{one}/reorder", self.reorder, methods=post, response_model=Commanded)
         add(f"{one}/parameters", self.parameters, methods=post, response_model=Commanded)
@@ -74,6 +77,8 @@ class ExperimentsApi:
         for posture in (self.pause_queue, self.resume_queue, self.drain_queue):
             path = "/" + posture.__name__.removesuffix("_queue")
             add(path, posture, methods=["POST"], response_model=Commanded)
+        add("/limits", self.limits, methods=["POST"], response_model=Commanded)
+        add("/retention", self.retention, methods=["POST"], response_model=Commanded)
         return router
 
     async def start(
@@ -147,15 +152,19 @@ class ExperimentsApi:
 
     async def cancel(self, session: Asking, experiment_id: str) -> Response:
         """Cancel it; if it runs, its script is asked to stop and what it made is kept."""
-        return _commanded(await self._desk.command(session, "cancel", experiment_id))
+        return commanded(await self._desk.command(session, "cancel", experiment_id))
 
     async def pause(self, session: Asking, experiment_id: str) -> Response:
         """Pause it; a waiting one keeps its rank, a running one is frozen on its reactor."""
-        return _commanded(await self._desk.command(session, "pause", experiment_id))
+        return commanded(await self._desk.command(session, "pause", experiment_id))
 
     async def resume(self, session: Asking, experiment_id: str) -> Response:
         """Go on with a paused one."""
-        return _commanded(await self._desk.command(session, "resume", experiment_id))
+        return commanded(await self._desk.command(session, "resume", experiment_id))
+
+    async def delete(self, session: Asking, experiment_id: str) -> Response:
+        """Delete a finished one and all it recorded, for good. Administrators only."""
+        return commanded(await self._desk.delete(session, experiment_id))
 
     async def run_now(
         self,
@@ -173,7 +182,7 @@ class ExperimentsApi:
             stop_running=wish.stop_running,
             request_id=idempotency_key,
         )
-        return _commanded(done)
+        return commanded(done)
 
     async def reorder(
         self,
@@ -194,13 +203,13 @@ class ExperimentsApi:
             after=after,
             request_id=idempotency_key,
         )
-        return _commanded(done)
+        return commanded(done)
 
     async def parameters(
         self, session: Asking, experiment_id: str, body: ParametersRequest
     ) -> Response:
         """Change parameters while it runs; the script sees them at its next look."""
-        return _commanded(await self._desk.send(session, experiment_id, body.parameters))
+        return commanded(await self._desk.send(session, experiment_id, body.parameters))
 
     async def queue(self, session: Asking) -> Response:  # noqa: ARG002 - makes a session on first visit
         """Show the queue: what runs, and what waits in what order."""
@@ -215,15 +224,23 @@ class ExperimentsApi:
 
     async def pause_queue(self, session: Asking) -> Response:
         """Start nothing until resumed; what runs goes on. Administrators only."""
-        return _commanded(await self._desk.posture(session, "pause"))
+        return commanded(await self._desk.posture(session, "pause"))
 
     async def resume_queue(self, session: Asking) -> Response:
         """Start experiments again. Administrators only."""
-        return _commanded(await self._desk.posture(session, "resume"))
+        return commanded(await self._desk.posture(session, "resume"))
 
     async def drain_queue(self, session: Asking) -> Response:
         """Finish what runs, start nothing. Administrators only."""
-        return _commanded(await self._desk.posture(session, "drain"))
+        return commanded(await self._desk.posture(session, "drain"))
+
+    async def limits(self, session: Asking, body: LimitsRequest) -> Response:
+        """Change limits for what comes. Administrators only."""
+        return commanded(await self._desk.limits(session, **body.model_dump()))
+
+    async def retention(self, session: Asking, body: RetentionRequest) -> Response:
+        """Say how long finished experiments are kept. Administrators only."""
+        return commanded(await self._desk.retention(session, body.days))
 
 
 async def read_experiment(
@@ -243,7 +260,8 @@ async def read_experiment(
         return Got(experiment=known)
 
 
-def _commanded(done: Done) -> Response:
+def commanded(done: Done) -> Response:
+    """Return what became of a command as REST tells it."""
     return as_json(
         Commanded(
             message=done.message,

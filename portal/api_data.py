@@ -15,7 +15,8 @@ from broker.messages import (
     LogPage,
 )
 from portal.access import ERRORS, Asking, as_json
-from portal.api import read_experiment
+from portal.api import commanded, read_experiment
+from portal.desk import Desk
 from portal.downloads import Downloads, disposition
 from portal.errors import not_found
 from portal.estop import EmergencyStop
@@ -25,6 +26,7 @@ from portal.sessions import Session
 from portal.state import State
 from portal.views import (
     Commanded,
+    DeadBody,
     EstopBody,
     NodeOf,
     Nodes,
@@ -44,9 +46,15 @@ class DataApi:
     """The calls that read data, and those under `/api/nodes`."""
 
     def __init__(
-        self, reader: Reader, state: State, downloads: Downloads, estop: EmergencyStop
+        self,
+        reader: Reader,
+        state: State,
+        downloads: Downloads,
+        estop: EmergencyStop,
+        desk: Desk,
     ) -> None:
         self._reader = reader
+        self._desk = desk
         self._state = state
         self._downloads = downloads
         self._estop = estop
@@ -85,6 +93,9 @@ class DataApi:
         add("/{node}/history", self.node_history, methods=get, response_model=HistoryOf)
         add("/{node}/estop", self.stop, methods=post, response_model=Commanded)
         add("/{node}/estop-release", self.release, methods=post, response_model=Commanded)
+        add("/{node}/drain", self.drain, methods=post, response_model=Commanded)
+        add("/{node}/resume", self.resume, methods=post, response_model=Commanded)
+        add("/{node}/declare-dead", self.declare_dead, methods=post, response_model=Commanded)
         return router
 
     async def history(
@@ -220,6 +231,25 @@ class DataApi:
         """Release an emergency stop. Administrators only."""
         message = await self._estop.release(session, node, body.latch if body else None)
         return as_json(Commanded(message=message, outcome="done"))
+
+    async def drain(self, session: Asking, node: str) -> Response:
+        """Finish what runs on a reactor, start nothing more there. Administrators only."""
+        return commanded(await self._desk.drain_node(session, node))
+
+    async def resume(self, session: Asking, node: str) -> Response:
+        """Give a drained or dead reactor back to the queue. Administrators only."""
+        return commanded(await self._desk.resume_node(session, node))
+
+    async def declare_dead(
+        self, session: Asking, node: str, body: DeadBody | None = None
+    ) -> Response:
+        """Give up a reactor that is without power: what it runs has failed. Administrators only.
+
+        Nothing is run again by itself. Should the reactor return, its old run is stopped and what
+        that recorded is kept.
+        """
+        power_is_off = body is not None and body.power_is_off
+        return commanded(await self._desk.declare_dead(session, node, power_is_off=power_is_off))
 
     async def _file(
         self,

@@ -120,7 +120,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         ],
     )
     pages = Pages(reader, state, renderer, load_examples(settings.examples))
-    data = DataApi(reader, state, Downloads(), estop)
+    data = DataApi(reader, state, Downloads(), estop, desk)
     experiments = ExperimentsApi(desk, reader, state)
     for routes in (
         experiments.router(),

@@ -11,14 +11,18 @@ from broker.messages import (
     Check,
     Checked,
     ContractError,
+    DeclareDead,
     Done,
     ErrorCode,
     Experiment,
+    Limits,
     Move,
     OnExperiment,
+    OnNode,
     Parameters,
     Plain,
     Request,
+    Retention,
     RunNow,
     Send,
     Submit,
@@ -149,13 +153,48 @@ class Desk:
     async def posture(self, session: Session, verb: str) -> Done:
         """Pause, resume or drain the whole queue; an administrator's right."""
         need_admin(session, "change the queue's posture")
+        return await self._govern(f"{verb}-queue", build(Plain, actor=session.actor))
+
+    async def limits(self, session: Session, **changed: float | None) -> Done:
+        """Change limits of the queue, those that are not None; an administrator's right."""
+        need_admin(session, "change the queue's limits")
+        return await self._govern("limits", build(Limits, actor=session.actor, **changed))
+
+    async def retention(self, session: Session, days: int | None) -> Done:
+        """Keep finished experiments for so many days, or for ever; an administrator's right."""
+        need_admin(session, "say how long experiments are kept")
+        return await self._govern("retention", build(Retention, actor=session.actor, days=days))
+
+    async def delete(self, session: Session, experiment_id: str) -> Done:
+        """Delete a finished experiment and all it recorded; an administrator's right."""
+        need_admin(session, "delete experiments")
+        request = build(OnExperiment, actor=session.actor, experiment_id=known_form(experiment_id))
+        return await self._do(session, "delete", request, experiment_id, admin=True)
+
+    async def drain_node(self, session: Session, node: str) -> Done:
+        """Finish what a reactor runs, start nothing more there; an administrator's right."""
+        need_admin(session, "drain a reactor")
+        return await self._govern("drain-node", build(OnNode, actor=session.actor, node=node))
+
+    async def resume_node(self, session: Session, node: str) -> Done:
+        """Give a drained or dead reactor back to the queue; an administrator's right."""
+        need_admin(session, "give a reactor back to the queue")
+        return await self._govern("resume-node", build(OnNode, actor=session.actor, node=node))
+
+    async def declare_dead(self, session: Session, node: str, *, power_is_off: bool) -> Done:
+        """Give up a reactor and what it holds; an administrator's right."""
+        need_admin(session, "declare a reactor dead")
+        request = build(DeclareDead, actor=session.actor, node=node, power_is_off=power_is_off)
+        return await self._govern("declare-dead", request)
+
+    async def _govern(self, verb: str, request: Request) -> Done:
+        """Ask for what concerns everybody; return when everybody sees it, or soon after."""
         before = self._state.queue
-        request = build(Plain, actor=session.actor)
-        answer = await self._line.ask(f"{verb}-queue", request, admin=True, seconds=self._seconds)
+        answer = await self._line.ask(verb, request, admin=True, seconds=self._seconds)
         done = expect(Done, answer)
         if done.outcome == "done" and before is not None:
             await self._state.until(
-                lambda: (now := self._state.queue) is not None and now.posture != before.posture,
+                lambda: (now := self._state.queue) is not None and now.revision > before.revision,
                 _SEEN_TIMEOUT,
             )
         return done

@@ -95,14 +95,27 @@ class Forms:
         return self.done(request, done.message, f"/experiment/{experiment_id}")
 
     async def queue(self, request: Request, session: Asking, verb: str) -> Response:
-        """Pause, resume or drain the queue."""
-        await read_form(request)
-        if verb not in {"pause", "resume", "drain"}:
-            raise not_found("this command")
-        return self.done(request, (await self._desk.posture(session, verb)).message, "/queue")
+        """Pause, resume or drain the queue, or change its limits."""
+        fields = await read_form(request)
+        match verb:
+            case "pause" | "resume" | "drain":
+                done = await self._desk.posture(session, verb)
+            case "limits":
+                per_user = _number(text_of(fields, "per_user"))
+                hours = _number(text_of(fields, "max_hours"))
+                max_duration = None if hours is None else 3600.0 * hours
+                done = await self._desk.limits(
+                    session, per_user=per_user, max_duration=max_duration
+                )
+            case "retention":
+                days = _number(text_of(fields, "days"))
+                done = await self._desk.retention(session, days)
+            case _:
+                raise not_found("this command")
+        return self.done(request, done.message, "/queue")
 
     async def node(self, request: Request, session: Asking, node: str, verb: str) -> Response:
-        """Engage or release a reactor's emergency stop."""
+        """Engage or release a reactor's emergency stop, drain it, give it up or back."""
         fields = await read_form(request)
         match verb:
             case "estop":
@@ -110,6 +123,14 @@ class Forms:
             case "estop-release":
                 latch = text_of(fields, "latch") or None
                 message = await self._estop.release(session, node, latch)
+            case "drain":
+                message = (await self._desk.drain_node(session, node)).message
+            case "resume":
+                message = (await self._desk.resume_node(session, node)).message
+            case "declare-dead":
+                power_is_off = bool(text_of(fields, "power_is_off"))
+                done = await self._desk.declare_dead(session, node, power_is_off=power_is_off)
+                message = done.message
             case _:
                 raise not_found("this command")
         return self.done(request, message, f"/nodes/{node}")
@@ -176,6 +197,18 @@ def _position(text: str) -> int:
     except ValueError as error:
         raise ContractError(
             ErrorCode.MALFORMED, f"{text[:20]!r} is no position", "1 is next"
+        ) from error
+
+
+def _number(text: str) -> int | None:
+    """Return a field's whole number, None if it is empty."""
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ContractError(
+            ErrorCode.MALFORMED, f"{text[:20]!r} is no whole number", "write digits only"
         ) from error
 
 

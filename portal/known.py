@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import orjson
 
-from broker.messages import Channels, Console, NodeReport, Payload
+from broker.messages import Channels, Console, NodeReport, Payload, Withheld
 from broker.topics import Topic
 
 HubState = Literal["online", "offline", "unknown"]
@@ -81,7 +81,11 @@ class BrokerView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A reactor, for pages; `readings` are the last live ones by channel."""
+    """A reactor, for pages; `readings` are the last live ones by channel.
+
+    Attributes:
+        withheld: Why the queue starts nothing there, if it does not.
+    """
 
     id: str
     label: str
@@ -91,6 +95,7 @@ class NodeView:
     speed: float
     channels: Channels | None
     report: NodeReport | None
+    withheld: Withheld | None
     readings: dict[str, float | None]
 
     @property

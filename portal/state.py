@@ -164,6 +164,7 @@ class State:
             speed=channels.speed if channels else 1.0,
             channels=channels,
             report=self._value(f"nodes/{name}/report", NodeReport),
+            withheld=queue.withheld.get(name) if (queue := self.queue) else None,
             readings=dict(reading.values) if reading else {},
         )
 

@@ -1,5 +1,6 @@
 """What REST answers: the shapes that laboratory scripts read, and how old the answer is."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from broker.messages import (
     QueueLimits,
     StartForecast,
     Status,
+    Withheld,
 )
 from portal.known import HubState, NodeView
 from portal.state import State
@@ -100,12 +102,13 @@ class QueueOf(BaseModel):
     posture: Posture
     posture_reason: str
     limits: QueueLimits
+    withheld: Mapping[str, Withheld]
     revision: int
     freshness: Freshness
 
 
 class NodeOf(BaseModel):
-    """A reactor as last reported."""
+    """A reactor as last reported; `withheld` says why the queue starts nothing there."""
 
     id: str
     label: str
@@ -115,6 +118,7 @@ class NodeOf(BaseModel):
     speed: float
     channels: Channels | None
     report: NodeReport | None
+    withheld: Withheld | None
     readings: dict[str, float | None]
 
 
@@ -159,6 +163,27 @@ class RunNowRequest(BaseModel):
     stop_running: bool = False
 
 
+class LimitsRequest(BaseModel):
+    """Limits to change; what is absent stays. Seconds, and bytes of a script."""
+
+    per_user: int | None = None
+    max_duration: float | None = None
+    max_pause: float | None = None
+    max_script: int | None = None
+
+
+class RetentionRequest(BaseModel):
+    """After how many days finished experiments are deleted; null: never."""
+
+    days: int | None
+
+
+class DeadBody(BaseModel):
+    """Whether somebody has seen to it that the reactor's power is off."""
+
+    power_is_off: bool = False
+
+
 class EstopBody(BaseModel):
     """Why a reactor is stopped."""
 
@@ -197,6 +222,7 @@ def queue_of(queue: Queue, state: State) -> QueueOf:
         posture=queue.posture,
         posture_reason=queue.posture_reason,
         limits=queue.limits,
+        withheld=queue.withheld,
         revision=queue.revision,
         freshness=freshness(state),
     )
@@ -213,5 +239,6 @@ def node_of(node: NodeView) -> NodeOf:
         speed=node.speed,
         channels=node.channels,
         report=node.report,
+        withheld=node.withheld,
         readings=node.readings,
     )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bioreactor.cli import experiments, laboratory, services
+from bioreactor.cli import experiments, laboratory, reactors, services
 from bioreactor.cli.up import up
 from broker import VERSION
 
@@ -29,9 +29,13 @@ app.command()(experiments.cancel)
 app.command()(experiments.pause)
 app.command()(experiments.resume)
 app.command()(experiments.move)
+app.command("run-now")(experiments.run_now)
+app.command()(experiments.delete)
 app.command()(experiments.send)
 app.add_typer(laboratory.queue_app, name="queue")
 app.command()(laboratory.nodes)
+app.add_typer(reactors.reactor_app, name="reactor")
+app.command()(reactors.estop)
 
 
 def _version(wanted: bool) -> None:

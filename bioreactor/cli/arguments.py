@@ -2,14 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
+from pydantic import ValidationError
 from ulid import ULID
 
 from bioreactor.cli.exits import DATA
-from bioreactor.cli.session import Session, default_data_dir, err
-from broker.messages import Error, ErrorCode, Parameters
+from bioreactor.cli.session import Session, default_data_dir, err, out
+from broker.messages import Done, Error, ErrorCode, Parameters, Request
+
+R = TypeVar("R", bound=Request)
 
 DataOption = Annotated[
     Path | None,
@@ -28,12 +31,41 @@ def session_of(data: Path | None, config: Path | None, as_json: bool) -> Session
     return Session(data or default_data_dir(), config, as_json)
 
 
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AdminOption = Annotated[bool, typer.Option("--admin", help="As administrator, for others' too.")]
 
 
 def usage(session: Session, message: str) -> NoReturn:
     """Say what is wrong with the arguments and leave."""
     session.fail(Error(code=ErrorCode.MALFORMED, message=message, hint="see --help"))
+
+
+def build(session: Session, model: type[R], **fields: object) -> R:
+    """Return the request, or leave saying which field is wrong."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        usage(session, f"{field}: {first['msg']}")
+
+
+def confirm(session: Session, yes: bool, question: str) -> None:
+    """Ask before what cannot be undone, or leave with CONFIRMATION_REQUIRED."""
+    if yes or (sys.stdin.isatty() and typer.confirm(question, err=True)):
+        return
+    session.fail(
+        Error(
+            code=ErrorCode.CONFIRMATION_REQUIRED,
+            message="nothing was done: this cannot be undone",
+            hint="say --yes if you are sure",
+        )
+    )
+
+
+def tell(session: Session, done: Done) -> None:
+    """Show what became of a command."""
+    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
 
 
 def known_id(session: Session, experiment_id: str) -> str:

@@ -13,16 +13,20 @@ from bioreactor.cli.arguments import (
     DataOption,
     IdArgument,
     JsonOption,
+    YesOption,
+    build,
+    confirm,
     known_id,
     parameters_of,
     read_script,
     session_of,
+    tell,
     usage,
 )
 from bioreactor.cli.following import follow_experiment, leave, print_line
 from bioreactor.cli.session import Session, err, out
 from bioreactor.lab import Lab
-from broker.messages import ExportKind, List, Move, Status
+from broker.messages import ExportKind, List, Move, RunNow, Status
 
 
 def submit(
@@ -174,8 +178,7 @@ def results(
 
 def _command(verb: str, experiment_id: str, session: Session, admin: bool) -> None:
     known = known_id(session, experiment_id)
-    done = session.run(lambda lab: lab.command(verb, known, admin=admin))
-    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
+    tell(session, session.run(lambda lab: lab.command(verb, known, admin=admin)))
 
 
 def cancel(
@@ -232,8 +235,42 @@ def move(
         before=before and known_id(session, before),
         after=after and known_id(session, after),
     )
-    done = session.run(lambda lab: lab.move(request, admin=admin))
-    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
+    tell(session, session.run(lambda lab: lab.move(request, admin=admin)))
+
+
+def run_now(
+    experiment_id: IdArgument,
+    node: Annotated[str | None, typer.Option(help="On this reactor.")] = None,
+    stop_running: Annotated[bool, typer.Option(help="Cancel what runs there, for good.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a waiting experiment first (administrators)."""
+    session = session_of(data, config, as_json)
+    request = build(
+        session,
+        RunNow,
+        id=str(ULID()),
+        experiment_id=known_id(session, experiment_id),
+        node=node,
+        stop_running=stop_running,
+    )
+    tell(session, session.run(lambda lab: lab.run_now(request)))
+
+
+def delete(
+    experiment_id: IdArgument,
+    yes: YesOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a finished experiment with all its data, for good (administrators)."""
+    session = session_of(data, config, as_json)
+    known = known_id(session, experiment_id)
+    confirm(session, yes, f"Delete {known} and everything it recorded?")
+    tell(session, session.run(lambda lab: lab.delete(known)))
 
 
 def send(
@@ -247,5 +284,4 @@ def send(
     session = session_of(data, config, as_json)
     values = parameters_of(session, parameter)
     known = known_id(session, experiment_id)
-    done = session.run(lambda lab: lab.send(known, values))
-    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
+    tell(session, session.run(lambda lab: lab.send(known, values)))

@@ -7,11 +7,20 @@ import typer
 from rich.live import Live
 
 from bioreactor.cli import render
-from bioreactor.cli.arguments import ConfigOption, DataOption, JsonOption, known_id, session_of
+from bioreactor.cli.arguments import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    build,
+    known_id,
+    session_of,
+    tell,
+    usage,
+)
 from bioreactor.cli.following import follow_experiment, leave
 from bioreactor.cli.session import out
 from bioreactor.lab import Lab, Node
-from broker.messages import Error, ErrorCode, Payload, Queue, Status
+from broker.messages import Error, ErrorCode, Limits, Payload, Queue, Retention, Status
 
 queue_app = typer.Typer(help="Show the queue, or steer it.")
 
@@ -74,8 +83,7 @@ def queue(
 
 def _steer(verb: str, data: Path | None, config: Path | None, as_json: bool) -> None:
     session = session_of(data, config, as_json)
-    done = session.run(lambda lab: lab.steer_queue(verb))
-    session.show(done, lambda: out.print(done.message, highlight=False, soft_wrap=True))
+    tell(session, session.run(lambda lab: lab.steer_queue(verb)))
 
 
 @queue_app.command("pause")
@@ -100,6 +108,45 @@ def queue_drain(
 ) -> None:
     """Finish what runs, start nothing."""
     _steer("drain-queue", data, config, as_json)
+
+
+@queue_app.command("limits")
+def queue_limits(
+    per_user: Annotated[int | None, typer.Option(help="Unfinished experiments of a user.")] = None,
+    max_duration: Annotated[float | None, typer.Option(help="Seconds that a run may take.")] = None,
+    max_pause: Annotated[float | None, typer.Option(help="Seconds that a run is held.")] = None,
+    max_script: Annotated[int | None, typer.Option(help="Bytes of a script.")] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change limits for what comes (administrators); without options, show them."""
+    session = session_of(data, config, as_json)
+    request = build(
+        session,
+        Limits,
+        per_user=per_user,
+        max_duration=max_duration,
+        max_pause=max_pause,
+        max_script=max_script,
+    )
+    tell(session, session.run(lambda lab: lab.change_limits(request)))
+
+
+@queue_app.command("retention")
+def queue_retention(
+    days: Annotated[int | None, typer.Option(help="Delete so long after the end.")] = None,
+    forever: Annotated[bool, typer.Option(help="Delete nothing.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how long finished experiments and their data are kept (administrators)."""
+    session = session_of(data, config, as_json)
+    if (days is None) != forever:
+        usage(session, "say --days N or --forever")
+    kept = build(session, Retention, days=days).days
+    tell(session, session.run(lambda lab: lab.keep_for(kept)))
 
 
 class _Nodes(Payload):
