@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from broker.messages import ErrorCode, Status
 from hub_service.queue import Decision
+from hub_service.queue.durations import Durations
+from hub_service.queue.estimates import forecasts
 from hub_service.queue.events import (
     Archived,
     DeclareDeadAsked,
@@ -13,7 +15,6 @@ from hub_service.queue.events import (
     ResumeNodeAsked,
     RunNowAsked,
 )
-from hub_service.queue.estimates import forecasts
 from hub_service.queue.reasons import detail
 from hub_service.queue.views import queue
 from tests.unit.hub_service.builders import Desk, boot, ended, noted, outcome, report, ulid
@@ -43,7 +44,7 @@ def test_a_drained_reactor_finishes_what_it_runs_and_starts_nothing() -> None:
     desk.do(NodeReported("reactor-1", report()))
     assert desk.waiting() == [2]
     assert detail(desk.state, desk.entry(2)) == "reactor-1 is drained: nothing is started there"
-    assert forecasts(desk.state, desk.now, {}) == {}
+    assert forecasts(desk.state, desk.now, Durations()) == {}
     assert queue(desk.state, {}, {}).withheld["reactor-1"].by == "eve"
 
     assert outcome(desk.do(ResumeNodeAsked("reactor-1", "eve"))) == "done"
