@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from ulid import ULID
 
 from broker.messages import ContractError, Experiment
-from hub_service.archive import Archive, Wanted
+from hub_service.archive import Archive, Audit, Wanted
 from hub_service.desk import HUB
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ class Retention:
                 "keep_days": days,
             }
             identity = experiment.experiment_id
-            await self._archive.audit(HUB, HUB, "retention", identity, "deleted", details)
+            noted = Audit(HUB, HUB, "retention", identity, "deleted", details)
+            await asyncio.wrap_future(self._archive.record(noted))
             if await self._archive.delete(identity):
                 self._forget(identity)
                 deleted += 1
