@@ -7,14 +7,20 @@ from broker.messages import Error, ErrorCode, Estop, RunLimits
 from node_service.runner.interface import Exit, RunnerError
 from node_service.runs import Ending
 
+_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL})
+"""Nobody else sends these to a script: it has its processes for itself."""
+_REPEAT = (
+    'the data up to then is kept; set on_interruption = "requeue" in the script to have such a run '
+    "repeated"
+)
+
 LOST = Ending(
     outcome="failed",
     interrupted=True,
     error=Error(
         code=ErrorCode.INTERRUPTED,
         message="the run was cut off: its container was gone when the node came back",
-        hint='the data up to then is kept; set on_interruption = "requeue" in the script to have '
-        "such a run repeated",
+        hint=_REPEAT,
     ),
 )
 SHUT_DOWN = Ending(
@@ -38,9 +44,27 @@ def of_exit(ended: Exit | None, limits: RunLimits, *, booted_at: datetime | None
     """
     if ended is None or (booted_at is not None and ended.finished_at >= booted_at):
         return LOST
+    if ended.signal in _FROM_OUTSIDE and not ended.oom_killed and not ended.error:
+        return _cut_off(ended.exit_code, signal.Signals(ended.signal))
     error = _why(ended, limits)
     return Ending(
         outcome="completed" if error is None else "failed", exit_code=ended.exit_code, error=error
+    )
+
+
+def _cut_off(exit_code: int, by: signal.Signals) -> Ending:
+    """Return the ending of a run that nobody at the node ended, and its script not by itself."""
+    return Ending(
+        outcome="failed",
+        interrupted=True,
+        exit_code=exit_code,
+        error=Error(
+            code=ErrorCode.INTERRUPTED,
+            message=f"the run was cut off: its script was ended from outside ({by.name}), as when "
+            "the container engine or the machine is stopped",
+            hint=_REPEAT,
+            details={"signal": int(by)},
+        ),
     )
 
 

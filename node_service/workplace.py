@@ -150,7 +150,9 @@ async def open_gateway(
         keep_setpoints=keep_setpoints,
         series=set(),
     )
-    async with GatewayServer(paths.socket, create_app(access), lease.touch):
+    # In a thread: it takes so long on a small machine that samples would be late.
+    app = await asyncio.to_thread(create_app, access)
+    async with GatewayServer(paths.socket, app, lease.touch):
         try:
             yield
         finally:

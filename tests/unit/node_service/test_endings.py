@@ -1,5 +1,6 @@
 """How a run ended, in a sentence with a remedy."""
 
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,8 +13,8 @@ AT = datetime(2026, 2, 17, 14, 26, tzinfo=UTC)
 LIMITS = RunLimits()
 
 
-def ended(code: int = 0, signal: int | None = None, *, oom: bool = False, error: str = "") -> Exit:
-    return Exit(code, signal, oom, error, AT)
+def ended(code: int = 0, number: int | None = None, *, oom: bool = False, error: str = "") -> Exit:
+    return Exit(code, number, oom, error, AT)
 
 
 def test_exit_code_zero_is_completed() -> None:
@@ -43,6 +44,16 @@ def test_everything_else_failed_and_says_why(end: Exit, code: ErrorCode, word: s
 
 def test_a_lost_container_was_interrupted() -> None:
     assert endings.of_exit(None, LIMITS) is endings.LOST
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_script_that_somebody_else_ended_was_interrupted(number: signal.Signals) -> None:
+    ending = endings.of_exit(ended(-number, number), LIMITS)
+    assert (ending.outcome, ending.interrupted, ending.exit_code) == ("failed", True, -number)
+    assert ending.error is not None
+    assert ending.error.code is ErrorCode.INTERRUPTED
+    assert number.name in ending.error.message
+    assert ending.error.hint
 
 
 def test_an_exit_after_a_reboot_is_the_reboots_not_the_scripts() -> None:
