@@ -1,0 +1,81 @@
+"""The container engine is stopped and started again under a running experiment."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.messages import ErrorCode
+from tests.support.engine import PrivateEngine
+from tests.support.node import BASE_IMAGE, Hub, Node
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.engine
+
+COUNTING = """
+    from bioreactor import experiment, reactor
+
+    reactor.set("temperature-setpoint", 37)
+    for i in range(100_000):
+        print("line", i, flush=True)
+        experiment.record(i=i)
+        if experiment.parameters.get("end"):
+            break
+        experiment.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def engine() -> Iterator[PrivateEngine]:
+    """An engine whose containers outlive it, until it is told otherwise."""
+    with (
+        tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as directory,
+        PrivateEngine(Path(directory), live_restore=True) as engine,
+    ):
+        engine.load(BASE_IMAGE)
+        yield engine
+
+
+async def test_a_run_survives_its_engine_or_was_interrupted(
+    engine: PrivateEngine, node: Node, hub: Hub
+) -> None:
+    node.start(DOCKER_HOST=engine.host)
+    await node.until_ready(hub)
+
+    # Its container outlives the engine: the run goes on as if nothing had been.
+    assignment = await hub.run(COUNTING)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "line 10")
+    await asyncio.to_thread(engine.stop)
+    before = len(hub.samples(experiment))
+    await eventually(lambda: len(hub.samples(experiment)) > before + 5)  # nobody waits for it
+    await asyncio.to_thread(engine.start)
+    said = len(hub.log(experiment))
+    await eventually(lambda: len(hub.log(experiment)) > said + 10, within=30)
+    await hub.again(assignment, parameters={"end": True})
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "completed"
+    lines = hub.log(experiment)
+    assert lines == [f"line {i}" for i in range(len(lines))]
+    await eventually(lambda: hub.report.activity is None)
+
+    # The engine takes its containers along: the run was cut off, not failed by its script.
+    await asyncio.to_thread(engine.stop)
+    engine.live_restore = False
+    await asyncio.to_thread(engine.start)
+    await eventually(lambda: hub.report.accepts, within=20)
+    cut = str((await hub.run(COUNTING)).experiment_id)
+    await hub.until_said(cut, "line 10")
+    await asyncio.to_thread(engine.stop)
+    await eventually(lambda: not hub.report.accepts, within=20)
+    await asyncio.to_thread(engine.start)
+    step = await hub.until_phase(cut, "interrupted")
+    assert step.error is not None
+    assert (step.outcome, step.error.code) == ("failed", ErrorCode.INTERRUPTED)
+    assert "engine" in step.error.message
+    await eventually(lambda: hub.report.activity is None and hub.report.safe)
+    again = str((await hub.run("print('after')")).experiment_id)
+    await hub.until_phase(again, "finished")
+    assert hub.log(again) == ["after"]
