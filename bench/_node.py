@@ -20,6 +20,7 @@ from ulid import ULID
 
 from broker.journal import Journal
 from broker.messages import Assignment, LogRecord, Record
+from broker.settings import BrokerSettings
 from node_service.datadir import DataDir
 from node_service.ledger import Ledger
 from node_service.runner.interface import Attempt, RunPaths
@@ -33,6 +34,7 @@ class Node:
     """A node's process and where its one experiment lies."""
 
     data: Path
+    config: Path
     process: subprocess.Popen[bytes]
     paths: RunPaths
     _began: bool = False
@@ -59,6 +61,17 @@ class Node:
         found = [record for record in self.records() if isinstance(record, LogRecord)]
         return [record.text for record in found if record.source == "stdout"]
 
+    def kill_and_start(self) -> None:
+        """Kill it and start it again at once, as a service manager does."""
+        self.process.kill()
+        self.process.wait(10)
+        self.process = start(self.config)
+
+    def processor_seconds(self) -> float:
+        """Return the processor time that it has taken."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """Stop it; its experiment is ended, too."""
         self.process.send_signal(signal.SIGTERM)
@@ -72,8 +85,16 @@ class Node:
 
 
 @contextmanager
-def node(script: str, **settings: str | float) -> Iterator[Node]:
+def node(
+    script: str, *, broker: BrokerSettings | None = None, **settings: str | float
+) -> Iterator[Node]:
     """Run a script on a node of its own, in a real container with nothing but the SDK in it."""
+    password = "" if broker is None or broker.password is None else broker.password
+    link = {
+        "url": "mqtt://127.0.0.1:9" if broker is None else broker.url,
+        "username": "" if broker is None else broker.username or "",
+        "password": password if isinstance(password, str) else password.get_secret_value(),
+    }
     with TemporaryDirectory() as temporary:
         root = Path(temporary)
         recipe = root / "recipe"
@@ -90,20 +111,26 @@ def node(script: str, **settings: str | float) -> Iterator[Node]:
         }  # fmt: skip
         config = root / "node.toml"
         config.write_text(
-            '[broker]\nurl = "mqtt://127.0.0.1:9"\n[node]\n'
+            "[broker]\n"
+            + "".join(f"{name} = {json.dumps(value)}\n" for name, value in link.items())
+            + "[node]\n"
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
             + f"[node.images]\nbare = {json.dumps(str(recipe))}\n"
         )
-        process = subprocess.Popen(
-            [sys.executable, "-m", "node_service", "--config", str(config)],
-            stderr=subprocess.DEVNULL,
-        )
+        running = Node(data.path, config, start(config), RunPaths.of(data.runner / "runs", key))
         try:
-            yield Node(data.path, process, RunPaths.of(data.runner / "runs", key))
+            yield running
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+            if running.process.poll() is None:
+                running.stop()
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    """Start a node's process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "node_service", "--config", str(config)],
+        stderr=subprocess.DEVNULL,
+    )
 
 
 async def _desire(data: DataDir, run: Attempt, script: str) -> None:

@@ -1,4 +1,4 @@
-"""Resident memory of the node and its runner, against their budgets."""
+"""Resident memory of the node's processes, against their budgets."""
 
 import time
 
@@ -6,6 +6,7 @@ from bench._node import child_of, node, resident
 
 NODE_BUDGET = 80.0
 RUNNER_BUDGET = 40.0
+WATCHDOG_BUDGET = 40.0
 BUSY = """
     from bioreactor import experiment, reactor
 
@@ -27,13 +28,16 @@ def rows() -> list[tuple[str, float, str, float, str]]:
     with node(BUSY) as busy:
         busy.wait(busy.paths.socket.exists)
         runner = child_of(busy.process.pid, "node_service.runner")
+        watchdog = child_of(busy.process.pid, "node_service.watchdog")
         seen: list[tuple[float, float]] = []
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             seen.append((resident(busy.process.pid), resident(runner)))
             time.sleep(0.1)
+        guard = resident(watchdog)
     return [
         ("node service, idle after a run", idle, "MiB", NODE_BUDGET, "budget"),
         ("node service, busy script", max(n for n, _ in seen), "MiB", NODE_BUDGET, "budget"),
         ("runner, busy script", max(r for _, r in seen), "MiB", RUNNER_BUDGET, "budget"),
+        ("watchdog", guard, "MiB", WATCHDOG_BUDGET, "budget"),
     ]
