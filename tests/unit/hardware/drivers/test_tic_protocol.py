@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.drivers.tic_protocol import (
+from hardware.drivers.tic.protocol import (
     FASTEST,
     MOTION,
     SETTINGS,

@@ -1,0 +1,1 @@
+"""Pololu Tic stepper motor controllers that drive pumps."""
