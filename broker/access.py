@@ -30,7 +30,7 @@ _SPEAKS_FOR_ITSELF: Final = frozenset[Role]({"portal", "administrator", "script"
 
 _FIELDS: Final = (
     *("node", "portal", "principal", "verb", "client"),
-    *("experiment", "channel", "stream"),
+    *("experiment", "channel", "stream", "kind"),
 )
 
 _ITERATIONS: Final = 101

@@ -32,16 +32,18 @@ from broker.messages import (
     EstopRequest,
     Experiment,
     FileChunk,
+    HubMetrics,
     HubStatus,
     JournalAck,
     NodeReport,
+    Notification,
     Payload,
     Queue,
     Reply,
     ServiceStatus,
     Telemetry,
 )
-from broker.topics import EXPERIMENT_ID, NAME, SPECS, STREAMS, Topic
+from broker.topics import EXPERIMENT_ID, NAME, NOTIFICATIONS, SPECS, STREAMS, Topic
 
 DESTINATION: Final = Path(__file__).parent.parent / "docs" / "reference" / "asyncapi.json"
 
@@ -67,6 +69,8 @@ PAYLOADS: Final[Mapping[Topic, type[Payload]]] = MappingProxyType(
         Topic.NODE_ESTOP: EstopRequest,
         Topic.NODE_ESTOP_RELEASE: EstopRelease,
         Topic.ERRORS: ErrorReport,
+        Topic.NOTIFICATION: Notification,
+        Topic.HUB_METRICS: HubMetrics,
     }
 )
 """What a topic carries; the two topics of requests carry a payload by verb."""
@@ -82,6 +86,7 @@ _LEVELS: Final = {
     "experiment": "An experiment's id, a ULID.",
     "channel": "A channel of the node.",
     "stream": "A stream of the journal.",
+    "kind": "What happened.",
 }
 
 ERROR_CODES: Final[Mapping[ErrorCode, str]] = MappingProxyType(
@@ -192,6 +197,8 @@ def _level(topic: Topic, level: str) -> JsonValue:
         return {"description": _LEVELS[level], "enum": [*sorted(_VERBS[topic])]}
     if level == "stream":
         return {"description": _LEVELS[level], "enum": [*STREAMS]}
+    if level == "kind":
+        return {"description": _LEVELS[level], "enum": [*NOTIFICATIONS]}
     pattern = EXPERIMENT_ID if level == "experiment" else NAME
     return {"description": f"{_LEVELS[level]} Pattern: {pattern.pattern}"}
 

@@ -177,7 +177,8 @@ def _read_section(path: Path, section: str) -> dict[str, Any]:
     table = document[section]
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: {section} must be a table, written [{section}]")
-    if mode & 0o077 and any("password" in key or "secret" in key for key in table):
+    secret = {key for key in table if "password" in key or "secret" in key or key == "notify"}
+    if mode & 0o077 and secret:
         log.warning("%s holds secrets and others may read it: chmod 600 %s", path, path)
     return table
 

@@ -24,6 +24,8 @@ ANY: Final = "+"
 
 Role = Literal["hub", "node", "portal", "administrator", "script"]
 STREAMS: Final = ("records", "files")
+NOTIFICATIONS: Final = ("finished", "failed", "interrupted", "alarm")
+"""Kinds of notifications."""
 
 
 class Topic(StrEnum):
@@ -48,6 +50,8 @@ class Topic(StrEnum):
     NODE_ESTOP = "nodes/{node}/estop/{principal}"
     NODE_ESTOP_RELEASE = "nodes/{node}/estop-release/{principal}"
     ERRORS = "errors/{principal}"
+    NOTIFICATION = "notifications/{kind}"
+    HUB_METRICS = "hub/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,15 @@ SPECS: Final[Mapping[Topic, Spec]] = MappingProxyType(
             "hub node", "portal administrator script", 1, "live",
             "What was wrong with a message that asked for no reply.",
         ),
+        Topic.NOTIFICATION: _spec(
+            "hub", _EYES, 1, "live",
+            "An experiment finished, failed or was interrupted, or an alarm was raised; told at "
+            "least once, a repeat has the same id.",
+        ),
+        Topic.HUB_METRICS: _spec(
+            "hub", "hub portal administrator", 1, "retained",
+            "The hub's figures for Prometheus, every ten seconds.",
+        ),
     }
 )  # fmt: skip
 
@@ -183,6 +196,7 @@ _FIELD = re.compile(r"\{(\w+)\}")
 _LEVEL_RULES: Mapping[str, re.Pattern[str]] = {
     "experiment": EXPERIMENT_ID,
     "stream": re.compile("|".join(STREAMS)),
+    "kind": re.compile("|".join(NOTIFICATIONS)),
 }
 
 

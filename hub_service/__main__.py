@@ -23,6 +23,7 @@ from hub_service.service import HubService
 from hub_service.settings import HubSettings
 from hub_service.storage import StoreError
 from hub_service.store import QueueStore
+from hub_service.targets import Letter, tell
 
 REFUSED: Final = 78
 """Exit status where starting again would not help (EX_CONFIG)."""
@@ -101,12 +102,22 @@ def main() -> None:
     """Read the settings and run."""
     parser = argparse.ArgumentParser(prog="hub_service", description="The bioreactors' hub.")
     parser.add_argument("--config", type=Path, help="TOML file with [hub] and [broker]")
-    config: Path | None = parser.parse_args().config
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("run", "notify-test"),
+        default="run",
+        help="run the hub, or tell everybody in [[hub.notify]] that this is a test",
+    )
+    options = parser.parse_args()
+    config: Path | None = options.config
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
         settings = load_settings(HubSettings, "hub", config)
+        if options.command == "notify-test":
+            sys.exit(asyncio.run(notify_test(settings)))
         broker = load_settings(BrokerSettings, "broker", config)
         asyncio.run(
             run(
@@ -122,6 +133,20 @@ def main() -> None:
         _refuse_broken_store(group)
     except OSError as error:
         _refuse(f"{error.strerror}: {error.filename}")
+
+
+async def notify_test(settings: HubSettings) -> int:
+    """Tell every target that this is a test; return 1 if one was not told."""
+    if not settings.notify:
+        sys.stdout.write("nobody is configured in [[hub.notify]]; MQTT is always told\n")
+        return 1
+    title, body = "Bioreactor: a test", "Notifications of the bioreactors' hub reach you here."
+    failed = await tell([Letter(target, title, body) for target in settings.notify])
+    for target in settings.notify:
+        why = failed.get(target.name)
+        told = "told" if why is None else f"not told: {why}"
+        sys.stdout.write(f"{target.name}: {told}\n")
+    return 1 if failed else 0
 
 
 def _refuse_broken_store(group: ExceptionGroup[Exception]) -> NoReturn:

@@ -101,6 +101,13 @@ class Reading:
                     ErrorCode.UNKNOWN_VERB, f"the hub cannot {asked.verb}", "compare the contract"
                 )
 
+    async def known(self, experiment_id: str) -> Experiment | None:
+        """Return an experiment, live or archived; None if there is none."""
+        try:
+            return await self._find(experiment_id)
+        except ContractError:
+            return None
+
     async def _get(self, asked: Asked, experiment_id: str) -> Got:
         experiment = await self._find(experiment_id)
         script = None

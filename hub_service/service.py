@@ -25,6 +25,7 @@ from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.exports import Exports
 from hub_service.nodes import NodeWatch
+from hub_service.notifier import Notifier
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import Ticked
 from hub_service.reading import Reading
@@ -117,6 +118,13 @@ class HubService:
             everybody=settings.open,
             clock=clock,
         )
+        self._notifier = Notifier(
+            connection,
+            archive,
+            settings.notify,
+            find=self._reading.known,
+            clock=clock,
+        )
         self._watch = NodeWatch(connection, self._desk.learn, self._acknowledge)
         self._requests = RequestServer(
             connection, portals=settings.portals, handle=self._handle, clock=clock
@@ -157,6 +165,7 @@ class HubService:
                 ("clock", self._tick()),
                 ("deletions", self._archive.finish_deletions()),
                 ("retention", self._retention.run()),
+                ("notifier", self._notifier.run()),
             ):
                 tasks.create_task(work, name=f"hub {name}")
 
@@ -187,6 +196,7 @@ class HubService:
                 await self._acknowledge(name)
 
     async def _on_archived(self, experiment: Experiment) -> None:
+        self._notifier.wake()
         if self._experienced:  # what is archived before is read with all others
             for run in await self._archive.taken(experiment.experiment_id):
                 self._durations.add(run)

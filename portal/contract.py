@@ -23,9 +23,11 @@ _EYES: Final = frozenset(("hub", "portal", "administrator", "script"))
 EYES: Final = frozenset(
     topic
     for topic, spec in SPECS.items()
-    if spec.readers >= _EYES and topic is not Topic.PORTAL_STATUS
+    if spec.readers >= _EYES and topic not in {Topic.PORTAL_STATUS, Topic.NOTIFICATION}
 )
 """Topics that everybody who has eyes may read; replies and errors are only their asker's.
+
+Notifications are for who does not look at a page, which shows all of it.
 
 Portals do not show one another: each reads its own status, and a connection's subscriptions must
 not overlap.

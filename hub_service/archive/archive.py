@@ -28,7 +28,7 @@ from broker.messages import (
     LogPage,
     PhaseRecord,
 )
-from hub_service.archive import finished
+from hub_service.archive import finished, outbox
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.deletion import delete_piece, forget_experiment, unfinished
 from hub_service.archive.durations import taken
@@ -38,6 +38,7 @@ from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
 from hub_service.archive.history import history
 from hub_service.archive.ingest import Ingest
 from hub_service.archive.logs import logs
+from hub_service.archive.outbox import Outbox
 from hub_service.archive.results import StoredFile, result_files
 from hub_service.archive.runs import Run, runs_of
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
@@ -82,6 +83,7 @@ class Archive:
     Attributes:
         directory: Holds ``archive.sqlite`` and the result files.
         blobs: The result files.
+        outbox: What people are to be told.
     """
 
     def __init__(self, directory: Path, connection: sqlite3.Connection, lock: int) -> None:
@@ -96,6 +98,7 @@ class Archive:
             connection, name="archive", on_rollback=self._ingest.forget, explain=_explain
         )
         self._reader = Reader(directory / DATABASE, name="archive-read", threads=2)
+        self.outbox = Outbox(self._write, self._reader.run)
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -129,6 +132,10 @@ class Archive:
         self._writer.close()
         self._reader.close()
         os.close(self._lock)
+
+    def when_notable(self, called: Callable[[], object]) -> None:
+        """Have this called, on the writer's thread, when a journal filled the outbox."""
+        self._ingest.notable = called
 
     async def streams(self) -> Sequence[tuple[str, str]]:
         """Return node and stream of everything that ever came."""
@@ -241,7 +248,9 @@ class Archive:
         """Keep a finished experiment; said again, the later word counts."""
 
         def put(transaction: Transaction) -> None:
-            finished.put(transaction.connection, experiment)
+            told = outbox.of_end(experiment)
+            if finished.put(transaction.connection, experiment) and told is not None:
+                outbox.put(transaction.connection, told)
 
         await self._write(put)
 

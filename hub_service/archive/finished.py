@@ -23,9 +23,9 @@ class Wanted:
     limit: int = 50
 
 
-def put(connection: sqlite3.Connection, experiment: Experiment) -> None:
-    """Keep a finished experiment; what was kept of it before is replaced."""
-    remove(connection, experiment.experiment_id)
+def put(connection: sqlite3.Connection, experiment: Experiment) -> bool:
+    """Keep a finished experiment; False if it replaced what was kept of it before."""
+    said_again = remove(connection, experiment.experiment_id)
     words = (experiment.name, experiment.owner, experiment.node or "", experiment.experiment_id)
     connection.execute(
         "INSERT INTO finished VALUES (?, ?, ?, ?, ?)",
@@ -41,6 +41,7 @@ def put(connection: sqlite3.Connection, experiment: Experiment) -> None:
         "INSERT INTO tally VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
         (experiment.user, experiment.status.value),
     )
+    return not said_again
 
 
 def remove(connection: sqlite3.Connection, experiment_id: str) -> bool:

@@ -1,11 +1,14 @@
 """What a journal brings, and its cursor, in one transaction."""
 
 import time
+from collections.abc import Callable
 
 from pydantic import JsonValue
 
 from broker.database import Transaction
 from broker.journal.reception import Commit
+from broker.messages import EventRecord, PhaseRecord
+from hub_service.archive import outbox
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.files import Files
 from hub_service.archive.gaps import close_gap, record_gap
@@ -13,15 +16,23 @@ from hub_service.archive.names import Names
 from hub_service.archive.records import Records
 
 
+def _nothing() -> None:
+    """Take no notice."""
+
+
 class Ingest:
     """Takes commits on the writer's thread.
 
     Args:
         blobs: Where result files go.
+
+    Attributes:
+        notable: Called when something was committed that people are to be told.
     """
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+        self.notable: Callable[[], object] = _nothing
         self._names = Names()
 
     def forget(self) -> None:
@@ -48,8 +59,15 @@ class Ingest:
             gap = record_gap(connection, epoch, commit.gap, time.time_ns() // 1000)
         if commit.first != upto + 1:
             raise ValueError(f"entries from {commit.first} do not follow entry {upto}")
+
+        def tell(record: EventRecord | PhaseRecord, number: int) -> None:
+            notification = outbox.of_record(record, node, commit.epoch, number)
+            if notification is not None:
+                outbox.put(connection, notification)
+                transaction.after_commit(self.notable)
+
         writer = (
-            Records(connection, self._names, number)
+            Records(connection, self._names, number, tell)
             if stream == "records"
             else Files(transaction, self._names, self._blobs, number)
         )

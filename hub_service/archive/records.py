@@ -2,7 +2,7 @@
 
 import sqlite3
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -67,12 +67,20 @@ class Records:
         connection: In a transaction.
         names: Of the archive.
         node: Whose records.
+        tell: Called with each event and phase and its number: people may be to be told of it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, names: Names, node: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        names: Names,
+        node: int,
+        tell: Callable[[EventRecord | PhaseRecord, int], None],
+    ) -> None:
         self._connection = connection
         self._names = names
         self._node = node
+        self._tell = tell
         self._samples = Samples(names)
         self._logs: list[tuple[object, ...]] = []
         self._runs: dict[int, _Seen] = {}
@@ -118,11 +126,13 @@ class Records:
                     "INSERT INTO events (run, x, t, body) VALUES (?, ?, ?, ?)",
                     (run, x, t, record.encode().decode()),
                 )
+                self._tell(record, number)
             case PhaseRecord():
                 self._connection.execute(
                     "INSERT INTO phases (epoch, n, run, body) VALUES (?, ?, ?, ?)",
                     (epoch.id, number, run, record.encode().decode()),
                 )
+                self._tell(record, number)
         epoch.last_run = run
         seen = self._runs.setdefault(run, _Seen(0, t, t))
         seen.entries += 1

@@ -204,4 +204,16 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE TABLE deletions (experiment_id TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        noticed INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        published INTEGER NOT NULL DEFAULT 0,
+        told TEXT NOT NULL DEFAULT '[]',  -- names of targets, JSON
+        tries INTEGER NOT NULL DEFAULT 0,
+        due INTEGER NOT NULL DEFAULT 0
+    );
+    """,
 )

@@ -19,6 +19,7 @@ LEVELS = {
     "client": "tool",
     "experiment": ULID,
     "stream": "records",
+    "kind": "alarm",
     "channel": "media",
 }
 PRINCIPALS = {principal.name: principal for principal in ROLES}

@@ -52,7 +52,9 @@ async def test_cancel_while_the_node_is_away_waits_for_its_evidence(site: Site) 
     assert (done.outcome, done.status) == ("accepted", Status.RUNNING)
     told = await watcher.until(one, lambda e: e.phase == "stopping")
     assert told.status is Status.RUNNING
-    assert told.phase_detail.startswith("waiting for the reactor since ")
+    assert told.unreachable_since is not None
+    assert told.phase_detail.startswith("reactor-1 is unreachable since ")
+    assert told.phase_detail.endswith("it is told to stop when it is back")
     async with site.node_for_a_while() as node:
         # The same node, whose container ran on: its script has ended meanwhile.
         node.memory, node.ledger, node.started = memory, ledger, started

@@ -25,6 +25,7 @@ def test_nobody_speaks_for_another(role: Role, name: str, other: str, topic: Top
         **dict.fromkeys(("node", "portal", "principal", "client", "verb", "channel"), f"{other}-x"),
         experiment="01ARZ3NDEKTSV4RRFFQ69G5FAV",
         stream="files",
+        kind="alarm",
     )
     spoken = any(matches(f, foreign) for f in allowed.publish)
     read = any(matches(f, foreign) for f in allowed.read)

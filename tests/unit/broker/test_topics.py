@@ -3,7 +3,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from broker.subscriptions import matches
-from broker.topics import ANY, EXPERIMENT_ID, NAME, SPECS, STREAMS, BadNameError, Topic, Topics
+from broker.topics import (
+    ANY,
+    EXPERIMENT_ID,
+    NAME,
+    NOTIFICATIONS,
+    SPECS,
+    STREAMS,
+    BadNameError,
+    Topic,
+    Topics,
+)
 
 NAMES = st.from_regex(NAME, fullmatch=True)
 ROOTS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -15,6 +25,7 @@ def levels(draw: st.DrawFn) -> dict[str, str]:
     chosen = {field: draw(NAMES) for field in FIELDS}
     chosen["experiment"] = draw(st.from_regex(EXPERIMENT_ID, fullmatch=True))
     chosen["stream"] = draw(st.sampled_from(STREAMS))
+    chosen["kind"] = draw(st.sampled_from(NOTIFICATIONS))
     return chosen
 
 
@@ -73,6 +84,7 @@ def test_no_two_kinds_of_topics_are_confused() -> None:
     some = dict.fromkeys(FIELDS, "list") | {
         "experiment": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
         "stream": "files",
+        "kind": "alarm",
     }
     built = {topics.build(topic, **some) for topic in Topic}
     assert len(built) == len(Topic) == len(SPECS)

@@ -476,7 +476,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "archive.sqlite") as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(DatabaseError, match="schema 7, this version knows up to 1"):
+    with pytest.raises(DatabaseError, match="schema 7, this version knows up to"):
         Archive.open(tmp_path)
 
 
