@@ -191,7 +191,7 @@ class Attempt:
             frozen=frozen,
             show=self._show,
         )
-        return await supervision.run(self._ending_of)
+        return await supervision.run(lambda ended: self._ending_of(ended, console.complaint))
 
     async def _prepare(self, console: Console) -> str | Ending:
         async def progress(line: str) -> None:
@@ -312,12 +312,14 @@ class Attempt:
         self._container = None
         await station.outbox.flush()
 
-    def _ending_of(self, ended: Exit | None) -> Ending:
+    def _ending_of(self, ended: Exit | None, complaint: str) -> Ending:
         booted_at = None
         anchor = self._run.clock
         if anchor is not None and anchor.machine_boot != machine_boot():
             booted_at = self._station.clock.now() - timedelta(seconds=clock_gettime(CLOCK_BOOTTIME))
-        return endings.of_exit(ended, self._assignment.limits, booted_at=booted_at)
+        return endings.of_exit(
+            ended, self._assignment.limits, booted_at=booted_at, complaint=complaint
+        )
 
     def _show(self, phase: Phase, detail: str = "") -> None:
         if phase is not self._phase:

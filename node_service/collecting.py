@@ -17,6 +17,7 @@ from node_service.workplace import Station, runner_attempt
 
 MAX_TOLD: Final = 20
 """Files left out that are named in the log; the others are counted."""
+_SLACK: Final = 8
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,11 @@ async def _look(directory: Path, limits: RunLimits, console: Console) -> list[Fo
     Of two files with one name the saved one is taken: it was whole when it was saved.
     """
     saved = await asyncio.to_thread(look, directory / "saved", limits.results)
-    written = await asyncio.to_thread(look, directory / "results", limits.results)
+    # Their file system has a size of its own, a little more than the limit; what looks larger is
+    # a file without content.
+    written = await asyncio.to_thread(
+        look, directory / "results", limits.results + limits.results // _SLACK
+    )
     names = {file.name for file in saved.files}
     twice = [file.name for file in written.files if file.name in names]
     refused = [

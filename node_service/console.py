@@ -6,7 +6,7 @@ has a budget of log bytes; what exceeds it is counted and told in one ``dropped`
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -21,6 +21,7 @@ from node_service.runs import LogPosition, RunKey
 
 Source = Literal["stdout", "stderr", "system"]
 
+LOST: Final = "Some output before the next line was lost: more was printed than is kept."
 MAX_LINES: Final = 200
 MAX_BYTES: Final = 96 * 1024
 """At once: a live message must stay small whatever a script prints."""
@@ -35,6 +36,9 @@ class _Said:
 
 class Console:
     """The log of one attempt.
+
+    Attributes:
+        complaint: The last line that the script's process wrote to standard error.
 
     Args:
         position: Where an earlier console of the attempt stopped, as recovered.
@@ -61,6 +65,7 @@ class Console:
         self._live = live
         self._keep = keep
         self._lock = asyncio.Lock()
+        self.complaint = ""
 
     @property
     def position(self) -> LogPosition:
@@ -69,12 +74,8 @@ class Console:
 
     async def tell(self, text: str) -> None:
         """Have the node say something in the log; left out where the disk has no room."""
-        try:
-            async with self._lock:
-                await self._write([_Said(text, "system")], self._position)
-        except ContractError as error:
-            if error.error.code is not ErrorCode.STORAGE_FULL:
-                raise
+        async with self._lock:
+            await self._write_if_room([_Said(text, "system")], self._position)
 
     async def say(self, text: str, source: Source) -> None:
         """Have the script say something; several lines are as many lines of the log.
@@ -153,15 +154,32 @@ class Console:
             fresh = batch[skipped:]
             if not fresh:
                 return
-            kept, after = self._ration(
-                [_Said(_text(chunk), chunk.source, chunk.t) for chunk in fresh]
-            )
-            after = after.model_copy(update={"cursor": fresh[-1].cursor.value})
-            try:
-                await self._write(kept, after, writing="chunks")
-            except ContractError as error:
-                if error.error.code is not ErrorCode.STORAGE_FULL:
-                    raise
+            for chunk in fresh:
+                if chunk.source == "stderr" and chunk.text.strip():
+                    self.complaint = chunk.text
+            for part in _split(fresh):
+                if part[0].lost:
+                    await self._write_if_room([_Said(LOST, "system")], self._position)
+                await self._journal_part(part)
+
+    async def _journal_part(self, part: Sequence[LogChunk]) -> None:
+        kept, after = self._ration([_Said(chunk.text, chunk.source, chunk.t) for chunk in part])
+        after = after.model_copy(update={"cursor": part[-1].cursor.value})
+        await self._write_if_room(kept, after, writing="chunks")
+
+    async def _write_if_room(
+        self,
+        said: Sequence[_Said],
+        after: LogPosition,
+        *,
+        writing: Literal["chunks", "other"] = "other",
+    ) -> None:
+        """Write; what the disk has no room for is left out, which the recorder counts."""
+        try:
+            await self._write(said, after, writing=writing)
+        except ContractError as error:
+            if error.error.code is not ErrorCode.STORAGE_FULL:
+                raise
 
     def _ration(self, said: Sequence[_Said]) -> tuple[list[_Said], LogPosition]:
         """Return what the budget allows, and the position with the rest counted."""
@@ -238,5 +256,10 @@ class Console:
         ]
 
 
-def _text(chunk: LogChunk) -> str:
-    return f"[some output before this line was lost] {chunk.text}" if chunk.lost else chunk.text
+def _split(chunks: Sequence[LogChunk]) -> Iterator[Sequence[LogChunk]]:
+    """Give the chunks in parts, each new one beginning where something is missing before it."""
+    start = 0
+    for at in range(1, len(chunks) + 1):
+        if at == len(chunks) or chunks[at].lost:
+            yield chunks[start:at]
+            start = at

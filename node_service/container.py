@@ -90,7 +90,7 @@ class Container:
         """Remove it; returns when it is gone."""
         await self._unless_gone("remove", lambda: self._runner.remove(self.id))
 
-    async def watch(self, changed: Callable[[ContainerStatus], None]) -> None:
+    async def watch(self, changed: Callable[[ContainerStatus], Awaitable[None]]) -> None:
         """Measure it each second until cancelled."""
         while True:
             try:
@@ -99,7 +99,7 @@ class Container:
                 logger.debug("no status of %s: %s", self._key, error)
             else:
                 self.status = ContainerStatus.model_validate(status, from_attributes=True)
-                changed(self.status)
+                await changed(self.status)
             await asyncio.sleep(STATUS_SECONDS)
 
     async def follow(self, console: Console) -> None:

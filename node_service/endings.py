@@ -4,6 +4,7 @@ import signal
 from datetime import datetime
 
 from broker.messages import Error, ErrorCode, Estop, RunLimits
+from node_service.remedies import last_words, remedy
 from node_service.runner.interface import Exit, RunnerError
 from node_service.runs import Ending
 
@@ -34,19 +35,26 @@ SHUT_DOWN = Ending(
 )
 
 
-def of_exit(ended: Exit | None, limits: RunLimits, *, booted_at: datetime | None = None) -> Ending:
+def of_exit(
+    ended: Exit | None,
+    limits: RunLimits,
+    *,
+    booted_at: datetime | None = None,
+    complaint: str = "",
+) -> Ending:
     """Return what a container's end means for the experiment.
 
     Args:
         ended: None if the container is gone.
         limits: Of the run.
         booted_at: When the machine was started, if that was after the script began.
+        complaint: The last line that the script wrote to standard error.
     """
     if ended is None or (booted_at is not None and ended.finished_at >= booted_at):
         return LOST
     if ended.signal in _FROM_OUTSIDE and not ended.oom_killed and not ended.error:
         return _cut_off(ended.exit_code, signal.Signals(ended.signal))
-    error = _why(ended, limits)
+    error = _why(ended, limits, complaint)
     return Ending(
         outcome="completed" if error is None else "failed", exit_code=ended.exit_code, error=error
     )
@@ -115,6 +123,18 @@ def not_started(error: RunnerError) -> Ending:
     )
 
 
+def no_image(error: RunnerError) -> Ending:
+    """Return the ending of a run whose image this node does not offer, or not any more."""
+    return Ending(
+        outcome="failed",
+        error=Error(
+            code=ErrorCode.NOT_FOUND,
+            message=error.message,
+            hint=f"{error.hint}: name one of these in the script, or ask an administrator for it",
+        ),
+    )
+
+
 def damaged() -> Ending:
     """Return the ending of a run whose script is not the one that was submitted."""
     return Ending(
@@ -136,8 +156,9 @@ def sentence(ending: Ending, elapsed: float) -> str:
     return f"The experiment {verb} after {elapsed:.1f} s{why}."
 
 
-def _why(ended: Exit, limits: RunLimits) -> Error | None:
-    if ended.oom_killed:
+def _why(ended: Exit, limits: RunLimits, complaint: str) -> Error | None:
+    # A script that saw one of its processes killed and still ended well has done its work.
+    if ended.oom_killed and ended.exit_code != 0:
         return _limit(
             "memory",
             limits.memory,
@@ -160,10 +181,12 @@ def _why(ended: Exit, limits: RunLimits) -> Error | None:
             hint="the end of its log may say more; a crash in a compiled package looks like this",
             details={"signal": ended.signal},
         )
+    words = last_words(complaint)
     return Error(
         code=ErrorCode.SCRIPT_FAILED,
-        message=f"the script ended with exit code {ended.exit_code}",
-        hint="the end of its log says why",
+        message=f"the script ended with exit code {ended.exit_code}"
+        + (f": {words}" if words else ""),
+        hint=remedy(words, limits) or "the end of its log says why",
         details={"exit_code": ended.exit_code},
     )
 

@@ -88,7 +88,7 @@ async def _image(
             image = await _unless_stopped(station.runner.prepare(name, tell), orders)
         except RunnerError as error:
             if error.code == "NOT_FOUND":
-                return endings.not_started(error)
+                return endings.no_image(error)
             remedy = f" To mend it: {error.hint}." if error.hint else ""
             await tell(f"The image {name} is not ready, trying on: {error.message}.{remedy}")
             await _unless_stopped(asyncio.sleep(pause), orders)

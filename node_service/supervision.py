@@ -22,6 +22,7 @@ from node_service.container import Container
 from node_service.inbox import Inbox
 from node_service.lease import OVER, Lease
 from node_service.reconcile import ParameterChange
+from node_service.remedies import limits_reached
 from node_service.runclock import RunClock
 from node_service.runner.interface import Exit
 from node_service.runs import Ending, RunKey
@@ -115,6 +116,7 @@ class Supervision:
         self._frozen = frozen
         self._show = show
         self._measured_times = 0
+        self._warned: set[str] = set()
 
     @property
     def _limits(self) -> RunLimits:
@@ -247,8 +249,12 @@ class Supervision:
             # Frozen, the clock stands still, and what is left is looked at again after as long.
             await self._clock.clock.sleep(left)
 
-    def _measured(self, status: ContainerStatus) -> None:
+    async def _measured(self, status: ContainerStatus) -> None:
         self._station.changed()
+        for warning in limits_reached(status, self._limits):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                await self._console.tell(warning)
         if self._measured_times % RECORD_EVERY == 0:
             self._station.recorder.post(
                 ContainerRecord(

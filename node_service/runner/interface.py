@@ -210,7 +210,7 @@ class Exit:
         exit_code: Of the script; negative is the signal that ended it (a script that itself exits
             with 128 + n looks the same as one ended by signal n).
         signal: Number of that signal, if any.
-        oom_killed: The kernel killed it for using more memory than allowed.
+        oom_killed: The kernel killed it, or a process of it, for using more memory than allowed.
         error: What the engine said if it could not run it, else empty.
         finished_at: In UTC.
     """

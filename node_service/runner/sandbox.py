@@ -109,7 +109,7 @@ class Sandbox:
         if self._cgroup is not None:
             await asyncio.to_thread(self._cgroup.remove)
         code, number = (status, -status) if status < 0 else split_exit_code(status)
-        return Exit(code, number, killed and number == signal.SIGKILL, "", finished_at)
+        return Exit(code, number, killed, "", finished_at)
 
     def freeze(self, *, frozen: bool) -> None:
         """Stop all its processes, or let them go on."""

@@ -294,9 +294,14 @@ def write_config(
     path.chmod(0o600)
 
 
+def instance_of(data: Path) -> str:
+    """Return what tells this node's containers and control groups from those of others."""
+    return hashlib.sha256(os.fsencode((data / "runner" / "runs").resolve())).hexdigest()[:12]
+
+
 async def remove_containers(data: Path) -> None:
     """Remove what a node left at the engine."""
-    instance = hashlib.sha256(os.fsencode((data / "runner" / "runs").resolve())).hexdigest()[:12]
+    instance = instance_of(data)
     listing = await asyncio.create_subprocess_exec(
         "docker", "ps", "-aq", "--filter", f"label={LABEL_INSTANCE}={instance}",
         stdout=asyncio.subprocess.PIPE,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.messages import ContractError, LogRecord
 from hardware.clock import ManualClock
-from node_service.console import Console
+from node_service.console import LOST, Console
 from node_service.recorder import Recorder
 from node_service.runclock import RunClock
 from node_service.runner.interface import LogChunk, LogCursor
@@ -114,11 +114,16 @@ async def test_the_budget_is_told_once_and_counted() -> None:
     assert (event.event, event.data["count"]) == ("dropped", 9)
 
 
-async def test_what_the_engine_lost_is_marked() -> None:
+async def test_what_the_engine_lost_is_told_by_the_node_and_not_in_the_scripts_name() -> None:
     ground = Ground()
-    chunk = LogChunk(T, "stderr", "x", partial=False, lost=True, cursor=LogCursor("0"))
-    await ground.console().follow(stream([chunk]))
-    assert ground.lines[0].text == "[some output before this line was lost] x"
+    chunks = [
+        LogChunk(T, "stderr", str(n), partial=False, lost=n in {0, 2}, cursor=LogCursor(str(n)))
+        for n in range(4)
+    ]
+    await ground.console().follow(stream(chunks))
+    told = [(line.source, line.text) for line in ground.lines]
+    lost = ("system", LOST)
+    assert told == [lost, ("stderr", "0"), ("stderr", "1"), lost, ("stderr", "2"), ("stderr", "3")]
 
 
 @given(

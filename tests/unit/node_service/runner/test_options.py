@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from node_service.image.tree import Tree
 from node_service.runner import seccomp
-from node_service.runner.interface import Attempt, Limits, RunPaths, RunSpec
+from node_service.runner.containers import check_runtime
+from node_service.runner.interface import Attempt, Limits, RunnerError, RunPaths, RunSpec
 from node_service.runner.options import Place, create_options
 from node_service.runner.sandbox_options import Descriptors, sandbox_options
 
@@ -64,6 +65,18 @@ def test_nothing_of_the_host_is_lent_but_what_the_run_needs() -> None:
     assert "size=16777216" in host["Tmpfs"]["/results"]
     assert host["Runtime"] == "runsc"
     assert len(host["Mounts"]) == 2
+
+
+def test_gvisor_must_let_scripts_reach_their_gateway() -> None:
+    path = {"path": "/usr/local/bin/runsc"}
+    check_runtime("runsc", {"runsc": {**path, "runtimeArgs": ["--host-uds=open"]}})
+    check_runtime("runsc", {"runsc": {**path, "runtimeArgs": ["--fsgofer-host-uds"]}})
+    check_runtime("crun", {"crun": {"path": "crun"}})
+    with pytest.raises(RunnerError, match="no script would reach its reactor") as refused:
+        check_runtime("runsc", {"runsc": path})
+    assert "--host-uds=open" in refused.value.hint
+    with pytest.raises(RunnerError, match="no runtime called runsc"):
+        check_runtime("runsc", {"runc": {"path": "runc"}})
 
 
 def test_a_log_is_kept_beyond_its_budget_and_bounded() -> None:
