@@ -139,5 +139,7 @@ def _manifest(bundle: Bundle, recorded: Recorded) -> JsonValue:
         "name": recorded.experiment.name,
         "status": recorded.experiment.status.value,
         "gaps": recorded.experiment.gaps,
+        "image": recorded.experiment.image,
+        "isolation": recorded.experiment.isolation,
         "files": list(bundle.manifest),
     }

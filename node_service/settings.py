@@ -22,7 +22,8 @@ class NodeSettings(BaseSettings):
         allow_reduced_isolation: Whether bubblewrap will do.
         runtime: Of the engine, for example ``runsc``.
         base_image: That the experiment image is built on.
-        images: Image name → directory of its allow-list; empty is the standard one.
+        images: Image name → directory of its allow-list, or ``bundled`` for the one that comes with
+            the node; empty is that one alone, as ``standard``. A script picks one by its name.
         cache_dir: Where images are made; the user's cache directory if left out.
         reactor: What is controlled; ``simulated`` is a culture in memory.
         speed: Seconds of the simulated reactor's clock in one second.
@@ -46,7 +47,7 @@ class NodeSettings(BaseSettings):
     allow_reduced_isolation: bool = False
     runtime: str | None = None
     base_image: str = "python:3.11-slim-bookworm"
-    images: Mapping[str, Path] = Field(default_factory=dict)
+    images: Mapping[Name, Path] = Field(default_factory=dict)
     cache_dir: Path | None = None
     reactor: Literal["simulated"] = "simulated"
     speed: float = Field(default=1.0, gt=0, le=100_000)

@@ -1,4 +1,4 @@
-"""`bioreactor hub|node|portal`: one service alone, as `python -m …` does.
+"""`bioreactor hub|node|portal|image`: one program alone, as `python -m …` does.
 
 The services are separate programs; this one becomes them, so that signals and exit codes are
 theirs.
@@ -24,6 +24,11 @@ def node(context: typer.Context) -> None:
 def portal(context: typer.Context) -> None:
     """Run the portal alone (options: see `python -m portal --help`)."""
     _become("portal", context)
+
+
+def image(context: typer.Context) -> None:
+    """Build, show and verify the images that scripts run in (see `bioreactor image --help`)."""
+    _become("node_service.image", context)
 
 
 def _become(module: str, context: typer.Context) -> NoReturn:

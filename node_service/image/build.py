@@ -10,13 +10,24 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from node_service.image.cache import alone
 from node_service.image.packages import install
-from node_service.image.recipe import DEFAULT, PYTHON, AllowList, Target, digest, sdk_files
+from node_service.image.recipe import (
+    DEFAULT,
+    PYTHON,
+    AllowList,
+    Built,
+    Target,
+    digest,
+    known,
+    load_all,
+    sdk_files,
+)
 from node_service.runner.docker import (
     Engine,
     NotFoundError,
@@ -37,6 +48,18 @@ _KEPT: Final = 3
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What goes into an image; `packages` and `content` are hashes over it."""
+
+    allowed: AllowList
+    target: Target
+    packages: str
+    sdk: Mapping[str, bytes]
+    content: str
+    tag: str
+
+
 class DockerImages:
     """The images that this node offers.
 
@@ -51,7 +74,7 @@ class DockerImages:
         self._engine = engine
         self._base = base
         self._cache = cache
-        self._allowed = {name: AllowList.load(path) for name, path in recipes.items()}
+        self._allowed = load_all(recipes)
 
     def offered(self) -> Mapping[str, Mapping[str, str]]:
         """Return what scripts may import: image → import name → distribution."""
@@ -65,60 +88,88 @@ class DockerImages:
         Raises:
             RunnerError: There is no such image, or it cannot be built.
         """
-        allowed = self._allowed.get(image)
-        if allowed is None:
-            raise RunnerError(
-                f"there is no image called {image}",
-                f"this node has {', '.join(self._allowed)}",
-                "NOT_FOUND",
-            )
-        base = await self._base_digest(progress)
-        target = await self._target()
-        packages = digest(
-            [base, allowed.locked_for(target), _recipe("packages.Dockerfile"), *allowed.imports]
-        )
-        sdk = await asyncio.to_thread(sdk_files)
-        content = digest(
-            [packages, _recipe("Dockerfile"), *(part for item in sdk.items() for part in item)]
-        )
-        tag = f"bioreactor-experiment:{image}-{content[:16]}"
-        existing = await self._digest_of(tag)
+        known(self._allowed, image)
+        recipe = await self._recipe(image, await self._base_digest(progress))
+        existing = await self._digest_of(recipe.tag)
         if existing is not None:
             return existing
         async with alone(self._cache, progress):
-            existing = await self._digest_of(tag)
+            existing = await self._digest_of(recipe.tag)
             if existing is not None:
                 return existing
-            below = await self._packages_image(packages, allowed, target, progress)
+            below = await self._packages_image(recipe, progress)
             await progress("adding the SDK")
-            labels = {LABEL_IMAGE: image, LABEL_CONTENT: content}
+            labels = {LABEL_IMAGE: image, LABEL_CONTENT: recipe.content}
             with tempfile.TemporaryDirectory(dir=self._cache) as name:
-                await asyncio.to_thread(_write_sdk, Path(name), sdk)
-                await self._build(Path(name), tag, {"PACKAGES_IMAGE": below}, labels, progress)
+                await asyncio.to_thread(_write_sdk, Path(name), recipe.sdk)
+                await self._build(
+                    Path(name), recipe.tag, {"PACKAGES_IMAGE": below}, labels, progress
+                )
             await self._forget_old(f"bioreactor-experiment:{image}-*")
             await self._forget_old("bioreactor-packages:*")
-        built = await self._digest_of(tag)
+        built = await self._digest_of(recipe.tag)
         if built is None:
             raise RunnerError("the experiment image was built, but the engine does not have it")
         await progress("the experiment image is ready")
         return built
 
-    async def _packages_image(
-        self, content: str, allowed: AllowList, target: Target, progress: Progress
-    ) -> str:
-        tag = f"bioreactor-packages:{content[:16]}"
+    async def look(self, image: str) -> Built | None:
+        """Return the image as the engine has it; None if it was not built yet.
+
+        Raises:
+            RunnerError: There is no such image, or the engine does not answer.
+        """
+        known(self._allowed, image)
+        base = await self._digest_of(self._base)
+        if base is None:
+            return None
+        recipe = await self._recipe(image, base)
+        try:
+            found = await self._engine.call(lambda api: inspect_image(api, recipe.tag))
+        except NotFoundError:
+            return None
+        labels = found["Config"].get("Labels") or {}
+        return Built(
+            digest=str(found["Id"]),
+            size=int(found["Size"]),
+            as_wanted=labels.get(LABEL_IMAGE) == image
+            and labels.get(LABEL_CONTENT) == recipe.content,
+        )
+
+    async def target(self) -> Target:
+        """Return the machine and Python that images are for."""
+        engine = await self._engine.call(lambda api: api.version())
+        return Target(PYTHON, _MACHINES.get(engine["Arch"], engine["Arch"]))
+
+    async def _recipe(self, image: str, base: str) -> _Recipe:
+        """Return what the image is made of, on the base image with this digest."""
+        allowed = known(self._allowed, image)
+        target = await self.target()
+        packages = digest(
+            [base, allowed.locked_for(target), _text("packages.Dockerfile"), *allowed.imports]
+        )
+        sdk = await asyncio.to_thread(sdk_files)
+        content = digest(
+            [packages, _text("Dockerfile"), *(part for item in sdk.items() for part in item)]
+        )
+        tag = f"bioreactor-experiment:{image}-{content[:16]}"
+        return _Recipe(allowed, target, packages, sdk, content, tag)
+
+    async def _packages_image(self, recipe: _Recipe, progress: Progress) -> str:
+        tag = f"bioreactor-packages:{recipe.packages[:16]}"
         if await self._digest_of(tag) is not None:
             return tag
         with tempfile.TemporaryDirectory(dir=self._cache) as name:
             context = Path(name)
-            await install(allowed, target, context / "packages", progress)
+            await install(recipe.allowed, recipe.target, context / "packages", progress)
             await asyncio.to_thread(
                 shutil.copyfile, DEFAULT / "packages.Dockerfile", context / "Dockerfile"
             )
             await progress("building the image of the packages")
-            imports = "; ".join(f"import {module}" for module in allowed.imports)
+            imports = "; ".join(f"import {module}" for module in recipe.allowed.imports)
             arguments = {"BASE_IMAGE": self._base, "IMPORTS": imports}
-            await self._build(context, tag, arguments, {LABEL_CONTENT: content}, progress)
+            labels = {LABEL_CONTENT: recipe.packages}
+            await self._build(context, tag, arguments, labels, progress)
         return tag
 
     async def _build(
@@ -174,10 +225,6 @@ class DockerImages:
             return None
         return str(image["Id"])
 
-    async def _target(self) -> Target:
-        engine = await self._engine.call(lambda api: api.version())
-        return Target(PYTHON, _MACHINES.get(engine["Arch"], engine["Arch"]))
-
     async def _forget_old(self, pattern: str) -> None:
         images = await self._engine.call(lambda api: list_images(api, pattern))
         for old in images[_KEPT:]:
@@ -185,7 +232,7 @@ class DockerImages:
                 await self._engine.call(partial(remove_image, name=old))
 
 
-def _recipe(name: str) -> str:
+def _text(name: str) -> str:
     return (DEFAULT / name).read_text()
 
 

@@ -11,6 +11,11 @@ from pathlib import Path
 from node_service.runner.interface import Progress
 
 
+def default_cache() -> Path:
+    """Return the directory where nothing else is set."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bioreactor"
+
+
 @asynccontextmanager
 async def alone(cache: Path, progress: Progress) -> AsyncIterator[None]:
     """Hold the cache alone; what a crash left in it is removed."""

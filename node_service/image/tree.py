@@ -15,7 +15,15 @@ from typing import Final
 
 from node_service.image.cache import alone
 from node_service.image.packages import install
-from node_service.image.recipe import AllowList, Target, digest, sdk_files
+from node_service.image.recipe import (
+    AllowList,
+    Built,
+    Target,
+    digest,
+    known,
+    load_all,
+    sdk_files,
+)
 from node_service.runner.interface import Progress, RunnerError
 
 INTERPRETER: Final = Path("/usr/bin/python3")
@@ -43,6 +51,18 @@ class Tree:
     sdk: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What goes into the directories, and where they lie."""
+
+    allowed: AllowList
+    target: Target
+    files: Mapping[str, bytes]
+    digest: str
+    packages: Path
+    sdk: Path
+
+
 class PackageTrees:
     """Directories with the packages, and beside them our SDK, named by hashes of what is in them.
 
@@ -53,7 +73,7 @@ class PackageTrees:
 
     def __init__(self, cache: Path, recipes: Mapping[str, Path]) -> None:
         self._cache = cache
-        self._allowed = {name: AllowList.load(path) for name, path in recipes.items()}
+        self._allowed = load_all(recipes)
 
     def offered(self) -> Mapping[str, Mapping[str, str]]:
         """Return what scripts may import: image → import name → distribution."""
@@ -83,56 +103,79 @@ class PackageTrees:
         Raises:
             RunnerError: There is no such image, or its packages cannot be fetched.
         """
-        allowed = self._allowed.get(image)
-        if allowed is None:
-            raise RunnerError(
-                f"there is no image called {image}",
-                f"this node has {', '.join(self._allowed)}",
-                "NOT_FOUND",
-            )
-        target = await asyncio.to_thread(_interpreter)
-        files = await asyncio.to_thread(sdk_files)
-        locked = digest([target.python, target.machine, allowed.locked_for(target)])
-        content = digest([locked, *(part for item in files.items() for part in item)])
-        packages, sdk = self._cache / f"packages-{locked}", self._cache / f"sdk-{content}"
+        recipe = await self._recipe(image)
+        packages, sdk = recipe.packages, recipe.sdk
         if not await asyncio.to_thread(_are_there, packages, sdk):
             async with alone(self._cache, progress):
                 with tempfile.TemporaryDirectory(dir=self._cache) as name:
-                    await _make_packages(packages, Path(name), allowed, target, progress)
-                    await asyncio.to_thread(_make_sdk, sdk, Path(name), files, packages.name)
+                    await _make_packages(recipe, Path(name), progress)
+                    await asyncio.to_thread(_make_sdk, recipe, Path(name))
                 await asyncio.to_thread(_forget_old, self._cache)
             await progress("the experiment's packages are ready")
-        return _PREFIX + content
+        return recipe.digest
+
+    async def look(self, image: str) -> Built | None:
+        """Return the packages as they lie there; None if they were not fetched yet.
+
+        Raises:
+            RunnerError: There is no such image.
+        """
+        recipe = await self._recipe(image)
+        if not await asyncio.to_thread(_are_there, recipe.packages, recipe.sdk):
+            return None
+        size = await asyncio.to_thread(_size, recipe.packages, recipe.sdk)
+        return Built(recipe.digest, size, as_wanted=True)
+
+    async def target(self) -> Target:
+        """Return the machine and Python that the packages are for."""
+        return await asyncio.to_thread(_interpreter)
+
+    async def _recipe(self, image: str) -> _Recipe:
+        allowed = known(self._allowed, image)
+        target = await self.target()
+        files = await asyncio.to_thread(sdk_files)
+        locked = digest([target.python, target.machine, allowed.locked_for(target)])
+        content = digest([locked, *(part for item in files.items() for part in item)])
+        return _Recipe(
+            allowed,
+            target,
+            files,
+            _PREFIX + content,
+            self._cache / f"packages-{locked}",
+            self._cache / f"sdk-{content}",
+        )
 
 
-async def _make_packages(
-    packages: Path, draft: Path, allowed: AllowList, target: Target, progress: Progress
-) -> None:
-    if await asyncio.to_thread(packages.is_dir):
+async def _make_packages(recipe: _Recipe, draft: Path, progress: Progress) -> None:
+    if await asyncio.to_thread(recipe.packages.is_dir):
         return
     new = draft / "packages"
-    await install(allowed, target, new, progress)
+    await install(recipe.allowed, recipe.target, new, progress)
     await progress("compiling the packages")
     await asyncio.to_thread(_compile, new)
     await asyncio.to_thread((new / "bioreactor").mkdir)
-    await asyncio.to_thread(new.rename, packages)
+    await asyncio.to_thread(new.rename, recipe.packages)
 
 
-def _make_sdk(sdk: Path, draft: Path, files: Mapping[str, bytes], packages: str) -> None:
-    if sdk.is_dir():
+def _make_sdk(recipe: _Recipe, draft: Path) -> None:
+    if recipe.sdk.is_dir():
         return
     new = draft / "sdk"
     package = new / "bioreactor"
     package.mkdir(parents=True)
-    for name, data in files.items():
+    for name, data in recipe.files.items():
         (package / name).write_bytes(data)
     _compile(package)
-    (new / "packages").write_text(packages)
-    new.rename(sdk)
+    (new / "packages").write_text(recipe.packages.name)
+    new.rename(recipe.sdk)
 
 
 def _are_there(packages: Path, sdk: Path) -> bool:
     return packages.is_dir() and sdk.is_dir()
+
+
+def _size(*directories: Path) -> int:
+    return sum(path.lstat().st_size for at in directories for path in at.rglob("*"))
 
 
 def _compile(directory: Path) -> None:

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from node_service.image.cache import default_cache
+from node_service.image.recipe import recipes_of
 from node_service.runner import volumes
 from node_service.runner.interface import Runner, RunnerError
 from node_service.runner.server import Server, only_one
@@ -54,7 +56,7 @@ async def _runner(options: argparse.Namespace) -> AsyncIterator[Runner]:
     runs: Path = options.runs
     results = options.results or await asyncio.to_thread(volumes.probe, runs)
     instance = hashlib.sha256(os.fsencode(runs.resolve())).hexdigest()[:12]  # noqa: ASYNC240
-    recipes = dict(_recipe(text) for text in options.image) or _default_recipes()
+    recipes = recipes_of(dict(_named(text) for text in options.image))
     if options.kind == "bubblewrap":
         from node_service.image.tree import PackageTrees  # noqa: PLC0415
         from node_service.runner import cgroups  # noqa: PLC0415
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--node", required=True, help="the node's name, for labels")
     parser.add_argument("--kind", choices=("docker", "bubblewrap"), required=True)
     parser.add_argument("--base-image", default="python:3.11-slim-bookworm")
-    parser.add_argument("--cache", type=Path, default=_default_cache())
+    parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--runtime", help="of the engine, for example runsc")
     parser.add_argument(
         "--results",
@@ -115,22 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recipe(text: str) -> tuple[str, Path]:
+def _named(text: str) -> tuple[str, str]:
     name, _, directory = text.partition("=")
     if not name or not directory:
         raise RunnerError(f"--image {text}: NAME=DIRECTORY is wanted")
-    return name, Path(directory)
-
-
-def _default_recipes() -> dict[str, Path]:
-    from node_service.image.recipe import DEFAULT  # noqa: PLC0415
-
-    return {"standard": DEFAULT}
-
-
-def _default_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(home) / "bioreactor"
+    return name, directory
 
 
 if __name__ == "__main__":

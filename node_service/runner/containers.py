@@ -41,6 +41,8 @@ from node_service.runner.options import (
 
 _CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_GVISOR: Final = "runsc"
+_LETS_CONNECT: Final = re.compile(r"--host-uds=(open|all)|--fsgofer-host-uds(=true)?")
 _ENGINE_AWAY: Final = 0.5
 """Seconds between looks at an engine that does not answer."""
 
@@ -86,11 +88,8 @@ class DockerRunner:
         """See `Runner.info`; so for the methods below."""
         engine = await self._engine.call(lambda api: api.info())
         runtime = self._place.runtime
-        if runtime is not None and runtime not in engine.get("Runtimes", {}):
-            raise RunnerError(
-                f"the container engine has no runtime called {runtime}",
-                "install it and name it in the engine's daemon.json, or take the setting away",
-            )
+        if runtime is not None:
+            check_runtime(runtime, engine.get("Runtimes") or {})
         return RunnerInfo(
             isolation="docker" if runtime is None else f"docker+{runtime}",
             note=" ".join(_missing(engine, self._place.results)),
@@ -334,6 +333,30 @@ class DockerRunner:
             return None
         labels = inspected["Config"].get("Labels") or {}
         return inspected if labels.get(LABEL_INSTANCE) == self._place.instance else None
+
+
+def check_runtime(name: str, runtimes: Mapping[str, Any]) -> None:
+    """See that the engine has a runtime, and that scripts reach their gateway under it.
+
+    gVisor lets nothing connect to a socket of the host unless it is told to; it takes that from
+    the engine's configuration alone (https://gvisor.dev/docs/user_guide/filesystem/).
+
+    Raises:
+        RunnerError: It is missing, or must be configured otherwise.
+    """
+    configured = runtimes.get(name)
+    if configured is None:
+        raise RunnerError(
+            f"the container engine has no runtime called {name}",
+            "install it and name it in the engine's daemon.json, or take the setting away",
+        )
+    arguments = [str(argument) for argument in configured.get("runtimeArgs") or ()]
+    if name.startswith(_GVISOR) and not any(_LETS_CONNECT.fullmatch(one) for one in arguments):
+        raise RunnerError(
+            f"under the runtime {name} no script would reach its reactor",
+            f"give it the argument --host-uds=open in the engine's daemon.json: "
+            f'"runtimes": {{"{name}": {{"path": "…", "runtimeArgs": ["--host-uds=open"]}}}}',
+        )
 
 
 def _ready_files(paths: RunPaths) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, NoReturn
 
@@ -53,6 +53,10 @@ class RunnerSettings:
     def runs(self) -> Path:
         """Directory of the runs; see `RunPaths`."""
         return self.directory / "runs"
+
+    def elsewhere(self, directory: Path) -> "RunnerSettings":
+        """Return the same for another directory, with results that need no rights."""
+        return replace(self, directory=directory, results="tmpfs")
 
     def command(self) -> Sequence[str]:
         """Return the command that starts the process."""

@@ -63,19 +63,19 @@ async def test_the_standard_image_has_all_that_is_allowed_and_nothing_to_add_mor
         assert info.images == {"standard": imports}
         digest = await bench.image("standard")
         assert await bench.image("standard") == digest
-        container = await bench.start(f"NAMES = {list(imports)}\n" + LOOK, Limits(), "standard")
+        script = f"NAMES = {list(imports)}\n" + LOOK + WORK
+        container = await bench.start(script, Limits(), "standard")
         ended, output = await bench.finish(container, 60)
         assert ended.exit_code == 0, output
-        told = json.loads(output.splitlines()[-1])
+        *_, looked, worked = output.splitlines()
+        told = json.loads(looked)
         assert set(told["imported"]) == set(imports)
         if settings.kind == "docker":
             assert (told["tools"], told["modules"], told["wheels"]) == ([], [], [])
             assert told["python"] == [3, 11]
         else:  # it has the machine's tools, but Python finds no package that is not allowed
             assert not {"pip", "setuptools", "wheel"} & set(told["modules"])
-        container = await bench.start(WORK, Limits(), "standard")
-        ended, output = await bench.finish(container, 60)
-        assert (ended.exit_code, output.splitlines()[-1:]) == (0, ["0.4 0.4"]), output
+        assert worked == "0.4 0.4"
     finally:
         for run in bench.runs:
             await bench.client.discard(run)
