@@ -92,6 +92,7 @@ EQUIPMENT: Final = Equipment.of(
         ),
         _sensor("ph", Quantity.PH, "pH", "pH", (0.0, 14.0), 2),
         _sensor("do", Quantity.DISSOLVED_OXYGEN, "%", "Dissolved oxygen", (0.0, 500.0), 1),
+        _sensor("co2", Quantity.CO2, "ppm", "CO2 above the culture", (0.0, 100_000.0), 0),
         _sensor("volume", Quantity.VOLUME, "mL", "Volume in the vial", (-1.0, 25.0), 2),
         _output(
             "temperature-setpoint",

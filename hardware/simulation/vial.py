@@ -16,18 +16,12 @@ from hardware.clock import Clock
 from hardware.drivers.interface import DriverError, Rescue
 from hardware.simulation.actuators import Actuators, Outputs
 from hardware.simulation.actuators import load as load_outputs
-from hardware.simulation.culture import (
-    Culture,
-    Drive,
-    Medium,
-    Organism,
-    Plant,
-    inoculated,
-    step,
-)
+from hardware.simulation.culture import Culture, Drive, Plant, inoculated, step
 from hardware.simulation.equipment import CAPACITY_ML, DRIVER, EQUIPMENT, VESSEL
-from hardware.simulation.memory import load, save
+from hardware.simulation.memory import Saved, load, save
+from hardware.simulation.organism import PRESETS, Preset
 from hardware.simulation.sensors import observe
+from hardware.simulation.wear import Ageing, Wear
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +33,6 @@ _SAVE_EVERY: Final = 5.0
 """Real seconds between two saves."""
 _LONGEST_ABSENCE: Final = 7 * 86400.0
 """Reactor seconds that are caught up after a restart; nothing changes any more by then."""
-_PUMP_SPREAD: Final = 0.01
 _OUTPUTS: Final = {"heater": "duty", "stirring": "stirring", "light": "light"}
 
 
@@ -48,12 +41,11 @@ class SimulatedVial:
 
     Args:
         clock: Its seconds are those of the culture.
-        seed: Of the noise and of how exactly each pump pumps.
+        seed: Of the noise, of how exactly each pump pumps, of bubbles and of the probes' drift.
         state_file: Where the culture is kept; written whole or not at all, every few seconds. What
             the outputs are is kept beside it, in ``outputs.json``: they outlive the process.
-        organism: What grows in it.
-        medium: In which it grows, and which the media pump brings.
-        plant: The vial around it.
+        preset: What grows in it, and in what; the media pump brings the same.
+        plant: The vial around it; that of the preset if left out.
         culture: What is in the vial when nothing was saved; a fresh one if left out.
     """
 
@@ -65,18 +57,26 @@ class SimulatedVial:
         *,
         seed: int,
         state_file: Path | None = None,
-        organism: Organism | None = None,
-        medium: Medium | None = None,
+        preset: Preset = PRESETS["e-coli"],
         plant: Plant | None = None,
         culture: Culture | None = None,
     ) -> None:
         self._clock = clock
-        self._organism = Organism() if organism is None else organism
-        self._medium = Medium() if medium is None else medium
-        self._plant = Plant(straw=VESSEL.straw, capacity=CAPACITY_ML) if plant is None else plant
+        self._organism = preset.organism
+        self._medium = preset.medium
+        self._plant = (
+            Plant(
+                gas=preset.gas,
+                humidity=preset.humidity,
+                straw=VESSEL.straw,
+                capacity=CAPACITY_ML,
+            )
+            if plant is None
+            else plant
+        )
         self._noise = random.Random(f"{seed}:noise")  # noqa: S311 - a simulation, no secret
-        pumps = random.Random(f"{seed}:pumps")  # noqa: S311 - a simulation, no secret
-        self._pump_error = {name: pumps.gauss(1.0, _PUMP_SPREAD) for name in EQUIPMENT.pumps()}
+        self._ageing = Ageing(seed, EQUIPMENT.pumps())
+        self._wear = Wear()
         self._state_file = state_file
         self._outputs_file = None if state_file is None else state_file.with_name("outputs.json")
         self._actuators = Actuators(None)
@@ -112,7 +112,7 @@ class SimulatedVial:
     async def __aenter__(self) -> Self:
         """Take up the saved culture, or a fresh one."""
         if self._state_file is not None:
-            self._culture = await asyncio.to_thread(self._reopen, self._state_file)
+            await asyncio.to_thread(self._reopen, self._state_file)
         self._actuators = Actuators(self._outputs_file)
         self._set(Drive())
         self._time = self._clock.monotonic()
@@ -136,7 +136,7 @@ class SimulatedVial:
     async def read(self) -> Mapping[str, float | None]:
         """Return one noisy reading of each sensor."""
         self._advance()
-        return dict(observe(self._culture, self._medium, self._noise))
+        return dict(observe(self._culture, self._medium, self._wear, self._noise))
 
     async def write(self, channel: str, value: float) -> None:
         """Set heater duty, stirring or light."""
@@ -151,7 +151,9 @@ class SimulatedVial:
         flow = EQUIPMENT.channels[channel].flow
         self._advance()
         started = self._time
-        self._drive = replace(self._drive, **{channel: flow * self._pump_error[channel]})
+        self._drive = replace(
+            self._drive, **{channel: flow * self._ageing.flow(self._wear, channel)}
+        )
         self._stopped.pop(channel, None)
         try:
             await self._clock.sleep(ml / flow)
@@ -203,8 +205,11 @@ class SimulatedVial:
                 seconds,
             )
             self._time += seconds
+            self._wear = self._ageing.drift(self._wear, seconds)
             for pump in self._moved:
-                self._moved[pump] += seconds * float(getattr(self._drive, pump))
+                if flow := float(getattr(self._drive, pump)):
+                    self._moved[pump] += seconds * flow
+                    self._wear = self._wear.moved(pump, seconds * flow)
         self._time = now
 
     def _felt_duty(self, at: float) -> float:
@@ -212,18 +217,20 @@ class SimulatedVial:
             self._duties.popleft()
         return self._duties[0][1]
 
-    def _reopen(self, path: Path) -> Culture:
+    def _reopen(self, path: Path) -> None:
+        """Take up what was saved, and live through what was missed."""
         saved = load(path)
         if saved is None:
-            return self._culture
-        culture, at = saved
-        for drive, seconds in self._absence(at):
+            return
+        culture, wear = saved.culture, saved.wear
+        for drive, seconds in self._absence(saved.at):
             left = seconds
             while left > 0:
                 taken = min(_IDLE_STEP, left)
                 culture = step(culture, self._organism, self._medium, self._plant, drive, taken)
+                wear = self._ageing.drift(wear, taken)
                 left -= taken
-        return culture
+        self._culture, self._wear = culture, wear
 
     def _absence(self, saved_at: datetime) -> tuple[tuple[Drive, float], tuple[Drive, float]]:
         """Return what acted on the culture since it was saved and for how long, then what did."""
@@ -247,6 +254,7 @@ class SimulatedVial:
             return
         self._advance()
         try:
-            await asyncio.to_thread(save, self._state_file, self._culture, self._clock.now())
+            saved = Saved(self._culture, self._wear, self._clock.now())
+            await asyncio.to_thread(save, self._state_file, saved)
         except OSError as error:
             log.warning("the simulated culture could not be saved: %s", error)

@@ -8,9 +8,11 @@ import pytest
 from hardware.clock import ManualClock
 from hardware.simulation.actuators import Actuators, Outputs
 from hardware.simulation.actuators import load as load_outputs
-from hardware.simulation.culture import Culture, Medium, Organism, Plant, inoculated
-from hardware.simulation.memory import load, save
+from hardware.simulation.culture import Culture, Plant, inoculated
+from hardware.simulation.memory import Saved, load, save
+from hardware.simulation.organism import Medium, Organism
 from hardware.simulation.vial import SimulatedVial
+from hardware.simulation.wear import Wear
 
 AT = datetime(2026, 2, 17, 14, 26, tzinfo=UTC)
 CULTURE = replace(inoculated(Organism(), Medium(), Plant(), 15.0), temperature=37.0, biomass=0.2)
@@ -18,8 +20,9 @@ CULTURE = replace(inoculated(Organism(), Medium(), Plant(), 15.0), temperature=3
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "below" / "culture.json"
-    save(path, CULTURE, AT)
-    assert load(path) == (CULTURE, AT)
+    saved = Saved(CULTURE, Wear({"media": 12.5}, {"ph": 0.01}), AT)
+    save(path, saved)
+    assert load(path) == saved
     assert [p.name for p in path.parent.iterdir()] == ["culture.json"]
 
 
@@ -41,7 +44,7 @@ def test_a_damaged_file_is_kept_beside(tmp_path: Path, text: str) -> None:
 
 def test_an_impossible_culture_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "culture.json"
-    save(path, CULTURE, AT)
+    save(path, Saved(CULTURE, Wear(), AT))
     data = json.loads(path.read_text())
     data["culture"]["volume"] = float("nan")
     path.write_text(json.dumps(data))

@@ -8,10 +8,12 @@ import pytest
 
 from hardware.clock import ManualClock
 from hardware.reactor import Reactor
-from hardware.simulation.culture import Culture, Medium, Organism, Plant, inoculated
+from hardware.simulation.culture import Culture, Plant, inoculated
 from hardware.simulation.equipment import EQUIPMENT
+from hardware.simulation.organism import Medium, Organism
 from hardware.simulation.sensors import observe, scatter_noise
 from hardware.simulation.vial import SimulatedVial
+from hardware.simulation.wear import Wear
 from tests.unit.hardware.simulation.recording import CSV, StartUp, columns, noise, start_up
 
 RECORDED = pytest.mark.skipif(not CSV.exists(), reason="the recorded runs are not beside the code")
@@ -103,7 +105,7 @@ def test_the_sensors_are_as_noisy_as_the_model_says() -> None:
         temperature=37.01,
         readiness=10.0,
     )
-    readings = [observe(culture, Medium(), chance) for _ in range(4000)]
+    readings = [observe(culture, Medium(), Wear(), chance) for _ in range(4000)]
     spread = {name: statistics.pstdev(r[name] for r in readings) for name in readings[0]}
     assert spread["od"] == pytest.approx(scatter_noise(0.5), rel=0.1)
     assert statistics.fmean(r["od"] for r in readings) == pytest.approx(0.5, abs=0.002)
