@@ -21,13 +21,12 @@ from broker.journal import Journal
 from broker.messages import ContractError, Estop, ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.topics import Topic
-from hardware.clock import RealClock
-from hardware.reactor import simulated_reactor
 from node_service.datadir import DataDir, owned, owner
 from node_service.estop import LOCAL
 from node_service.isolation import choose
 from node_service.ledger import Ledger
 from node_service.ledger_file import read_estop
+from node_service.reactors import ReactorError, open_reactor
 from node_service.runner.interface import RunnerError
 from node_service.runner.process import RunnerProcess, RunnerSettings
 from node_service.service import Identity, NodeService
@@ -64,7 +63,7 @@ def main() -> None:
         _refuse(f"{error}; {error.error.hint}")
     except RunnerError as error:
         _refuse(f"{error.message}; {error.hint}")
-    except (SettingsError, DatabaseError, SubscriptionRefusedError) as error:
+    except (SettingsError, DatabaseError, SubscriptionRefusedError, ReactorError) as error:
         _refuse(str(error))
 
 
@@ -93,9 +92,7 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
         connection.topics.build(Topic.NODE_STATUS, node=settings.id),
         ServiceStatus(state="online", version=VERSION, boot_id=boot_id, since=utc_now()),
     )
-    reactor = simulated_reactor(
-        RealClock(settings.speed), seed=settings.seed, state_file=directory.culture
-    )
+    reactor = open_reactor(settings, directory)
     with (
         closing(Ledger.open(directory.ledger)) as ledger,
         closing(Journal.open(directory.journal, budget_bytes=settings.journal_budget)) as journal,

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker.messages import Label, Name
+from hardware.simulation.organism import PRESETS
+
+
+def _known_organism(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f"{name!r} is not simulated; known are {', '.join(PRESETS)}")
+    return name
 
 
 class NodeSettings(BaseSettings):
@@ -25,7 +32,10 @@ class NodeSettings(BaseSettings):
         images: Image name → directory of its allow-list, or ``bundled`` for the one that comes with
             the node; empty is that one alone, as ``standard``. A script picks one by its name.
         cache_dir: Where images are made; the user's cache directory if left out.
-        reactor: What is controlled; ``simulated`` is a culture in memory.
+        reactor: What is controlled; ``simulated`` is a culture in memory, ``replay`` shows a
+            recorded run again.
+        organism: What grows in the simulated reactor.
+        recording: A CSV file, of the run that is shown again.
         speed: Seconds of the simulated reactor's clock in one second.
         seed: Of the simulation: the same seed gives the same noise and the same pumps.
         sample_interval: Real seconds between samples.
@@ -49,7 +59,9 @@ class NodeSettings(BaseSettings):
     base_image: str = "python:3.11-slim-bookworm"
     images: Mapping[Name, Path] = Field(default_factory=dict)
     cache_dir: Path | None = None
-    reactor: Literal["simulated"] = "simulated"
+    reactor: Literal["simulated", "replay"] = "simulated"
+    organism: Annotated[str, AfterValidator(_known_organism)] = "e-coli"
+    recording: Path | None = None
     speed: float = Field(default=1.0, gt=0, le=100_000)
     seed: int = 0
     sample_interval: float = Field(default=1.0, ge=0.05, le=3600)

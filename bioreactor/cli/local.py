@@ -55,6 +55,7 @@ class LocalFiles:
         transport: Transport,
         portal_port: int,
         runner: str,
+        reactor: Mapping[str, str],
         speed: float,
         on_exit: str,
     ) -> None:
@@ -66,6 +67,7 @@ class LocalFiles:
             transport: Of nodes and portal; hub and command line use TCP.
             portal_port: On loopback.
             runner: auto, docker or bubblewrap.
+            reactor: The nodes' settings of what stands for a reactor.
             speed: Simulated seconds in one second.
             on_exit: leave or stop: what the nodes do with a running experiment when they end.
         """
@@ -82,7 +84,7 @@ class LocalFiles:
                     "id": name,
                     "label": f"Bioreactor {number}",
                     "data_dir": str(self._data / "nodes" / name),
-                    "reactor": "simulated",
+                    **reactor,
                     "runner": runner,
                     "allow_reduced_isolation": True,
                     "speed": speed,

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,6 +56,14 @@ class OnExit(StrEnum):
     STOP = "stop"
 
 
+class Organism(StrEnum):
+    """What grows in a simulated bioreactor."""
+
+    E_COLI = "e-coli"
+    YEAST = "yeast"
+    MICROALGA = "microalga"
+
+
 class Transport(StrEnum):
     """How node and portal reach the broker."""
 
@@ -73,6 +82,8 @@ class Options:
     runner: RunnerKind
     reactors: int
     speed: float
+    organism: Organism
+    replay: Path | None
     on_exit: OnExit
     transport: Transport
     as_json: bool
@@ -101,6 +112,18 @@ def up(
     speed: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Simulated seconds in one second.")
     ] = 1.0,
+    organism: Annotated[
+        Organism, typer.Option(help="What grows in the simulated bioreactors.")
+    ] = Organism.E_COLI,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Show a recorded run (CSV) again instead of a simulation.",
+            show_default=False,
+        ),
+    ] = None,
     on_exit: Annotated[
         OnExit,
         typer.Option(help="Running experiments: left, to be re-adopted, or stopped."),
@@ -126,6 +149,8 @@ def up(
         runner=runner,
         reactors=reactors,
         speed=speed,
+        organism=organism,
+        replay=None if replay is None else replay.resolve(),
         on_exit=on_exit,
         transport=transport,
         as_json=as_json,
@@ -213,6 +238,7 @@ async def _run(options: Options) -> None:
             transport=options.transport.value,
             portal_port=options.portal_port,
             runner=options.runner.value,
+            reactor=_reactor(options),
             speed=options.speed,
             on_exit=options.on_exit.value,
         )
@@ -235,6 +261,13 @@ async def _run(options: Options) -> None:
     err.print("Stopped. Everything is kept; start again to go on.")
     if options.on_exit is OnExit.LEAVE:
         err.print("[dim]A running experiment waits in its container for that.[/]")
+
+
+def _reactor(options: Options) -> Mapping[str, str]:
+    """Return the nodes' settings of what stands for a reactor."""
+    if options.replay is not None:
+        return {"reactor": "replay", "recording": str(options.replay)}
+    return {"reactor": "simulated", "organism": options.organism.value}
 
 
 def _service(files: LocalFiles, module: str, name: str, grace: float = 20.0) -> Service:

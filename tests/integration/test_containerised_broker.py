@@ -91,6 +91,7 @@ def test_services_of_their_own(broker: DockerContainer, tmp_path: Path) -> None:
             transport="websockets",
             portal_port=port,
             runner="bubblewrap",
+            reactor={"reactor": "simulated"},
             speed=600.0,
             on_exit="stop",
         )
