@@ -11,8 +11,8 @@ from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.devices import Devices
 from hardware.dosebook import DoseBook
-from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError
-from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, check
+from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError
+from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, check, refuse
 from hardware.safety import Decision
 
 _TINY: Final = 1e-9
@@ -84,14 +84,21 @@ class Dosing:
         return Dose(ml, delivered, seconds)
 
     async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
+        """Pump in pieces; the last two share, for a small rest may be less than a pump can move."""
         delivered, left = 0.0, ml
         most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
         while left > _TINY:
-            piece = min(left, most)
+            piece = left / 2 if most + _TINY < left < 1.5 * most else min(left, most)
             if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
                 return delivered, refusal
             try:
                 delivered += await self._devices.dose(channel, piece)
+            except NotDosedError as error:
+                return delivered, refuse(
+                    ErrorCode.HARDWARE,
+                    f"{channel}: {error}",
+                    "look at the device and its cable",
+                )
             except DriverError as error:
                 raise ContractError(
                     ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"

@@ -20,6 +20,10 @@ class DriverError(Exception):
     """The device did not do what it was asked to; one sentence for people."""
 
 
+class NotDosedError(DriverError):
+    """A pump refused a piece of a dose: it is known that nothing of it was delivered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rescue:
     """How another process makes a device safe when the node's process is dead.
@@ -118,6 +122,7 @@ class Driver(Protocol):
             What was delivered, mL.
 
         Raises:
+            NotDosedError: The pump refused: nothing was delivered.
             DriverError: It is not known what was delivered.
         """
         ...

@@ -128,10 +128,25 @@ class EzoLink:
         assert isinstance(line, Answer)  # noqa: S101 - what `wanted` says
         return line
 
-    async def order(self, command: str, seconds: float = SHORT) -> None:
-        """Tell the circuit to do something; never told twice."""
+    async def order(
+        self, command: str, seconds: float = SHORT, *, allowed: Callable[[], bool] | None = None
+    ) -> bool:
+        """Tell the circuit to do something; never told twice.
+
+        Args:
+            command: Without its end.
+            seconds: How long the circuit takes.
+            allowed: Asked when the line is ours and in step, just before the command is sent.
+
+        Returns:
+            Whether it was sent.
+        """
         async with self._turn:
-            await self._synchronised(command, seconds, None)
+            await self._synchronise()
+            if allowed is not None and not allowed():
+                return False
+            await self._command(command, seconds, None)
+        return True
 
     async def say(self, command: str, seconds: float, wanted: Callable[[Line], bool]) -> None:
         """Say something at once, in step or not, and return when a line is what is wanted.
@@ -139,9 +154,12 @@ class EzoLink:
         For commands that have no acknowledgement and cannot do harm.
         """
         async with self._turn, self.port.exchange(self.pace.real(seconds)) as line:
+            self._heed(line)
             await line.write(command.encode("ascii") + b"\r")
-            while not wanted(self._note(parse(await line.read_line()))):
-                pass
+            while not wanted(got := self._note(parse(await line.read_line()))):
+                if isinstance(got, Code) and got.name in _ENDS:
+                    self.lost_step()
+                    raise EzoGarbledError(f"{command} was not done")
 
     async def listen(self) -> None:
         """Wait until the circuit says something unasked, and hear it."""
@@ -159,13 +177,16 @@ class EzoLink:
         self._in_step = None
 
     async def _synchronised(
-        self, command: str, seconds: float, wanted: Callable[[Line], bool] | None
+        self, command: str, seconds: float, wanted: Callable[[Line], bool]
     ) -> Line:
+        await self._synchronise()
+        return await self._command(command, seconds, wanted)
+
+    async def _synchronise(self) -> None:
         async with self.port.exchange(self.pace.grace) as line:
             self._heed(line)
         if not self.in_step:
             await self._start()
-        return await self._command(command, seconds, wanted)
 
     async def _command(
         self,

@@ -38,14 +38,16 @@ class TestContract(DriverContract):
     @pytest.fixture(params=sorted(KINDS))
     async def rig(self, make: MakeRig, request: pytest.FixtureRequest) -> ProbeRig:
         rig = make(request.param)
-        await rig.advance(12.0)  # CO2 has warmed up
+        if request.param == "ezo-co2":
+            await rig.advance(11.0)  # warming up
         return rig
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 async def test_reads_what_is_measured(make: MakeRig, name: str) -> None:
     rig = make(name)
-    await rig.advance(12.0)
+    if name == "ezo-co2":
+        await rig.advance(11.0)  # warming up
     async with rig.driver as driver:
         assert await rig.value() == pytest.approx(rig.kind.value)
         assert driver.latest() == pytest.approx(rig.kind.value)
