@@ -2,6 +2,7 @@
 
 from broker.messages import Assignment, RunLimits
 from hub_service.queue import QueueState
+from hub_service.queue.state import Stage
 
 
 def script_of(state: QueueState, name: str) -> str | None:
@@ -11,8 +12,8 @@ def script_of(state: QueueState, name: str) -> str | None:
     if intent is None or intent.desired not in {"run", "pause"} or intent.experiment_id is None:
         return None
     entry = state.entries.get(intent.experiment_id)
-    if entry is None or entry.adopted:
-        return None  # it was found running: the node has its script
+    if entry is None or entry.adopted or entry.stage is not Stage.ASSIGNED:
+        return None  # the node has its script; one that lost its memory must not run it again
     return entry.plan.script_sha256
 
 

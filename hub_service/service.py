@@ -27,7 +27,7 @@ from hub_service.exports import Exports
 from hub_service.nodes import NodeWatch
 from hub_service.notifier import Notifier
 from hub_service.queue.durations import Durations
-from hub_service.queue.events import Ticked
+from hub_service.queue.events import Listened, Ticked
 from hub_service.reading import Reading
 from hub_service.retention import Retention
 from hub_service.scripts import Checker
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
 HOUSEKEEPING_TICKS: Final = 10
+LISTEN_S: Final = 3.0
+"""After its first connect the hub hears by then whatever the broker has of the nodes."""
 _JOURNAL_S: Final = 10.0
 _SHOWN_AT_START: Final = 1000
 
@@ -136,6 +138,7 @@ class HubService:
             connection, connection.topics.build(Topic.HUB_STATUS), self._status()
         )
         self._generation = store.state.generation
+        self._listens_since: float | None = None
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -212,6 +215,8 @@ class HubService:
             ticks += 1
             try:
                 await self._desk.learn(Ticked())
+                if self._store.state.listening and self._listened():
+                    await self._desk.learn(Listened())
                 await self._tell_generation()
                 if ticks % HOUSEKEEPING_TICKS == 0:
                     await self._desk.catch_up()
@@ -220,6 +225,14 @@ class HubService:
                     self._bulletin.changed()
             except ContractError as error:
                 log.error("the clock's change is not stored: %s", error)  # noqa: TRY400  a full disk needs no trace
+
+    def _listened(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if not self._connection.connected:
+            self._listens_since = None
+        elif self._listens_since is None:
+            self._listens_since = now
+        return self._listens_since is not None and now - self._listens_since >= LISTEN_S
 
     async def _tell_generation(self) -> None:
         """Say with our presence that an administrator ended a recovery: it is another history."""

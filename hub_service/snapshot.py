@@ -48,6 +48,7 @@ class _About(BaseModel):
     durations: dict[str, float] = Field(default_factory=dict)  # of earlier versions
     accepted_stores: tuple[str, ...]
     seen_generation: int
+    recovered: int = 0  # earlier versions do not know it
     applied_cursor: int
 
 
@@ -83,6 +84,7 @@ def about(state: QueueState, cursor: int) -> Document:
         order=state.order,
         accepted_stores=state.accepted_stores,
         seen_generation=state.seen_generation,
+        recovered=state.recovered,
         applied_cursor=cursor,
     ).model_dump(mode="json")
 
@@ -181,6 +183,7 @@ def contents(tables: Tables) -> Contents:
         },
         accepted_stores=whole.accepted_stores,
         seen_generation=whole.seen_generation,
+        recovered=whole.recovered,
     )
     _check(state)
     return Contents(state, whole.applied_cursor, answers)
@@ -197,7 +200,7 @@ def _check(state: QueueState) -> None:
 
 
 def with_live(state: QueueState, live: QueueState) -> QueueState:
-    """Return a state read from disk with what is known of the nodes in this life of the hub."""
+    """Return a state read from disk with what is known in this life of the hub alone."""
     nodes = {
         name: replace(
             state.node(name),
@@ -210,4 +213,4 @@ def with_live(state: QueueState, live: QueueState) -> QueueState:
         )
         for name, known in live.nodes.items()
     }
-    return replace(state, nodes={**state.nodes, **nodes})
+    return replace(state, nodes={**state.nodes, **nodes}, listening=live.listening, over=live.over)

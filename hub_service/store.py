@@ -95,7 +95,7 @@ class QueueStore:
             except SnapshotError as error:
                 raise file.damaged(str(error)) from error
             file.clean()
-            begun = replace(held.state, generation=held.state.generation + 1)
+            begun = replace(held.state, generation=held.state.generation + 1, listening=True)
             store = cls(storage, snapshot.Contents(begun, held.cursor, held.answers), number)
             store._stage(held.state, begun, held.cursor, {}, ())
             storage.prepare(storage.content())

@@ -171,8 +171,8 @@ def _without_script() -> Ending:
         outcome="failed",
         error=Error(
             code=ErrorCode.SCRIPT_EMPTY,
-            message="the assignment carries no script",
-            hint="submit the experiment again",
+            message="the assignment carries no script, and this node does not know the attempt",
+            hint="it may have run before this node lost its memory: look, then submit it again",
         ),
     )
 

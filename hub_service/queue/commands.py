@@ -181,17 +181,22 @@ def posture(state: QueueState, event: PostureAsked) -> Decision:
 
 
 def resumed(state: QueueState) -> QueueState:
-    """Return the state dispatching again; nodes that knew more of the past are taken over."""
+    """Return the state dispatching again; nodes that knew more of the past are taken over.
+
+    After a recovery a new generation begins: what nodes saw before it proves nothing any more.
+    """
     served = (n.report.seen_store_id for n in state.nodes.values() if n.report is not None)
     foreign = {store for store in served if store is not None and store != state.store_id}
     accepted = sorted(foreign | set(state.accepted_stores))
-    behind = state.seen_generation > state.generation
+    recovering = state.posture is Posture.RECOVERY
+    generation = max(state.generation, state.seen_generation) + 1
     return replace(
         state,
         posture=Posture.RUNNING,
         posture_reason="",
         accepted_stores=tuple(accepted),
-        generation=state.seen_generation + 1 if behind else state.generation,
+        generation=generation if recovering else state.generation,
+        recovered=generation if recovering else state.recovered,
     )
 
 

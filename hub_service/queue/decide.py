@@ -16,6 +16,7 @@ from hub_service.queue.events import (
     Evidence,
     Identified,
     LimitsAsked,
+    Listened,
     MoveAsked,
     NodeOffered,
     NodePresence,
@@ -95,6 +96,8 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
             return nodes.identified(state, event)
         case StoreDoubted(reason=reason):
             return Decision(*nodes.doubted(state, reason))
+        case Listened():
+            return Decision(replace(state, listening=False))
         case Ticked():
             return nodes.ticked(state, now)
         case _:

@@ -202,6 +202,11 @@ class StoreDoubted:
 
 
 @dataclass(frozen=True, slots=True)
+class Listened:
+    """After its start the hub has listened long enough for every node that can be heard."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed."""
 
@@ -231,6 +236,7 @@ Event = (
     | Archived
     | Identified
     | StoreDoubted
+    | Listened
     | Ticked
 )
 

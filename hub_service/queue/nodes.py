@@ -111,12 +111,19 @@ def _doubt(state: QueueState, report: NodeReport) -> str | None:
     if report.seen_store_id is None:
         return None
     if report.seen_store_id == state.store_id:
-        if report.seen_generation <= max(state.generation, state.seen_generation):
-            return None
-        return (
-            f"{report.node} has seen generation {report.seen_generation} of the hub's store, "
-            f"this is generation {state.generation}: it was restored from a backup"
-        )
+        if report.seen_generation > max(state.generation, state.seen_generation):
+            return (
+                f"{report.node} has seen generation {report.seen_generation} of the hub's store, "
+                f"this is generation {state.generation}: it was restored from a backup"
+            )
+        known = state.node(report.node).revision
+        if report.seen_revision > known and report.seen_generation >= state.recovered:
+            # A backup of a hub that lived on in the same generation shows in nothing else.
+            return (
+                f"{report.node} was told revision {report.seen_revision} by the hub's store, which "
+                f"knows of {known} only: it was restored from a backup"
+            )
+        return None
     if report.seen_store_id in state.accepted_stores:
         return None
     unknown = report.activity is not None and report.activity.experiment_id not in state.entries

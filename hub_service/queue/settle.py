@@ -9,7 +9,9 @@ from hub_service.queue.state import Attempt, Entry, Intent, NodeState, QueueStat
 
 def settle(state: QueueState, now: datetime) -> QueueState:
     """Give idle reactors their next experiment and bring every node's intent up to date."""
-    if state.posture is Posture.RUNNING and state.order:
+    if state.listening and all(node.known for node in state.nodes.values()):
+        state = replace(state, listening=False)
+    if state.posture is Posture.RUNNING and state.order and not state.listening:
         state = _place(state, now)
     return _intend(state)
 

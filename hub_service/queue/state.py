@@ -288,13 +288,17 @@ class QueueState:
     """The whole queue.
 
     Attributes:
-        generation: Grows with every start of the hub on this store.
+        generation: Grows with every start of the hub on this store, and when a recovery is ended.
         revision: Grows with every durable change.
         counter: Experiments ever submitted.
         dispatched: Attempts ever assigned.
         order: Ids of those that wait, paused ones included, first to last.
         accepted_stores: Other stores whose nodes an administrator has taken over.
         seen_generation: The highest of this store that a node reported.
+        recovered: The generation that began when the last recovery of this store was ended.
+        listening: The hub has just started, and nothing is dispatched before every node that it
+            knows was heard, or had the time for it: one of them may prove that this store is not
+            the whole history. Not durable.
         over: The last ones that left the queue, so that a command that crossed their end is told
             so. Not durable.
     """
@@ -312,6 +316,8 @@ class QueueState:
     nodes: Mapping[str, NodeState] = field(default_factory=dict)
     accepted_stores: tuple[str, ...] = ()
     seen_generation: int = 0
+    recovered: int = 0
+    listening: bool = False
     over: Mapping[str, Status] = field(default_factory=dict)
 
     def put(self, entry: Entry) -> Self:
@@ -375,6 +381,7 @@ class QueueState:
             {name: node.kept for name, node in self.nodes.items() if node.kept != _UNHEARD},
             self.accepted_stores,
             self.seen_generation,
+            self.recovered,
         )
 
 

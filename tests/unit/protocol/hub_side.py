@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from broker.journal.reception import Arrived, acknowledgement, plan
 from broker.journal.receiver import parse_batch
+from broker.journal.reception import Arrived, acknowledgement, plan
 from broker.messages import (
     Channels,
     Done,
@@ -103,9 +103,9 @@ def _check_order(before: QueueState, after: QueueState, events: tuple[Event, ...
     for event in events:
         if isinstance(event, Submitted) and event.plan.experiment_id not in before.entries:
             user = event.plan.user
-            assert before.count(user) < before.limits.per_user or after.count(
+            assert before.count(user) < before.limits.per_user or after.count(user) == before.count(
                 user
-            ) == before.count(user)
+            )
 
 
 def _check_places(before: QueueState, after: QueueState) -> None:
@@ -115,7 +115,7 @@ def _check_places(before: QueueState, after: QueueState) -> None:
         entry = after.entries[one]
         if entry.stage is not Stage.ASSIGNED or entry.adopted or entry.node is None:
             continue
-        for front in after.order[: after.order.index(seen[place])] if one in after.order else ():
+        for front in after.order[: after.order.index(one)] if one in after.order else ():
             assert after.entries[front].held
         ahead = [after.entries[i] for i in seen[:place] if i in after.order]
         node = after.nodes[entry.node]

@@ -233,8 +233,7 @@ class NodeSide:
             entry["n"]
             for shelf in self.shelves["records"]
             for entry in shelf.entries
-            if entry["kind"] == "log"
-            and (entry["experiment_id"], entry["attempt"]) == key
+            if entry["kind"] == "log" and (entry["experiment_id"], entry["attempt"]) == key
         ]
 
     def exit(self, code: int) -> None:

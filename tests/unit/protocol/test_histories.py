@@ -26,18 +26,38 @@ def submit(world: ProtocolMachine, count: int = 1) -> list[str]:
 
 def test_a_backup_of_a_hub_that_lived_on_is_known_as_one(world: ProtocolMachine) -> None:
     """Its generation is no older than what the nodes saw; the revisions of its words are."""
-    world.nodes["reactor-2"].kill()
-    world.say_to_hub("reactor-2", "status", world.retained["hub", "reactor-2", "status"])
+    world.a_node_is_killed("reactor-2", reboot=False, stays_away=True)
+    world.flow()
     submit(world, 2)
     world.a_backup_is_made()
     first, second = list(world.promised)
     world.flow()
-    assert world.nodes["reactor-1"].started == {(first, 1): 1}
     world.a_script_ends("reactor-1", 0)
     world.flow()
     assert world.nodes["reactor-1"].started == {(first, 1): 1, (second, 1): 1}
 
+    # The other reactor has seen nothing of it, and is heard first.
     world.the_backup_is_restored()
-    world.a_message_reaches_the_hub(0, again=False)
+    world.to_hub.reverse()
+    world.nodes["reactor-2"].start()
+    world.to_hub.reverse()
     world.flow()
     assert world.hub.state.posture is Posture.RECOVERY
+    assert world.nodes["reactor-2"].started == {}
+
+
+def test_a_node_that_lost_its_memory_runs_nothing_again(world: ProtocolMachine) -> None:
+    """As one whose disk was put back from an older copy: the hub's word finds it empty."""
+    (one,) = submit(world)
+    world.flow()
+    name = next(name for name, node in world.nodes.items() if node.started)
+    node = world.nodes[name]
+    world.a_node_is_killed(name, reboot=True, stays_away=True)
+    world.flow()
+    node.runs.clear()
+    node.outbox.clear()
+    node.seen_revision, node.assignment = 0, None
+    world.a_node_starts(name)
+    world.flow()
+    assert node.started == {(one, 1): 1}
+    assert world.hub.state.entries == {}

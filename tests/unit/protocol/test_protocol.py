@@ -25,6 +25,7 @@ from hub_service.queue import Event
 from hub_service.queue.events import (
     CancelAsked,
     LimitsAsked,
+    Listened,
     MoveAsked,
     PauseAsked,
     PostureAsked,
@@ -243,13 +244,13 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     def somebody_commands(self, number: int, verb: str) -> None:
         one = self.pick(number)
-        event: Event = {
+        events: dict[str, Event] = {
             "cancel": CancelAsked(one, "eve"),
             "pause": PauseAsked(one),
             "resume": ResumeAsked(one),
             "send": SendAsked(one, {"a": self.ids}),
-        }[verb]
-        self.ask("alice", verb, event, f"ask-{self.new_id()}")
+        }
+        self.ask("alice", verb, events[verb], f"ask-{self.new_id()}")
 
     def somebody_moves(self, number: int, other: int, how: str) -> None:
         event = {
@@ -394,7 +395,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         """The wall clock may also jump, in either direction."""
         self.now += timedelta(seconds=seconds)
-        self.try_hub(self.hub.desk.learn(Ticked()))
+        self.try_hub(self.hub.desk.learn(Ticked(), *([Listened()] if seconds else [])))
 
     def the_hub_works(self) -> None:
         self.try_hub(self.hub.tell())
@@ -512,7 +513,7 @@ class ProtocolMachine(RuleBasedStateMachine):
                 node.write_line()
                 node.exit(0)
             self.now += timedelta(seconds=61)
-            self.try_hub(self.hub.desk.learn(Ticked()))
+            self.try_hub(self.hub.desk.learn(Ticked(), Listened()))
             if not self.hub.state.entries:
                 self.flow()
                 return
@@ -537,11 +538,11 @@ class ProtocolMachine(RuleBasedStateMachine):
         """Compare a finished state with what the node knows of the last attempt."""
         runs = [n.runs[k] for n in self.nodes.values() for k in n.runs if k.experiment_id == one]
         if not runs:
-            assert shown.status == "cancelled"
+            assert shown.status == "cancelled", f"no node knows {shown}"
             return
         last = max(runs, key=lambda run: run.key.attempt)
         assert last.ending is not None
-        assert shown.attempt == last.key.attempt
+        assert shown.attempt == last.key.attempt, f"{shown} is not {last}"
         true = {last.ending.outcome}
         if last.ending.interrupted:
             true.add("cancelled")  # it was to be stopped when its container was lost
@@ -557,8 +558,8 @@ class RestoringMachine(ProtocolMachine):
 
 
 _DEPTH = settings(
-    max_examples=int(os.environ.get("BIOREACTOR_PROTOCOL_EXAMPLES", "60")),
-    stateful_step_count=int(os.environ.get("BIOREACTOR_PROTOCOL_STEPS", "50")),
+    max_examples=int(os.environ.get("BIOREACTOR_PROTOCOL_EXAMPLES", "12")),
+    stateful_step_count=int(os.environ.get("BIOREACTOR_PROTOCOL_STEPS", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
