@@ -17,7 +17,7 @@ app = typer.Typer(
 _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(up)
-for service in (services.hub, services.node, services.portal, services.image):
+for service in (services.hub, services.node, services.portal, services.image, services.emulate):
     app.command(context_settings=_PASSED_ON, add_help_option=False)(service)
 app.command()(experiments.submit)
 app.command("list")(experiments.list_)

@@ -1,4 +1,4 @@
-"""`bioreactor hub|node|portal|image`: one program alone, as `python -m …` does.
+"""`bioreactor hub|node|portal|image|emulate`: one program alone, as `python -m …` does.
 
 The services are separate programs; this one becomes them, so that signals and exit codes are
 theirs.
@@ -29,6 +29,11 @@ def portal(context: typer.Context) -> None:
 def image(context: typer.Context) -> None:
     """Build, show and verify the images that scripts run in (see `bioreactor image --help`)."""
     _become("node_service.image", context)
+
+
+def emulate(context: typer.Context) -> None:
+    """Be a device on a pseudo terminal, faults included (see `bioreactor emulate --list`)."""
+    _become("hardware.emulators", context)
 
 
 def _become(module: str, context: typer.Context) -> NoReturn:

@@ -12,8 +12,8 @@ from bioreactor.cli.arguments import parameters_of
 from bioreactor.cli.session import Session
 
 COMMANDS = (
-    "up", "hub", "node", "portal", "image", "submit", "list", "show", "logs", "watch", "results",
-    "cancel", "pause", "resume", "move", "send", "queue", "nodes",
+    "up", "hub", "node", "portal", "image", "emulate", "submit", "list", "show", "logs", "watch",
+    "results", "cancel", "pause", "resume", "move", "send", "queue", "nodes",
 )  # fmt: skip
 
 
@@ -29,7 +29,9 @@ def test_every_command_is_there() -> None:
         assert f" {command} " in result.output
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"hub", "node", "portal", "image"}))
+@pytest.mark.parametrize(
+    "command", sorted({*COMMANDS} - {"hub", "node", "portal", "image", "emulate"})
+)
 def test_every_command_offers_json(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], terminal_width=100)
     assert result.exit_code == 0
