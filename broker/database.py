@@ -11,9 +11,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Generic, TypeVar
+
+from broker.migration import NoRoomError, free_bytes, migrate
 
 T = TypeVar("T")
 
@@ -25,18 +28,37 @@ class DatabaseError(Exception):
     """A database that cannot be used; the message says which, why, and what to do."""
 
 
-def open_database(path: Path, migrations: Sequence[str], application_id: int) -> sqlite3.Connection:
+class StorageFullError(DatabaseError):
+    """A database that cannot be used until its disk has room."""
+
+
+def open_database(
+    path: Path,
+    migrations: Sequence[str],
+    application_id: int,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    free: Callable[[Path], int] = free_bytes,
+    backup_needed: bool = True,
+) -> sqlite3.Connection:
     """Open a database for writing, create it or bring its schema up to date.
+
+    Before its schema is changed it is copied beside itself.
 
     Args:
         path: The file; its directory exists.
         migrations: For each schema version the statements that make it from the one before, ended
-            by semicolons that stand nowhere else. Each version is applied in one transaction, so a
-            crash leaves the old or the new one.
+            by semicolons that stand nowhere else. All that is missing is applied in one
+            transaction, so a crash leaves the old schema or the new one.
         application_id: Tells our kinds of databases apart.
+        now: The wall clock, for the copy's name.
+        free: Returns the bytes that a directory's disk has left.
+        backup_needed: Refuse to change the schema where the disk has no room for the copy; False
+            for what is of use only while it is at work.
 
     Raises:
         DatabaseError: It is damaged, of another kind, or of a newer schema. It was not changed.
+        StorageFullError: The disk has no room to open it, or for the copy. It was not changed.
     """
     connection: sqlite3.Connection | None = None
     try:
@@ -45,16 +67,25 @@ def open_database(path: Path, migrations: Sequence[str], application_id: int) ->
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {16 * 1024**2}")
-        for version in range(_number(connection, "user_version"), len(migrations)):
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in migrations[version].split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {application_id}")
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-    except sqlite3.Error as error:
+        version = _number(connection, "user_version")
+        if version < len(migrations):
+            migrate(
+                connection,
+                path,
+                migrations,
+                application_id,
+                version=version,
+                now=now,
+                free=free,
+                backup_needed=backup_needed,
+            )
+    except (sqlite3.Error, NoRoomError, OSError) as error:
         if connection is not None:
             connection.close()
+        if isinstance(error, NoRoomError) or is_full(error):
+            raise StorageFullError(
+                f"{path} cannot be opened: {error}; nothing was changed: free space on its disk"
+            ) from error
         raise DatabaseError(
             f"{path} cannot be opened: {error}; nothing was changed: restore it from a backup, or "
             "move it away (and keep it) to begin with an empty one"

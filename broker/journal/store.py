@@ -139,7 +139,10 @@ class Journal:
                     "directory"
                 ) from error
             connection = open_database(
-                directory / "journal.sqlite", tables.MIGRATIONS, tables.APPLICATION_ID
+                directory / "journal.sqlite",
+                tables.MIGRATIONS,
+                tables.APPLICATION_ID,
+                backup_needed=False,  # the reactor comes first
             )
             try:
                 return cls(

@@ -1,16 +1,30 @@
 """SQLite with one writer whose jobs share commits."""
 
 import asyncio
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from broker.database import DatabaseError, Reader, Transaction, Writer, open_database, open_reader
+from broker.database import (
+    DatabaseError,
+    Reader,
+    StorageFullError,
+    Transaction,
+    Writer,
+    open_database,
+    open_reader,
+)
 
 MIGRATIONS = ("CREATE TABLE numbers (n INTEGER PRIMARY KEY)",)
+NEWER = "ALTER TABLE numbers ADD COLUMN name TEXT; CREATE INDEX i ON numbers (name)"
 KIND = 0x7E57
 
 
@@ -138,10 +152,7 @@ def test_a_commit_is_synced(path: Path) -> None:
 
 def test_a_schema_is_brought_up_to_date_once(path: Path) -> None:
     open_database(path, MIGRATIONS, KIND).close()
-    newer = (
-        *MIGRATIONS,
-        "ALTER TABLE numbers ADD COLUMN name TEXT; CREATE INDEX i ON numbers (name)",
-    )
+    newer = (*MIGRATIONS, NEWER)
     for _ in range(2):
         connection = open_database(path, newer, KIND)
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
@@ -149,6 +160,63 @@ def test_a_schema_is_brought_up_to_date_once(path: Path) -> None:
         connection.close()
     with pytest.raises(DatabaseError, match="schema 2, this version knows up to 1"):
         open_database(path, MIGRATIONS, KIND)
+
+
+def test_a_database_is_kept_as_it_was_before_its_schema_changed(path: Path) -> None:
+    connection = open_database(path, MIGRATIONS, KIND)
+    connection.execute("INSERT INTO numbers VALUES (7)")
+    # Not closed: the row stands in the write-ahead log alone, as after a kill.
+    (path.parent / "numbers.sqlite.schema-1.20250101T000000Z").write_bytes(
+        b"of a migration that did not end"
+    )
+    (path.parent / "numbers.sqlite.schema-1.20250102T000000Z.partial").write_bytes(b"not whole")
+    later = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+    open_database(path, (*MIGRATIONS, NEWER), KIND, now=lambda: later).close()
+    connection.close()
+    kept = path.parent / "numbers.sqlite.schema-1.20260301T123000Z"
+    assert {p.name for p in path.parent.glob("*.schema-*")} == {kept.name}
+    assert kept.stat().st_mode & 0o777 == 0o600
+    restored = open_database(kept, MIGRATIONS, KIND)
+    assert restored.execute("SELECT n FROM numbers").fetchall() == [(7,)]
+    restored.close()
+
+
+def test_a_new_database_is_not_copied(path: Path) -> None:
+    open_database(path, (*MIGRATIONS, NEWER), KIND).close()
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_without_room_for_a_copy_the_schema_stays(
+    path: Path,
+) -> None:
+    open_database(path, MIGRATIONS, KIND).close()
+    newer = (*MIGRATIONS, NEWER)
+    with pytest.raises(StorageFullError, match="free space"):
+        open_database(path, newer, KIND, free=lambda _: 100)
+    open_database(path, MIGRATIONS, KIND).close()
+    open_database(path, newer, KIND, free=lambda _: 100, backup_needed=False).close()
+    assert list(path.parent.glob("*.schema-*")) == []
+
+
+@pytest.mark.parametrize("step", ["copied", "changed"])
+def test_a_kill_in_the_middle_leaves_the_old_schema(path: Path, step: str) -> None:
+    connection = open_database(path, MIGRATIONS, KIND)
+    connection.executemany("INSERT INTO numbers VALUES (?)", [(n,) for n in range(1000)])
+    connection.close()
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.unit.broker.migration_killed_main", str(path), step],
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM numbers").fetchone() == (1000,)
+    connection = open_database(path, (*MIGRATIONS, NEWER), KIND)
+    assert connection.execute("SELECT count(name), count(*) FROM numbers").fetchone() == (0, 1000)
+    connection.close()
+    (kept,) = path.parent.glob("numbers.sqlite.schema-1.*")
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("SELECT count(*) FROM numbers").fetchone() == (1000,)
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
