@@ -1,19 +1,29 @@
 """The queue's state as the documents of one snapshot, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from broker.messages import Posture, QueueLimits, Reply, Time, Withheld
 from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
 
-SCHEMA: Final = 1
-"""Version of the snapshot's form; a hub refuses what it does not know."""
-
 Document = dict[str, Any]
 Tables = Mapping[str, Mapping[str, Document]]
+Upgrade = Callable[[Tables], Tables]
+
+
+def _without_durations(tables: Tables) -> Tables:
+    """How long scripts took is looked up in the archive since."""
+    about = {k: v for k, v in tables["about"]["queue"].items() if k != "durations"}
+    return {**tables, "about": {"queue": about}}
+
+
+UPGRADES: Final[tuple[Upgrade, ...]] = (_without_durations,)
+"""For each version of the snapshot's form what makes of it the next."""
+SCHEMA: Final = 1 + len(UPGRADES)
+"""Version of the form that this hub writes; it refuses what is newer."""
 
 
 class SnapshotError(ValueError):
@@ -45,7 +55,6 @@ class _About(BaseModel):
     posture_reason: str
     limits: QueueLimits
     order: tuple[str, ...]
-    durations: dict[str, float] = Field(default_factory=dict)  # of earlier versions
     accepted_stores: tuple[str, ...]
     seen_generation: int
     recovered: int = 0  # earlier versions do not know it
@@ -128,26 +137,46 @@ def remembered(value: Remembered) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a snapshot holds."""
+    """What a snapshot holds.
+
+    Attributes:
+        version: Of the form that it has on the disk.
+    """
 
     state: QueueState
     cursor: int
     answers: Mapping[str, Remembered]
+    version: int = SCHEMA
+
+
+def upgraded(tables: Tables) -> tuple[Tables, int]:
+    """Return the documents in the present form, and the version that they had.
+
+    Raises:
+        SnapshotError: They are no queue, or of a newer version.
+    """
+    said = tables.get("about", {}).get("queue")
+    if not isinstance(said, dict) or not isinstance(said.get("schema_version"), int):
+        raise SnapshotError("it is not a queue of this hub")
+    version: int = said["schema_version"]
+    if not 1 <= version <= SCHEMA:
+        raise SnapshotError(
+            f"it has schema {version}, this hub knows up to {SCHEMA}: install the version that "
+            "wrote it, or a newer one"
+        )
+    for upgrade in UPGRADES[version - 1 :]:
+        tables = upgrade(tables)
+    return tables, version
 
 
 def contents(tables: Tables) -> Contents:
-    """Return what the documents say.
+    """Return what the documents say, whatever version they are of.
 
     Raises:
-        SnapshotError: They are not a queue, or one of another version.
+        SnapshotError: They are not a queue, or one of a newer version.
     """
-    said = tables.get("about", {}).get("queue")
-    if not isinstance(said, dict) or "schema_version" not in said:
-        raise SnapshotError("it is not a queue of this hub")
-    if said["schema_version"] != SCHEMA:
-        raise SnapshotError(
-            f"it is of version {said['schema_version']}, this hub knows version {SCHEMA}"
-        )
+    tables, version = upgraded(tables)
+    said = tables["about"]["queue"]
     try:
         whole = _About.model_validate(said)
         entries = {
@@ -186,7 +215,7 @@ def contents(tables: Tables) -> Contents:
         recovered=whole.recovered,
     )
     _check(state)
-    return Contents(state, whole.applied_cursor, answers)
+    return Contents(state, whole.applied_cursor, answers, version)
 
 
 def _check(state: QueueState) -> None:

@@ -6,6 +6,7 @@ unreadable. Here a write goes to a new file that takes the old one's place when 
 
 import fcntl
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -113,16 +114,29 @@ class SnapshotFile:
         for path in (self._new, self._spare, self._keep):
             path.unlink(missing_ok=True)
 
+    def keep_as(self, ending: str) -> Path:
+        """Keep the present content under another name beside it; durable when it returns.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        kept = self.path.with_name(f"{self.path.name}.{ending}")
+        _link(self.path, kept)  # what has two names is never written over
+        sync_directory(kept.parent)
+        return kept
+
     def damaged(self, why: str) -> StoreError:
         """Return the error that says what is wrong with the file and what to do."""
-        kept = "there is no previous generation of it"
+        kept = "there is no previous generation of it; restore it from a backup"
         with suppress(OSError):
             size = self.previous.stat().st_size
-            kept = f"its previous generation is {self.previous} ({size} bytes)"
+            kept = (
+                f"its previous generation is {self.previous} ({size} bytes): to go back to it, run "
+                f"`bioreactor hub restore {shlex.quote(str(self.path.parent))}`"
+            )
         return StoreError(
-            f"the queue in {self.path} cannot be used: {why}; {kept}; the hub does not start with "
-            "an empty queue in its place. Restore the file from its previous generation or from a "
-            "backup, or move both away to begin anew"
+            f"the queue in {self.path} cannot be used: {why}; the hub does not start with an empty "
+            f"queue in its place; {kept}"
         )
 
     def _open_new(self) -> int:
@@ -264,6 +278,11 @@ class SnapshotStorage(Storage):
             StoreError: The file cannot be read.
         """
         self._tables = self._load()
+
+    def close(self) -> None:
+        """Leave no more beside the file than its previous generation."""
+        with suppress(OSError):
+            self._file.clean()
 
     def _load(self) -> dict[str, _Rows] | None:
         try:

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from tinydb.table import Document
 
-from broker.messages import ContractError, ErrorCode
+from broker.messages import ContractError, ErrorCode, utc_now
 from hub_service import snapshot
 from hub_service.answers import Answers
 from hub_service.queue import Decision, Effect, Event, QueueState, decide
@@ -65,6 +65,7 @@ class QueueStore:
         *,
         new_id: Callable[[], str],
         before: Callable[[str], None] = nothing,
+        now: Callable[[], datetime] = utc_now,
     ) -> Self:
         """Open or make the store; blocks for the disk.
 
@@ -74,6 +75,7 @@ class QueueStore:
             directory: Made if it is missing; nobody else may read it.
             new_id: Makes a ULID, the identity of a new store.
             before: See `SnapshotFile`.
+            now: The wall clock, for the name of a copy that is kept of an older version.
 
         Raises:
             StoreError: Another hub uses it, or the file is torn, empty or foreign. Nothing was
@@ -85,18 +87,16 @@ class QueueStore:
         try:
             file = SnapshotFile(directory / FILE, before)
             storage = SnapshotStorage(file)
-            tables = storage.read()
-            try:
-                held = (
-                    snapshot.Contents(QueueState(new_id(), 0), 0, {})
-                    if tables is None
-                    else snapshot.contents(tables)
-                )
-            except SnapshotError as error:
-                raise file.damaged(str(error)) from error
+            held = _read(storage, file)
             file.clean()
+            if held is None:
+                held = snapshot.Contents(QueueState(new_id(), 0), 0, {})
+            elif held.version != snapshot.SCHEMA:
+                kept = file.keep_as(f"schema-{held.version}.{now():%Y%m%dT%H%M%SZ}")
+                log.info("the queue is brought to schema %d; %s has it as it was",
+                         snapshot.SCHEMA, kept)  # fmt: skip
             begun = replace(held.state, generation=held.state.generation + 1, listening=True)
-            store = cls(storage, snapshot.Contents(begun, held.cursor, held.answers), number)
+            store = cls(storage, replace(held, state=begun), number)
             store._stage(held.state, begun, held.cursor, {}, ())
             storage.prepare(storage.content())
             storage.publish()
@@ -160,6 +160,7 @@ class QueueStore:
             await asyncio.sleep(0)  # what is done with it may begin the next
         self._thread.shutdown()
         self._database.close()
+        self._storage.close()
         if self._lock_number >= 0:
             os.close(self._lock_number)
             self._lock_number = -1
@@ -322,6 +323,25 @@ class QueueStore:
         ids = list(gone)
         if ids:
             name.remove(doc_ids=ids)  # type: ignore[arg-type]
+
+
+def _read(storage: SnapshotStorage, file: SnapshotFile) -> snapshot.Contents | None:
+    """Return what the disk has, in the present form; None where there never was a queue.
+
+    Raises:
+        StoreError: It is no queue, or one of a newer version.
+    """
+    tables = storage.read()
+    if tables is None:
+        return None
+    try:
+        now, version = snapshot.upgraded(tables)
+        held = snapshot.contents(tables)
+    except SnapshotError as error:
+        raise file.damaged(str(error)) from error
+    if version != snapshot.SCHEMA:
+        storage.write({name: dict(documents) for name, documents in now.items()})
+    return held
 
 
 def _decide_all(state: QueueState, events: Sequence[Event], now: datetime) -> Decision:

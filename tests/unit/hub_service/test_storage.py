@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
+from hub_service.queue.events import Submitted
 from hub_service.storage import SnapshotFile, StoreError, lock, nothing
 from hub_service.store import FILE, QueueStore
-from tests.unit.hub_service.builders import ulid
+from tests.unit.hub_service.builders import T0, plan, ulid
 
 
 def make(directory: Path) -> QueueStore:
@@ -51,7 +53,7 @@ async def test_a_second_hub_is_refused_and_told_who_holds_it(tmp_path: Path) -> 
         (lambda _: b"[1, 2]", "not a queue"),
         (lambda _: b'{"_default": {"1": {"name": "x"}}}', "not a queue"),
         (lambda _: b'{"about": []}', "not a queue"),
-        (lambda whole: whole.replace(b'"schema_version":1', b'"schema_version":99'), "99"),
+        (lambda whole: whole.replace(b'"schema_version":2', b'"schema_version":99'), "99"),
         (lambda whole: whole.replace(b'"generation":1', b'"generation":"x"'), "generation"),
         (lambda whole: whole.replace(b'"order":[]', b'"order":["gone"]'), "order"),
         (lambda whole: whole.replace(b'"counter"', b'"unknown"'), "counter"),
@@ -75,6 +77,28 @@ async def test_a_damaged_or_foreign_file_is_never_replaced_by_an_empty_queue(
     path.unlink()
     (tmp_path / (FILE + ".previous")).unlink()
     await make(tmp_path).close()
+
+
+async def test_a_queue_of_an_older_version_is_kept_and_brought_up_to_date_once(
+    tmp_path: Path,
+) -> None:
+    store = make(tmp_path)
+    await store.apply(Submitted(plan(1)), now=T0)
+    await store.close()
+    path = tmp_path / FILE
+    older = orjson.loads(path.read_bytes())
+    older["about"]["queue"] |= {"schema_version": 1, "durations": {"a" * 64: 60.0}}
+    path.write_bytes(orjson.dumps(older))
+    for _ in range(2):
+        store = QueueStore.open(tmp_path, new_id=lambda: ulid(9), now=lambda: T0)
+        assert list(store.state.entries) == [ulid(1)]
+        await store.close()
+    (kept,) = tmp_path.glob(FILE + ".schema-*")
+    assert kept.name == f"{FILE}.schema-1.{T0:%Y%m%dT%H%M%SZ}"
+    assert orjson.loads(kept.read_bytes()) == older
+    newer = orjson.loads(path.read_bytes())
+    assert newer["about"]["queue"]["schema_version"] == 2
+    assert "durations" not in newer["about"]["queue"]
 
 
 async def test_a_missing_file_beside_its_previous_generation_is_damage(tmp_path: Path) -> None:
