@@ -99,8 +99,16 @@ def _connection(broker: BrokerSettings, identity: Path) -> Connection:
 
 
 def main() -> None:
-    """Read the settings and run."""
-    parser = argparse.ArgumentParser(prog="hub_service", description="The bioreactors' hub.")
+    """Read the settings and run; or look over a stopped hub's directory."""
+    if sys.argv[1:2] in (["check"], ["restore"]):
+        from hub_service.checking.command import main as look  # noqa: PLC0415  not while it serves
+
+        sys.exit(look(sys.argv[1:]))
+    parser = argparse.ArgumentParser(
+        prog="hub_service",
+        description="The bioreactors' hub.",
+        epilog="Of a stopped hub's data directory: `check --help`, `restore --help`.",
+    )
     parser.add_argument("--config", type=Path, help="TOML file with [hub] and [broker]")
     parser.add_argument(
         "command",

@@ -68,7 +68,11 @@ class Bundle:
             sink.write(json.dumps(content, indent=2, ensure_ascii=False).encode())
 
     def copy(self, name: str, path: Path, *, problem: str = "") -> None:
-        """Copy a file."""
+        """Copy a file; one that is gone is told in the manifest alone."""
+        if not path.exists():
+            lost: JsonValue = {"name": name, "problem": problem or "it is gone from the hub's disk"}
+            self.manifest.append(lost)
+            return
         with path.open("rb") as file, self.member(name, problem=problem) as sink:
             while data := file.read(_BLOCK):
                 sink.write(data)

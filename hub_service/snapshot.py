@@ -169,6 +169,21 @@ def upgraded(tables: Tables) -> tuple[Tables, int]:
     return tables, version
 
 
+def in_recovery(tables: Tables, reason: str) -> Tables:
+    """Return the documents in the present form and in posture recovery.
+
+    Raises:
+        SnapshotError: They are no queue, or of a newer version.
+    """
+    tables, _ = upgraded(tables)
+    said = {
+        "schema_version": SCHEMA,
+        "posture": Posture.RECOVERY.value,
+        "posture_reason": reason,
+    }
+    return {**tables, "about": {"queue": {**tables["about"]["queue"], **said}}}
+
+
 def contents(tables: Tables) -> Contents:
     """Return what the documents say, whatever version they are of.
 

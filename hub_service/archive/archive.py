@@ -129,8 +129,8 @@ class Archive:
 
     def close(self) -> None:
         """Finish what waits and give the directory free. Blocks."""
+        self._reader.close()  # the last to close puts the write-ahead log into the database
         self._writer.close()
-        self._reader.close()
         os.close(self._lock)
 
     def when_notable(self, called: Callable[[], object]) -> None:

@@ -29,13 +29,14 @@ class Blobs:
     """Staging and content-addressed files below one directory.
 
     Args:
-        directory: Made if missing.
+        directory: The archive's.
+        make: Make what is missing; False where nothing may change.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, make: bool = True) -> None:
         self._staging = directory / "staging"
         self._blobs = directory / "blobs"
-        for path in (self._staging, self._blobs):
+        for path in (self._staging, self._blobs) if make else ():
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._hashing: dict[str, _Hashing] = {}
         self._unsynced: set[str] = set()

@@ -1,0 +1,1 @@
+"""Looking over the data directory of a hub that does not run: `bioreactor hub check`."""
