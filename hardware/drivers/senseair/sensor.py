@@ -1,0 +1,184 @@
+"""A Senseair CO2 sensor as a driver."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pymodbus.pdu import ModbusPDU
+
+from hardware.clock import Clock
+from hardware.drivers.interface import DriverError, Rescue
+from hardware.drivers.senseair.protocol import (
+    ACKNOWLEDGEMENT,
+    BACKGROUND,
+    BACKGROUND_DONE,
+    COMMAND,
+    Frames,
+    SenseairReplyError,
+    Variant,
+    acknowledged,
+    measure,
+    reading,
+    sentences,
+    write,
+)
+from hardware.drivers.transport import Backoff, LineSettings, PortError, SerialPort
+
+log = logging.getLogger(__name__)
+
+_TRIES: Final = 3
+_QUIET: Final = 0.03
+"""Seconds of silence between two attempts; a frame's bytes follow within 4 ms."""
+_CALIBRATION: Final = 20.0
+_LOOK: Final = 1.0
+
+
+class SenseairCo2:
+    """One sensor, alone on its line.
+
+    Args:
+        name: The driver's name.
+        path: Where the sensor is.
+        channel: The channel of the CO2, ppm.
+        variant: Which kind of sensor it is.
+        clock: Seconds of the sensor's time.
+        patience: Real seconds until an answer counts as missing; the sensor takes up to 0.18.
+        backoff: Between tries to open the port again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        channel: str,
+        variant: Variant,
+        clock: Clock,
+        patience: float = 0.4,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._name = name
+        self._channel = channel
+        self._variant = variant
+        self._clock = clock
+        self._patience = patience
+        self._port = SerialPort(path, LineSettings(stop_bits=variant.stop_bits), backoff=backoff)
+        self._frames = Frames()
+        self._turn = asyncio.Lock()
+        self._stack = AsyncExitStack()
+
+    @property
+    def name(self) -> str:
+        """The driver's name."""
+        return self._name
+
+    @property
+    def rescue(self) -> Rescue | None:
+        """None: a sensor harms nobody."""
+        return None
+
+    async def __aenter__(self) -> Self:
+        """Open the port and see that the sensor answers.
+
+        Raises:
+            DriverError: It does not, or another device is there.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._port)
+            await self._ask(measure(self._variant))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the port."""
+        await self._stack.aclose()
+
+    async def read(self) -> Mapping[str, float | None]:
+        """Read the CO2; None while the sensor warms up.
+
+        Raises:
+            DriverError: It does not answer, or says that its value is not sound.
+        """
+        found = reading(self._variant, await self._ask(measure(self._variant)))
+        if found.trouble:
+            raise DriverError(f"{self._name}: {'; '.join(sentences(found.trouble))}")
+        return {self._channel: None if found.ppm is None else float(found.ppm)}
+
+    async def calibrate_background(self) -> None:
+        """Let the sensor take what it measures now for fresh air (400 ppm).
+
+        It must have been in fresh air for some minutes.
+
+        Raises:
+            DriverError: The sensor cannot, or does not say that it has done it.
+        """
+        if self._variant.ram:
+            raise DriverError(f"a {self._variant.name} is calibrated with its own tool")
+        await self._ask(write(ACKNOWLEDGEMENT, 0))
+        await self._ask(write(COMMAND, BACKGROUND))
+        deadline = self._clock.monotonic() + _CALIBRATION
+        while self._clock.monotonic() < deadline:
+            await self._clock.sleep(_LOOK)
+            (done,) = await self._ask(acknowledged())
+            if done & BACKGROUND_DONE:
+                return
+        raise DriverError(f"{self._name} does not say that it is calibrated: do it again")
+
+    async def write(self, channel: str, value: float) -> None:  # noqa: ARG002 - it has no outputs
+        """Refuse: a sensor has no outputs.
+
+        Raises:
+            DriverError: Always.
+        """
+        raise DriverError(f"{self._name} has no output {channel}")
+
+    async def dose(self, channel: str, ml: float) -> float:  # noqa: ARG002 - it has no pumps
+        """Refuse: a sensor has no pumps.
+
+        Raises:
+            DriverError: Always.
+        """
+        raise DriverError(f"{self._name} has no pump {channel}")
+
+    async def stop(self, channel: str) -> None:
+        """Refuse: a sensor has no pumps.
+
+        Raises:
+            DriverError: Always.
+        """
+        raise DriverError(f"{self._name} has no pump {channel}")
+
+    async def begin_run(self) -> None:
+        """Do nothing: a sensor has no run."""
+
+    async def _ask(self, request: ModbusPDU) -> tuple[int, ...]:
+        """Return the registers of the answer; every request of ours may be repeated."""
+        async with self._turn:
+            for left in reversed(range(_TRIES)):
+                try:
+                    return await self._try(request)
+                except (SenseairReplyError, PortError) as error:
+                    if not left or not self._port.connected:
+                        raise DriverError(f"the sensor on {self._port}: {error}") from error
+                    log.debug("%s: %s; asking again", self._port, error)
+            raise AssertionError
+
+    async def _try(self, request: ModbusPDU) -> tuple[int, ...]:
+        async with self._port.exchange(self._patience) as line:
+            if line.pending():
+                await line.quiet(_QUIET)
+            await line.write(self._frames.request(request))
+            came = b""
+            while True:
+                came += await line.read_some()
+                if (registers := self._frames.answer(request, came)) is not None:
+                    return registers
