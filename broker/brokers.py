@@ -19,6 +19,9 @@ MAX_PACKET_BYTES: Final = 1024 * 1024
 _WINDOW: Final = 1000
 """Unacknowledged QoS 1 messages on their way to one client; a slow one bears so many at once."""
 
+NATS_ACK_WAIT_S: Final = 10
+"""Every handler copes with a message that comes again; all but exports answer much sooner."""
+
 _STORE_MEMORY: Final = 64 * 1024 * 1024
 _STORE_FILES: Final = 2 * 1024 * 1024 * 1024
 
@@ -84,8 +87,9 @@ def nats_files(
             "host": "127.0.0.1",
             "port": ports.mqtt,
             "max_ack_pending": _WINDOW,
-            # A slow handler is no lost message: TCP loses none, a reconnect starts afresh.
-            "ack_wait": "5m",
+            # After so long it brings a message again, also one that it had brought to a hub which
+            # was killed; so requests under way then come behind those that waited for the hub.
+            "ack_wait": f"{NATS_ACK_WAIT_S}s",
         },
         "authorization": nats_authorization(principals, passwords, topics),
     }

@@ -26,12 +26,20 @@ from broker.session import (
 )
 from broker.settings import BrokerSettings
 from broker.streams import Stream, open_stream
-from broker.subscriptions import Handler, Subscription, Subscriptions
+from broker.subscriptions import (
+    Delivery,
+    Handler,
+    Subscription,
+    Subscriptions,
+    TakenSubscription,
+    Taker,
+)
 from broker.topics import Topics
 
 __all__ = [
     "AckTimeoutError",
     "Connection",
+    "Delivery",
     "Handler",
     "Message",
     "NotConnectedError",
@@ -39,6 +47,7 @@ __all__ = [
     "Presence",
     "RefusedError",
     "SubscriptionRefusedError",
+    "Taker",
     "stable_client_id",
 ]
 
@@ -155,7 +164,20 @@ class Connection:
         how often they then deliver. A handler must not wait for a message of another subscription
         of the same connection.
         """
-        subscription = Subscription(topic_filter, qos, handler)
+        return self._subscribe(Subscription(topic_filter, qos, handler))
+
+    def take(self, topic_filter: str, taker: Taker) -> Callable[[], None]:
+        """Have a taker called for each message, which says itself when one is done with.
+
+        Until then the broker keeps the message; on a connection with ``clean_session=False`` it
+        brings it again, marked as repeated, whatever became of this process. The taker is called
+        for one message after another, in order, and may return long before a message is done.
+        What it raises is logged and the message acknowledged. Otherwise as `subscribe`, QoS 1.
+        """
+        return self._subscribe(TakenSubscription(topic_filter, 1, taker))
+
+    def _subscribe(self, subscription: Subscription) -> Callable[[], None]:
+        topic_filter, qos = subscription.topic_filter, subscription.qos
         self._subscriptions.add(subscription)
         if self._to_start is not None:
             self._to_start.append(subscription)

@@ -3,6 +3,11 @@
 A request is published to `hub/request/{principal}/{verb}` or `hub/admin/…`; the reply comes to
 `reply/{principal}/{client}` with the request's id, which makes a repeat harmless. What is wrong
 with a request that names no client is told on `errors/{principal}`.
+
+No request is lost: the broker keeps each until it is answered, so on a connection with
+``clean_session=False`` it outlives the hub's death, and waits for a hub that is away. It may come
+again; the handler knows a request with an id again, and the other verbs say what shall be, not what
+shall be done.
 """
 
 import asyncio
@@ -12,7 +17,7 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -20,7 +25,7 @@ from typing import Final
 import orjson
 
 from broker.asking import Asker
-from broker.connection import Connection, Message, NotConnectedError
+from broker.connection import Connection, Delivery, Message, NotConnectedError
 from broker.lanes import Lanes, Rate, RateLimiter
 from broker.messages import (
     ADMIN_REQUESTS,
@@ -85,7 +90,8 @@ class RequestServer:
     concurrently. Whatever is wrong with a request is told to its sender and goes no further.
 
     Args:
-        connection: Of a principal with the role hub. Not entered yet, so that the hub hears
+        connection: Of a principal with the role hub, for this alone: a request is acknowledged
+            after its reply was sent, on the same stream. Not entered yet, so that the hub hears
             requests before it says that it is online.
         portals: Principals that are believed when they say who acts.
         handle: Does the work; its `ContractError` becomes the reply, any other exception is logged
@@ -112,15 +118,15 @@ class RequestServer:
         self._lanes: asyncio.Future[Lanes] = asyncio.get_running_loop().create_future()
         self._group = asyncio.TaskGroup()
         self._room = asyncio.Semaphore(_UNSENT_REPLIES)
-        self._unsubscribe = [
-            connection.subscribe(
-                connection.topics.build(topic, principal=ANY, verb=ANY), self._receive
-            )
-            for topic in (Topic.HUB_REQUEST, Topic.HUB_ADMIN)
-        ]
+        self._over = False
+        self._open: dict[tuple[str, bytes], list[_Open]] = {}
+        for topic in (Topic.HUB_REQUEST, Topic.HUB_ADMIN):
+            connection.take(connection.topics.build(topic, principal=ANY, verb=ANY), self._receive)
 
     async def run(self, *, limit: int = 1000, size_limit: int = 16 * 1024 * 1024) -> None:
         """Serve until cancelled; once. What came before waits for it.
+
+        What comes after it, or is not answered by then, stays at the broker.
 
         Args:
             limit: The most requests of one principal that wait or run.
@@ -131,28 +137,46 @@ class RequestServer:
                 self._lanes.set_result(Lanes(self._group, limit=limit, size_limit=size_limit))
                 await asyncio.get_running_loop().create_future()
         finally:
-            for stop in self._unsubscribe:
-                stop()
+            self._over = True
 
-    async def _receive(self, message: Message) -> None:
+    async def _receive(self, delivery: Delivery) -> None:
         lanes = await asyncio.shield(self._lanes)
+        if self._over or self._is_under_way(delivery):
+            return
+        message = delivery.message
         address = self._connection.topics.parse(message.topic)
         if message.retain:
             await self._clear(message.topic)
         elif self._is_echo(message):
+            delivery.done()
             return
         if address is None:
             log.warning("ignored a request on %s: no name of a principal or verb", message.topic)
+            delivery.done()
             return
         try:
-            self._admit(lanes, address, message)
+            self._admit(lanes, address, delivery)
         except _FloodError:
             log.debug("dropped a request of %s, which floods", address["principal"])
+            delivery.done()
         except ContractError as error:
             await self._refuse(_Back.of(address, message), error.error)
+            self._acknowledge(delivery)
 
-    def _admit(self, lanes: Lanes, address: Address, message: Message) -> None:
-        principal = address["principal"]
+    def _is_under_way(self, delivery: Delivery) -> bool:
+        """Whether the broker, connected anew, repeats what waits or runs here already.
+
+        Its acknowledgement then goes by the new connection.
+        """
+        message = delivery.message
+        same = self._open.get((message.topic, message.payload), ())
+        if not message.repeated or not same:
+            return False
+        min(same, key=lambda open_: len(open_.deliveries)).deliveries.append(delivery)
+        return True
+
+    def _admit(self, lanes: Lanes, address: Address, delivery: Delivery) -> None:
+        principal, message = address["principal"], delivery.message
         if principal not in self._portals:
             self._charge(principal)
         if message.retain:
@@ -164,12 +188,15 @@ class RequestServer:
         asked = self._check(address, message)
         back = _Back(principal, message.topic, asked.request.id, asked.request.client)
         lane = (asked.user, asked.verb if asked.verb in READS else None)
-        if not lanes.put(principal, lane, partial(self._serve, asked, back), len(message.payload)):
+        open_ = _Open((message.topic, message.payload), [delivery])
+        work = partial(self._serve, asked, back, open_)
+        if not lanes.put(principal, lane, work, len(message.payload)):
             raise ContractError(
                 ErrorCode.RATE_LIMIT,
                 f"too many requests of {principal} wait already",
                 "wait for replies before sending more",
             )
+        self._open.setdefault(open_.key, []).append(open_)
 
     def _charge(self, principal: str) -> None:
         left = self._limiter.take(principal)
@@ -193,13 +220,7 @@ class RequestServer:
                 f"did you mean {near[0]}?" if near else f"it knows {', '.join(sorted(known))}",
             )
         request = decode(model, message.payload)
-        if request.expires_at is not None and request.expires_at < now:
-            raise ContractError(
-                ErrorCode.EXPIRED,
-                f"the request expired at {request.expires_at:%H:%M:%S} UTC, "
-                f"the hub's clock says {now:%H:%M:%S} UTC",
-                "ask again; if this happens always, the clocks of the two machines disagree",
-            )
+        _demand_current(request, now)
         if verb in ID_REQUIRED and request.id is None:
             raise ContractError(
                 ErrorCode.ID_REQUIRED,
@@ -214,8 +235,19 @@ class RequestServer:
             )
         return Asked(principal, admin, verb, request, _fingerprint(address, request), now)
 
-    async def _serve(self, asked: Asked, back: "_Back") -> None:
+    async def _serve(self, asked: Asked, back: "_Back", open_: "_Open") -> None:
+        """Answer one request; left to the broker where this is cancelled."""
+        await self._answer(asked, back)
+        same = self._open[open_.key]
+        same.remove(open_)
+        if not same:
+            del self._open[open_.key]
+        for delivery in open_.deliveries:
+            self._acknowledge(delivery)
+
+    async def _answer(self, asked: Asked, back: "_Back") -> None:
         try:
+            _demand_current(asked.request, self._clock())  # it may have waited long
             reply = Reply(id=back.id, result=await self._handle(asked)).encode()
             if len(reply) > MAX_PAYLOAD_BYTES:
                 raise ContractError(  # noqa: TRY301  told like any other refusal
@@ -256,6 +288,10 @@ class RequestServer:
         await self._room.acquire()
         self._group.create_task(self._publish(topic, payload, retain), name=f"say {topic}")
 
+    def _acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that a request is done with, behind the answers that were said."""
+        asyncio.get_running_loop().call_soon(delivery.done)
+
     async def _publish(self, topic: str, payload: bytes, retain: bool) -> None:
         try:
             await self._connection.publish(topic, payload, retain=retain)
@@ -281,6 +317,14 @@ class RequestServer:
             return False
         until = self._echoes.pop(message.topic, None)
         return until is not None and self._clock() < until
+
+
+@dataclass(eq=False, slots=True)
+class _Open:
+    """A request that waits or runs, and what is to be acknowledged when it is answered."""
+
+    key: tuple[str, bytes]
+    deliveries: list[Delivery] = field(default_factory=list)
 
 
 class _FloodError(Exception):
@@ -309,6 +353,16 @@ class _Back:
             message.topic,
             identity if isinstance(identity, str) and _REQUEST_ID.fullmatch(identity) else None,
             client if isinstance(client, str) and NAME.fullmatch(client) else None,
+        )
+
+
+def _demand_current(request: Request, now: datetime) -> None:
+    if request.expires_at is not None and request.expires_at < now:
+        raise ContractError(
+            ErrorCode.EXPIRED,
+            f"the request expired at {request.expires_at:%H:%M:%S} UTC, "
+            f"the hub's clock says {now:%H:%M:%S} UTC",
+            "ask again; if this happens always, the clocks of the two machines disagree",
         )
 
 

@@ -8,7 +8,7 @@ can leak into the next one.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec
 
@@ -56,12 +56,17 @@ class SubscriptionRefusedError(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An MQTT message."""
+    """An MQTT message.
+
+    Attributes:
+        repeated: The broker sent it before and saw no acknowledgement.
+    """
 
     topic: str
     payload: bytes
     qos: int = 1
     retain: bool = False
+    repeated: bool = field(default=False, compare=False)
 
 
 def _guarded(
@@ -337,7 +342,9 @@ class Session:
             if mid is not None:
                 self.acknowledge(mid)
             return
-        self._deliver(Message(topic, bytes(message.payload), message.qos, message.retain), mid)
+        self._deliver(
+            Message(topic, bytes(message.payload), message.qos, message.retain, message.dup), mid
+        )
 
     @_guarded
     def _on_ack(self, mid: int, codes: list[int]) -> None:

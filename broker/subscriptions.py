@@ -2,8 +2,9 @@
 
 Messages of one subscription are handled one after another, in order. A message with QoS 1 is
 acknowledged when every handler of it has returned, so a slow handler holds the broker back (it
-stops at its window of unacknowledged messages) instead of losing anything. What has QoS 0 is for
-eyes: where the queue is full, the latest is dropped and counted.
+stops at its window of unacknowledged messages) instead of losing anything. A taker says itself when
+a message is done with, which may be long after it returned. What has QoS 0 is for eyes: where the
+queue is full, the latest is dropped and counted.
 """
 
 import asyncio
@@ -34,20 +35,23 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels)
 
 
-class _Delivery:
-    """A message on its way to its handlers; acknowledged after the last."""
+class Delivery:
+    """A message that the broker keeps until it is done with."""
 
-    __slots__ = ("_acknowledge", "_left", "message")
+    __slots__ = ("_acknowledge", "message")
 
-    def __init__(self, message: Message, left: int, acknowledge: Callable[[], None]) -> None:
+    def __init__(self, message: Message, acknowledge: Callable[[], None]) -> None:
         self.message = message
-        self._left = left
-        self._acknowledge = acknowledge
+        self._acknowledge: Callable[[], None] | None = acknowledge
 
-    def handled(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._acknowledge()
+    def done(self) -> None:
+        """Have it acknowledged; again changes nothing."""
+        acknowledge, self._acknowledge = self._acknowledge, None
+        if acknowledge is not None:
+            acknowledge()
+
+
+Taker = Callable[[Delivery], Awaitable[None]]
 
 
 @dataclass(eq=False)
@@ -62,11 +66,11 @@ class Subscription:
     qos: int
     handler: Handler
     dropped: int = 0
-    _queue: deque[_Delivery] = field(default_factory=deque)
+    _queue: deque[Delivery] = field(default_factory=deque)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
 
-    def put(self, delivery: _Delivery) -> None:
+    def put(self, delivery: Delivery) -> None:
         """Queue a message, or drop it if it is only for eyes and the queue is full."""
         if delivery.message.qos == 0 and len(self._queue) >= QUEUE_LIMIT:
             self.dropped += 1
@@ -81,7 +85,7 @@ class Subscription:
         self._arrived.set()
 
     def close(self) -> None:
-        """Handle nothing more; what waits is acknowledged unhandled."""
+        """Handle nothing more; what waits is acknowledged unhandled, unless it is for a taker."""
         self._closed = True
         self._arrived.set()
 
@@ -94,12 +98,37 @@ class Subscription:
                 continue
             delivery = self._queue.popleft()
             try:
-                await self.handler(delivery.message)
+                await self._take(delivery)
             except Exception:
                 log.exception("handling a message on %s failed", delivery.message.topic)
-            delivery.handled()
+                delivery.done()
         while self._queue:
-            self._queue.popleft().handled()
+            self._leave(self._queue.popleft())
+
+    async def _take(self, delivery: Delivery) -> None:
+        await self.handler(delivery.message)
+        delivery.done()
+
+    def _leave(self, delivery: Delivery) -> None:
+        delivery.done()
+
+
+class TakenSubscription(Subscription):
+    """One taker of one filter: it says when a message is done with."""
+
+    def __init__(self, topic_filter: str, qos: int, taker: Taker) -> None:
+        super().__init__(topic_filter, qos, _nobody)
+        self._taker = taker
+
+    async def _take(self, delivery: Delivery) -> None:
+        await self._taker(delivery)
+
+    def _leave(self, delivery: Delivery) -> None:
+        """Leave it to the next life of the session."""
+
+
+async def _nobody(_message: Message) -> None:
+    raise AssertionError("a taker has no handler")
 
 
 class Subscriptions:
@@ -135,9 +164,16 @@ class Subscriptions:
         if not takers:
             acknowledge()
             return
-        delivery = _Delivery(message, len(takers), acknowledge)
+        left = len(takers)
+
+        def done() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                acknowledge()
+
         for taker in takers:
-            taker.put(delivery)
+            taker.put(Delivery(message, acknowledge if len(takers) == 1 else done))
 
     def _takers(self, topic: str) -> list[Subscription]:
         return [

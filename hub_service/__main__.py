@@ -64,6 +64,11 @@ async def run(
                 archive,
                 Exports(archive, directory / "exports"),
                 connection=_connection(broker, directory / "client.id"),
+                request_connection=Connection(
+                    broker,
+                    client_id=stable_client_id(directory / "requests-client.id", "hub-requests"),
+                    clean_session=False,
+                ),
                 journal_connection=_connection(broker, directory / "journal-client.id"),
                 settings=settings,
                 version=VERSION,

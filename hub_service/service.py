@@ -40,7 +40,7 @@ TICK_S: Final = 1.0
 HOUSEKEEPING_TICKS: Final = 10
 LISTEN_S: Final = 3.0
 """After its first connect the hub hears by then whatever the broker has of the nodes."""
-_JOURNAL_S: Final = 10.0
+_HEARING_S: Final = 10.0
 _SHOWN_AT_START: Final = 1000
 
 
@@ -51,7 +51,9 @@ class HubService:
         store: The durable queue.
         archive: Everything recorded.
         exports: Makes files to fetch.
-        connection: For requests and everything published; not entered yet.
+        connection: For what nodes say and everything published; not entered yet.
+        request_connection: For requests alone; its session is kept by the broker, so that what
+            comes while the hub is away waits for it. Not entered yet.
         journal_connection: For the nodes' journals alone; not entered yet.
         settings: Who is believed, who may what.
         version: Of the program, for the hub's presence.
@@ -67,6 +69,7 @@ class HubService:
         exports: Exports,
         *,
         connection: Connection,
+        request_connection: Connection,
         journal_connection: Connection,
         settings: HubSettings,
         version: str,
@@ -78,6 +81,7 @@ class HubService:
         self._archive = archive
         self._exports = exports
         self._connection = connection
+        self._request_connection = request_connection
         self._journal_connection = journal_connection
         self._version = version
         self._boot_id = boot_id
@@ -129,11 +133,11 @@ class HubService:
         )
         self._watch = NodeWatch(connection, self._desk.learn, self._acknowledge)
         self._requests = RequestServer(
-            connection, portals=settings.portals, handle=self._handle, clock=clock
+            request_connection, portals=settings.portals, handle=self._handle, clock=clock
         )
         self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)
         journal_connection.on_connect(self._acknowledge_all)
-        connection.on_connect(self._hear_journals)  # before the presence tells the nodes to send
+        connection.on_connect(self._hear)  # before the presence tells anybody to send
         self._presence = Presence(
             connection, connection.topics.build(Topic.HUB_STATUS), self._status()
         )
@@ -156,6 +160,7 @@ class HubService:
         self._bulletin.changed()
         async with (
             self._journal_connection,
+            self._request_connection,
             self._connection,
             self._presence,
             asyncio.TaskGroup() as tasks,
@@ -180,9 +185,10 @@ class HubService:
         log.debug("%s %s: committed", node, stream)
         await self._desk.catch_up()
 
-    async def _hear_journals(self) -> None:
-        """Return when the journals are heard: what nodes send before that waits for its repeat."""
-        await self._journal_connection.wait_connected(_JOURNAL_S)
+    async def _hear(self) -> None:
+        """Return when journals and requests are heard: what comes before waits for its repeat."""
+        for heard in (self._journal_connection, self._request_connection):
+            await heard.wait_connected(_HEARING_S)
 
     async def _acknowledge(self, node: str) -> None:
         """Tell a node what of its journal is here, even if that is nothing.

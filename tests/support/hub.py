@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ulid import ULID
 
-from broker.connection import Connection
+from broker.connection import Connection, stable_client_id
 from broker.messages import utc_now
 from broker.settings import BrokerSettings
 from hub_service.archive import Archive
@@ -66,12 +66,17 @@ async def running_hub(
         lambda: QueueStore.open(directory, new_id=lambda: str(ULID()), before=before)
     )
     archive = await asyncio.to_thread(Archive.open, directory / "archive")
-    requests = Connection(broker, client_id=f"hub-{ULID()}")
+    main = Connection(broker, client_id=f"hub-{ULID()}")
     service = HubService(
         store,
         archive,
         Exports(archive, directory / "exports"),
-        connection=requests,
+        connection=main,
+        request_connection=Connection(
+            broker,
+            client_id=stable_client_id(directory / "requests-client.id", "hub-requests"),
+            clean_session=False,
+        ),
         journal_connection=Connection(broker, client_id=f"hub-journal-{ULID()}"),
         settings=settings,
         version="test",
@@ -81,7 +86,7 @@ async def running_hub(
     )
     serving = asyncio.create_task(service.run(), name="hub")
     try:
-        waiting = asyncio.create_task(requests.wait_connected(10))
+        waiting = asyncio.create_task(main.wait_connected(10))
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             waiting.cancel()

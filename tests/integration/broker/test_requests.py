@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from broker.connection import Connection, Handler, Message, Presence
+from broker.connection import Connection, Delivery, Handler, Message, Presence, Taker
 from broker.embedded import EmbeddedBroker
 from broker.messages import (
     Actor,
@@ -425,10 +425,11 @@ async def check_server_survives(messages: list[tuple[bool, str, bytes, bool]]) -
         kind = "admin" if admin else "request"
         for principal in ("alice", "portal", verb):
             topic = f"bioreactor/hub/{kind}/{principal}/{verb}"
-            await fed.handlers[admin](Message(topic, payload, retain=retain))
-    await fed.handlers[False](Message("bioreactor/hub/request/alice/list", b'{"client": "c"}'))
+            await fed.bring(admin, Message(topic, payload, retain=retain))
+    await fed.bring(False, Message("bioreactor/hub/request/alice/list", b'{"client": "c"}'))
     async with asyncio.timeout(5):
         await fed.replied.wait()
+        await fed.acknowledged.wait()
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -439,12 +440,23 @@ class Fed:
 
     def __init__(self) -> None:
         self.topics = Topics()
-        self.handlers: list[Handler] = []
-        self.replied = asyncio.Event()
+        self.takers: list[Taker] = []
+        self.replied, self.acknowledged = asyncio.Event(), asyncio.Event()
+        self.unanswered = 0
 
-    def subscribe(self, _topic_filter: str, handler: Handler) -> Callable[[], None]:
-        self.handlers.append(handler)
+    def take(self, _topic_filter: str, taker: Taker) -> Callable[[], None]:
+        self.takers.append(taker)
         return lambda: None
+
+    async def bring(self, admin: bool, message: Message) -> None:
+        self.unanswered += 1
+        self.acknowledged.clear()
+        await self.takers[admin](Delivery(message, self._done))
+
+    def _done(self) -> None:
+        self.unanswered -= 1
+        if self.unanswered == 0:
+            self.acknowledged.set()
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         assert payload or retain
