@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,7 @@ class Hub:
 
     Attributes:
         entries: What was committed, by stream; each with its epoch's order and its number.
+        on_commit: Told of the stream and each entry as it comes.
     """
 
     connection: Connection
@@ -74,6 +75,7 @@ class Hub:
     errors: list[ErrorReport] = field(default_factory=list)
     channels: Channels | None = None
     gaps: int = 0
+    on_commit: Callable[[str, Any], None] = lambda _stream, _entry: None
 
     def listen(self) -> None:
         """Subscribe; before the connection is entered."""
@@ -199,6 +201,7 @@ class Hub:
             for number, entry in enumerate(batch.entries, start=batch.first):
                 if number > have:
                     self.entries[stream].append((batch.epoch, number, entry))
+                    self.on_commit(stream, entry)
                     have = number
         committed[batch.epoch] = have
         ack = JournalAck(epochs=dict(committed))
