@@ -186,16 +186,20 @@ class Supervision:
         """Freeze script and clock; the reactor holds: pumps stop, setpoints stay."""
         self._show(Phase.PAUSING, "")
         self._lease.freeze()
-        await self._container.freeze()
-        self._clock.freeze()
-        self._frozen = True
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._hold())  # waits neither for the engine nor keeps it waiting
+            await self._container.freeze()
+            self._clock.freeze()
+            self._frozen = True
+        await self._station.ledger.clock(self._key, self._clock.anchor(), self._step("paused"))
+        await self._station.outbox.flush()
+        self._show(Phase.FROZEN, "")
+
+    async def _hold(self) -> None:
         try:
             await self._station.reactor.hold()
         except ExceptionGroup as group:
             await self._console.tell(f"Not everything stopped for the pause: {group.exceptions[0]}")
-        await self._station.ledger.clock(self._key, self._clock.anchor(), self._step("paused"))
-        await self._station.outbox.flush()
-        self._show(Phase.FROZEN, "")
 
     async def _thaw(self) -> None:
         self._show(Phase.RESUMING, "")

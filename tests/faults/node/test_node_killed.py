@@ -102,6 +102,40 @@ async def test_a_killed_node_adopts_its_run(running: Node, hub: Hub) -> None:
     assert hub.gaps == 0
 
 
+async def test_a_paused_run_stays_paused_while_its_node_is_killed(running: Node, hub: Hub) -> None:
+    assignment = await hub.run(COUNTING)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "line 10")
+    paused = await hub.again(assignment, desired="pause")
+    step_ = await hub.until_phase(experiment, "paused")
+    await eventually(lambda: hub.report.container and hub.report.container.state == "paused")
+    said = len(hub.log(experiment))
+    boot = hub.report.boot_id
+    await running.kill()
+    running.start()
+    await eventually(
+        lambda: (
+            hub.report.boot_id != boot
+            and hub.report.activity is not None
+            and hub.report.activity.phase == "frozen"
+            and hub.report.seen_revision == paused.revision
+        ),
+        within=20,
+    )
+    assert hub.report.container is None or hub.report.container.state == "paused"
+    assert hub.report.activity is not None
+    assert hub.report.activity.elapsed == pytest.approx(step_.elapsed, abs=0.01)
+    assert len(hub.log(experiment)) == said
+    await hub.again(assignment, desired="run", parameters={"end": True})
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "completed"
+    numbers = counted(hub.log(experiment))
+    assert numbers == list(range(len(numbers)))
+    assert hub.phases(experiment) == [
+        "accepted", "executing", "paused", "resumed", "released", "finished",
+    ]  # fmt: skip
+
+
 async def test_a_node_killed_again_and_again_loses_no_line_and_doubles_none(
     running: Node, hub: Hub
 ) -> None:
