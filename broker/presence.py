@@ -43,6 +43,10 @@ class Presence:
         The last will is made anew at the next connect: until then it has what was told before.
         """
         self._status = status
+        await self.say_online()
+
+    async def say_online(self) -> None:
+        """Say once more that the service is there; if the broker is away, it is said later."""
         if self._active and self._connection.connected:
             try:
                 await self._connection.publish_message(self._message("online", self._since))

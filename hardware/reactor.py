@@ -102,7 +102,9 @@ class Reactor:
                 await stack.enter_async_context(driver)
             await self.make_safe()
             stack.push_async_callback(self.make_safe)
-            await stack.enter_async_context(self._tasks)
+            await self._tasks.__aenter__()
+            # Not told of an error on its way: it would wrap what is not its own.
+            stack.push_async_callback(self._tasks.__aexit__, None, None, None)
             control = self._tasks.create_task(self._control(), name="reactor-control")
             stack.callback(self._close)
             stack.callback(self._ticker.cancel)

@@ -111,6 +111,7 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
                 journal=journal,
                 reactor=reactor,
                 connection=connection,
+                presence=presence,
                 runner=runner.client,
                 watchdog=watchdog,
                 runs=runner_settings.runs,
@@ -132,8 +133,9 @@ async def _serve(
 
     Raises:
         RunnerError: The runner cannot do its work on this machine.
+        ContractError: Another node of this name was there before.
     """
-    refused: list[RunnerError] = []
+    refused: list[RunnerError | ContractError] = []
 
     async def keep_runner() -> None:
         try:
@@ -144,10 +146,13 @@ async def _serve(
 
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(keep_runner(), name="runner")
-        await service.run(stopping, local_stop)
+        try:
+            await service.run(stopping, local_stop)
+        except ContractError as error:
+            refused.append(error)
         running.cancel()
-    for error in refused:
-        raise error
+    for reason in refused:
+        raise reason
 
 
 def _engage(directory: DataDir) -> None:

@@ -10,6 +10,7 @@ NOT_SAFE: Final = "reactor-not-safe"
 STORAGE: Final = "storage"
 ENGINE: Final = "engine"
 WATCHDOG: Final = "watchdog"
+TWIN: Final = "twin"
 
 
 class Alarms:

@@ -29,6 +29,7 @@ class Reporter:
     Args:
         report: Builds the report as of now.
         channels: Builds the channels; asked only once the engine is known.
+        may_speak: Whether this process speaks for the node.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Reporter:
         *,
         report: Callable[[], Awaitable[NodeReport]],
         channels: Callable[[], Channels],
+        may_speak: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._report_topic = connection.topics.build(Topic.NODE_REPORT, node=node)
@@ -46,6 +48,7 @@ class Reporter:
         self._engine = engine
         self._report = report
         self._channels = channels
+        self._may_speak = may_speak
         self._changed = asyncio.Event()
         self._told: NodeReport | None = None
         self._told_channels: Channels | None = None
@@ -71,7 +74,7 @@ class Reporter:
             except TimeoutError:
                 pass
             self._changed.clear()
-            if self._connection.connected:
+            if self._connection.connected and self._may_speak():
                 await self._publish()
             await asyncio.sleep(GAP_SECONDS)
 

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from broker.connection import Connection, Message
+from broker.connection import Connection, Message, Presence
 from broker.journal import Journal, JournalSender
 from broker.messages import (
     Channels,
     ContractError,
     Error,
-    ErrorCode,
     EventRecord,
     HubStatus,
     LedgerEntry,
@@ -27,8 +26,9 @@ from broker.topics import Topic
 from hardware.announcements import ReactorEvent
 from hardware.reactor import Reactor
 from node_service import storage
-from node_service.alarms import STORAGE, WATCHDOG, Alarms
+from node_service.alarms import STORAGE, Alarms
 from node_service.commands import ManualControl
+from node_service.company import Company
 from node_service.container import persist
 from node_service.duties import Duties
 from node_service.endings import emergency
@@ -73,6 +73,7 @@ class NodeService:
     Args:
         reactor: Entered already: safe, its controllers running.
         connection: Entered already; need not be connected.
+        presence: Says on it that the node is there.
         watchdog: Entered already; makes the reactor safe if this process cannot.
         runs: Directory of the attempts' files, shared with the runner.
         simulated: Whether no real reactor stands behind it.
@@ -88,6 +89,7 @@ class NodeService:
         journal: Journal,
         reactor: Reactor,
         connection: Connection,
+        presence: Presence,
         runner: Runner,
         watchdog: Watchdog,
         runs: Path,
@@ -112,13 +114,26 @@ class NodeService:
         self._voice = Voice(connection, identity.node)
         self._live = Live(connection, connection.topics, identity.node)
         self._engine = Engine(runner, self._alarms, self._news)
+        self._company = Company(
+            identity.node,
+            identity.boot_id,
+            watchdog,
+            self._alarms,
+            presence,
+            topic=self._voice.topic(Topic.NODE_STATUS),
+            leave=self._leave,
+            news=self._news,
+        )
         self._reporter = Reporter(
             connection,
             identity.node,
             self._engine,
             report=self._report,
             channels=self._channels,
+            may_speak=lambda: self._company.settled,
         )
+        self._refused: ContractError | None = None
+        self._stopping = asyncio.Event()
         self._duties: Duties | None = None
 
     async def run(self, stopping: asyncio.Event, local_stop: asyncio.Event) -> None:
@@ -127,7 +142,11 @@ class NodeService:
         Args:
             stopping: Ends the service; everything is written down when this returns.
             local_stop: Engages the emergency stop from the node itself.
+
+        Raises:
+            ContractError: WRONG_STATE, another node of this name was at the broker before.
         """
+        self._stopping = stopping
         async with asyncio.TaskGroup() as outer:
             outer.create_task(self._recorder.run(), name="recorder")
             unlisten = self._reactor.on_event(self._hear_reactor)
@@ -137,6 +156,8 @@ class NodeService:
             finally:
                 unlisten()
                 self._recorder.close()
+        if self._refused is not None:
+            raise self._refused
 
     async def _serve(
         self, tasks: asyncio.TaskGroup, stopping: asyncio.Event, local_stop: asyncio.Event
@@ -170,8 +191,6 @@ class NodeService:
         )
         await duties.restore()
         await estop.restore()
-        self._watchdog.on_change(self._hear_watchdog)
-        self._hear_watchdog()
         self._tell_rescue()
         duties.begin()
         self._subscribe(duties, estop, control)
@@ -216,6 +235,7 @@ class NodeService:
         )
 
     def _subscribe(self, duties: Duties, estop: EmergencyStop, control: ManualControl) -> None:
+        self._company.listen(self._connection)  # first: nobody acts before it is known who is there
         subscribe, topic = self._connection.subscribe, self._voice.topic
         subscribe(topic(Topic.NODE_ESTOP, principal="+"), estop.hear)
         subscribe(topic(Topic.NODE_ESTOP_RELEASE, principal="+"), estop.hear_release)
@@ -232,15 +252,9 @@ class NodeService:
             return
         await self._ledger.see_generation(status.store_id, status.generation)
 
-    def _hear_watchdog(self) -> None:
-        fault = self._watchdog.fault
-        if fault is None:
-            self._alarms.off(WATCHDOG)
-        else:
-            self._alarms.on(
-                WATCHDOG, "critical", f"if this node dies its reactor stays on: {fault}"
-            )
-        self._news()
+    def _leave(self, error: ContractError) -> None:
+        self._refused = error
+        self._stopping.set()
 
     def _tell_rescue(self) -> None:
         """Record what the watchdog had to do before this start."""
@@ -290,14 +304,9 @@ class NodeService:
             error = emergency(estop).error
             if error is not None:
                 return error
-        if self._watchdog.fault is not None:
-            return Error(
-                code=ErrorCode.UNAVAILABLE,
-                message=f"nothing would switch the reactor off if this node died: "
-                f"{self._watchdog.fault}",
-                hint="it is started again by itself; if that does not help, look at the node's log",
-            )
-        return storage.refusal(self._journal.fill()) or self._engine.refusal
+        return (
+            self._company.refusal or storage.refusal(self._journal.fill()) or self._engine.refusal
+        )
 
     async def _keep_house(self) -> None:
         """Look after what nobody else is told of: the disk, and where the journal stands."""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from ulid import ULID
@@ -217,3 +218,29 @@ async def test_ctrl_c_leaves_a_safe_reactor(node: Node, hub: Hub) -> None:
     node.child.send_signal(signal.SIGINT)
     assert await node.child.wait() == 0
     assert any("reactor is safe" in line for line in node.lines)
+
+
+async def test_a_second_node_of_the_same_name_leaves_the_first_alone(
+    running: Node, hub: Hub, tmp_path: Path
+) -> None:
+    assignment = await hub.run(BUSY)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "waiting")
+    boots = {report.boot_id for report in hub.reports}
+    second = Node(tmp_path / "second.toml", tmp_path / "second")
+    text = running.config.read_text()
+    second.config.write_text(text.replace(str(running.data), str(second.data)))
+    second.config.chmod(0o600)
+    second.start()
+    await eventually(lambda: second.returncode is not None, within=20)
+    assert second.returncode == 78
+    assert "another node is called reactor-1" in second.lines[-1]
+    assert running.returncode is None
+    # It said nothing in the other's name and started nothing; the first one told of it.
+    assert {report.boot_id for report in hub.reports} == boots
+    assert hub.phases(experiment) == ["accepted", "executing"]
+    events = [r for r in hub.records() if isinstance(r, EventRecord) and r.event == "alarm"]
+    assert [event.data["alarm"] for event in events] == ["twin"]
+    await eventually(lambda: hub.report.alarms == () and hub.report.activity is not None)
+    await hub.again(assignment, desired="stop", script=None)
+    await hub.until_phase(experiment, "finished")
