@@ -1,7 +1,7 @@
 """What a reactor consists of: channels, the vessel and what heats it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -61,6 +61,21 @@ class Vessel:
 
 
 @dataclass(frozen=True, slots=True)
+class Gains:
+    """A thermostat's tuning, from the recorded runs.
+
+    Attributes:
+        proportional: % duty a °C.
+        integral: % duty a °C and second.
+        highest: The most duty, %.
+    """
+
+    proportional: float = 12.0
+    integral: float = 0.015
+    highest: float = 70.0
+
+
+@dataclass(frozen=True, slots=True)
 class Heating:
     """What heats and what watches it, °C.
 
@@ -70,6 +85,7 @@ class Heating:
         output: The channel of the heater's duty, %.
         trip: The heater goes off at this temperature …
         reset: … and stays off until the temperature is below this one.
+        gains: How the thermostat is tuned.
     """
 
     sensor: str
@@ -77,6 +93,30 @@ class Heating:
     output: str
     trip: float
     reset: float
+    gains: Gains = field(default_factory=Gains)
+
+
+@dataclass(frozen=True, slots=True)
+class Titration:
+    """What holds a sensor's value by dosing: pH with acid and base, oxygen with feed.
+
+    Attributes:
+        sensor: The channel that is held.
+        setpoint: The channel that says at which value; its safe value means off.
+        raising: The pump that makes the value rise; None: nothing does.
+        lowering: The pump that makes it fall; None: nothing does.
+        band: How far off the value may be without a dose, in the sensor's unit.
+        dose_ml: What is dosed when it is one band off; at most five times that.
+        every: Seconds between two doses, in which the vessel mixes.
+    """
+
+    sensor: str
+    setpoint: str
+    raising: str | None
+    lowering: str | None
+    band: float
+    dose_ml: float
+    every: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +126,7 @@ class Equipment:
     channels: Mapping[str, Channel]
     vessel: Vessel | None = None
     heating: Heating | None = None
+    titrations: tuple[Titration, ...] = ()
 
     @classmethod
     def of(
@@ -94,10 +135,11 @@ class Equipment:
         *,
         vessel: Vessel | None = None,
         heating: Heating | None = None,
+        titrations: Iterable[Titration] = (),
     ) -> "Equipment":
         """Index channels by name."""
         by_name = {channel.info.name: channel for channel in channels}
-        return cls(MappingProxyType(by_name), vessel, heating)
+        return cls(MappingProxyType(by_name), vessel, heating, tuple(titrations))
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the channels that have a value to be set."""

@@ -1,9 +1,8 @@
 """Controllers that hold a setpoint without script, broker or hub."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from hardware.channels import Equipment
+from hardware.channels import Equipment, Gains, Titration
 from hardware.events import Event, Set, Tick
 from hardware.interlocks import believed
 from hardware.safety import State
@@ -12,21 +11,6 @@ PERIOD: Final = 5.0
 """Seconds between two steps of a controller, as in the recorded runs."""
 LEASE: Final = 3 * PERIOD
 """Seconds that a controller's output stays in force without being renewed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gains:
-    """A thermostat's tuning, from the recorded runs.
-
-    Attributes:
-        proportional: % duty a °C.
-        integral: % duty a °C and second.
-        highest: The most duty, %.
-    """
-
-    proportional: float = 12.0
-    integral: float = 0.015
-    highest: float = 70.0
 
 
 class Thermostat:
@@ -90,3 +74,42 @@ class HeatControl:
         self._stepped_at = now
         duty = self._thermostat.step(setpoint, temperature, seconds)
         return Set(heating.output, duty, LEASE, by_controller=True)
+
+
+MOST_BANDS: Final = 5.0
+"""A dose grows with the error up to so many times its volume at one band."""
+
+
+class TitrationControl:
+    """Doses when a value is off, then waits until the vessel has mixed.
+
+    It bounds nothing in the long run: what may be dosed is up to the safety rules.
+    """
+
+    def __init__(self, equipment: Equipment, titration: Titration) -> None:
+        self.titration = titration
+        self._equipment = equipment
+        self._dosed_at: float | None = None
+
+    def follow(self, state: State, now: float) -> tuple[str, float] | None:
+        """Return the pump and the volume that are due, mL; call it each `PERIOD`.
+
+        Nothing is due without a sound and fresh value.
+        """
+        rule = self.titration
+        setpoint = state.outputs[rule.setpoint].value
+        if setpoint == self._equipment.channels[rule.setpoint].safe:
+            self._dosed_at = None
+            return None
+        value = state.readings[rule.sensor].value
+        if value is None or not believed(self._equipment, state.readings, rule.sensor, now):
+            return None
+        if self._dosed_at is not None and now < self._dosed_at + rule.every:
+            return None
+        error = setpoint - value
+        pump = rule.raising if error > 0 else rule.lowering
+        bands = abs(error) / rule.band
+        if pump is None or bands < 1.0:
+            return None
+        self._dosed_at = now
+        return pump, rule.dose_ml * min(bands, MOST_BANDS)

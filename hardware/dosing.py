@@ -51,7 +51,7 @@ class Dosing:
         self._apply = apply
         self._lines = {name: asyncio.Lock() for name in equipment.pumps()}
 
-    async def dose(self, channel: str, ml: float) -> Dose:
+    async def dose(self, channel: str, ml: float, *, by_controller: bool = False) -> Dose:
         """Pump a volume; see `Reactor.dose`.
 
         Raises:
@@ -60,7 +60,7 @@ class Dosing:
         if channel not in self._lines:
             check(self._apply(DoseAsked(channel, ml)).refusal)
         async with self._lines[channel]:
-            granted = self._apply(DoseAsked(channel, ml))
+            granted = self._apply(DoseAsked(channel, ml, by_controller))
             check(granted.refusal)
             delivered: float | None = None
             started = self._clock.monotonic()

@@ -31,10 +31,15 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class DoseAsked:
-    """A pump shall move a volume. Granted, the volume is reserved until `DoseEnded`."""
+    """A pump shall move a volume. Granted, the volume is reserved until `DoseEnded`.
+
+    Attributes:
+        by_controller: The node's own controller asks; it waits while the reactor holds.
+    """
 
     channel: str
     ml: float
+    by_controller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class Tick:
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Pumps and direct outputs stop; setpoints stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Holding is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,7 @@ Event = (
     | DoseEnded
     | Tick
     | Hold
+    | GoOn
     | MakeSafe
     | EstopEngaged
     | EstopReleased

@@ -16,7 +16,7 @@ from broker.messages import Alarm, ChannelInfo, ContractError, ErrorCode
 from hardware.announcements import Announcements, Listener, ReactorEvent
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.controllers import PERIOD, HeatControl, Thermostat
+from hardware.controllers import PERIOD, HeatControl, Thermostat, TitrationControl
 from hardware.devices import PATIENCE, Devices
 from hardware.dosebook import DoseBook
 from hardware.dosing import Dose, Dosing
@@ -25,6 +25,7 @@ from hardware.events import (
     EstopEngaged,
     EstopReleased,
     Event,
+    GoOn,
     Hold,
     MakeSafe,
     Measured,
@@ -55,7 +56,7 @@ class Reactor:
         equipment: Channels, vessel and heating.
         drivers: They serve the equipment's channels.
         clock: Whose seconds count.
-        thermostat: Follows the heating's setpoint.
+        thermostat: Follows the heating's setpoint; one with the equipment's gains if left out.
         doses_file: Where the pumps' volumes are kept over restarts; None: nowhere.
     """
 
@@ -74,7 +75,13 @@ class Reactor:
         )
         self._equipment = equipment
         self._devices = Devices(equipment, drivers, clock)
-        self._heat = HeatControl(equipment, Thermostat() if thermostat is None else thermostat)
+        if thermostat is None:
+            thermostat = Thermostat(None if equipment.heating is None else equipment.heating.gains)
+        self._heat = HeatControl(equipment, thermostat)
+        self._titrating = {
+            rule.setpoint: TitrationControl(equipment, rule) for rule in equipment.titrations
+        }
+        self._doses_under_way: dict[str, asyncio.Task[None]] = {}
         self._state: State = initial(equipment, clock.monotonic())
         self._book = DoseBook(doses_file, clock)
         self._announcements = Announcements(clock)
@@ -109,6 +116,7 @@ class Reactor:
             stack.callback(self._close)
             stack.callback(self._ticker.cancel)
             stack.callback(control.cancel)
+            stack.callback(self._end_titrations)
             self._stack = stack.pop_all()
         self._open = True
         return self
@@ -264,10 +272,16 @@ class Reactor:
     async def hold(self) -> None:
         """Pause: pumps and direct outputs stop, controllers keep their setpoints.
 
+        Controllers that dose wait, until `go_on` or until everything is made safe.
+
         Raises:
             ExceptionGroup: Of `DriverError`, for devices that did not obey.
         """
         await self._stop_all(Hold(), "hold")
+
+    def go_on(self) -> None:
+        """End a pause: controllers may dose again."""
+        self._apply(GoOn())
 
     async def make_safe(self) -> None:
         """Bring every channel to its safe value, whatever fails.
@@ -299,6 +313,10 @@ class Reactor:
 
     def _close(self) -> None:
         self._open = False
+
+    def _end_titrations(self) -> None:
+        for dose in self._doses_under_way.values():
+            dose.cancel()
 
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._apply(event)
@@ -343,6 +361,8 @@ class Reactor:
             await self._measure()
             decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
             await self._write_quietly(self._unwritten | set(decision.writes))
+            if not self._state.held:
+                self._titrate()
             at = max(at + PERIOD, self.clock.monotonic())
             self._progress()
             await self.clock.sleep(at - self.clock.monotonic())
@@ -350,6 +370,28 @@ class Reactor:
     def _progress(self) -> None:
         """Give a sign of life: the next thing done takes so long at the most."""
         self._alive(PATIENCE + PERIOD / min(1.0, self.clock.speed))
+
+    def _titrate(self) -> None:
+        """Begin the doses that are due; the control loop does not wait for them."""
+        for name, control in self._titrating.items():
+            running = self._doses_under_way.get(name)
+            if running is not None and not running.done():
+                continue
+            order = control.follow(self._state, self.clock.monotonic())
+            if order is not None:
+                self._doses_under_way[name] = self._tasks.create_task(
+                    self._dose_quietly(*order), name=f"titration {name}"
+                )
+
+    async def _dose_quietly(self, pump: str, ml: float) -> None:
+        """Dose for a controller; what is refused is told and tried again when it is due."""
+        try:
+            await self._dosing.dose(pump, ml, by_controller=True)
+        except ContractError as error:
+            log.warning("a controller's dose with %s was refused: %s", pump, error)
+            self._announcements.emit(
+                "dose-refused", pump, ml, {"code": str(error.error.code), "message": str(error)}
+            )
 
     async def _tick(self) -> None:
         await self._write_quietly(self._apply(Tick()).writes)

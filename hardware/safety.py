@@ -23,6 +23,7 @@ from hardware.events import (
     EstopEngaged,
     EstopReleased,
     Event,
+    GoOn,
     Hold,
     MakeSafe,
     Measured,
@@ -46,6 +47,7 @@ class State:
     readings: Mapping[str, Reading]
     volume: float | None = None
     hot: bool = False
+    held: bool = False
     estop: str | None = None
     alarms: Mapping[str, Note] = field(default_factory=dict)
 
@@ -112,12 +114,13 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
         case Hold():
             direct = [n for n in after.outputs if equipment.channels[n].info.kind == "actuator"]
             after, stops = _release(equipment, after, direct)
-        case MakeSafe():
+            after = replace(after, held=True)
+        case GoOn():
+            after = replace(after, held=False)
+        case MakeSafe() | EstopEngaged():
             after, stops = _release(equipment, after, after.outputs)
-            everything = True
-        case EstopEngaged():
-            after, stops = _release(equipment, after, after.outputs)
-            after = replace(after, estop=event.reason)
+            estop = event.reason if isinstance(event, EstopEngaged) else after.estop
+            after = replace(after, held=False, estop=estop)
             everything = True
         case EstopReleased():
             after = replace(after, estop=None)
@@ -191,6 +194,12 @@ def _dose(
     volume = state.volume
     content = _content(equipment, state)
     match event:
+        case DoseAsked(by_controller=True) if state.held:
+            refusal = refuse(
+                ErrorCode.REACTOR_BUSY,
+                "the reactor holds: the experiment is paused",
+                "it is dosed again when the experiment goes on",
+            )
         case DoseAsked():
             pump, refusal = ask(channel, pump, event, content, state.now)
         case DosePiece():

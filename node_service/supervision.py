@@ -211,6 +211,7 @@ class Supervision:
             "Pumps and direct outputs were stopped, setpoints were kept."
         )
         self._frozen = False
+        self._station.reactor.go_on()
         self._lease.thaw()
         await self._container.thaw()
         await self._station.outbox.flush()

@@ -3,7 +3,7 @@
 from typing import Final, Literal
 
 from broker.messages import ChannelInfo, ChannelLimits, Quantity
-from hardware.channels import Channel, Equipment, Heating, Vessel
+from hardware.channels import Channel, Equipment, Heating, Titration, Vessel
 
 DRIVER: Final = "simulated-vial"
 
@@ -54,7 +54,7 @@ def _output(  # noqa: PLR0917 - read as the rows of a table
         safe_value=0.0,
         precision=1,
     )
-    return Channel(info, wired=name != "temperature-setpoint", controlled=kind == "sensor")
+    return Channel(info, wired=not name.endswith("-setpoint"), controlled=kind == "sensor")
 
 
 def _pump(
@@ -103,6 +103,14 @@ EQUIPMENT: Final = Equipment.of(
             ChannelLimits(minimum=15.0, maximum=42.0),
         ),
         _output(
+            "ph-setpoint",
+            "setpoint",
+            Quantity.PH,
+            "pH",
+            "pH setpoint (0 is off)",
+            ChannelLimits(minimum=3.0, maximum=11.0),
+        ),
+        _output(
             "heater",
             "sensor",
             Quantity.POWER,
@@ -139,4 +147,15 @@ EQUIPMENT: Final = Equipment.of(
         trip=45.0,
         reset=42.0,
     ),
+    titrations=[
+        Titration(
+            sensor="ph",
+            setpoint="ph-setpoint",
+            raising="base",
+            lowering="acid",
+            band=0.05,
+            dose_ml=0.02,
+            every=120.0,
+        )
+    ],
 )

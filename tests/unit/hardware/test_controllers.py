@@ -1,7 +1,11 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.controllers import Thermostat
+from hardware.controllers import Thermostat, TitrationControl
+from hardware.events import Measured, Set, Tick
+from hardware.safety import State, decide, initial
+from hardware.simulation.equipment import EQUIPMENT
 
 temperatures = st.floats(-20, 110)
 
@@ -37,3 +41,48 @@ def test_a_lasting_error_is_worked_off() -> None:
     assert later[-1] > first + 3.0
     thermostat.reset()
     assert thermostat.step(37.0, 36.5, 5.0) == first
+
+
+def held_at(setpoint: float, value: float | None, now: float, *, read_at: float) -> State:
+    """Return a simulated reactor with a pH and a setpoint."""
+    state = decide(EQUIPMENT, initial(EQUIPMENT, 0.0), Set("ph-setpoint", setpoint), 0.0).state
+    state = decide(EQUIPMENT, state, Measured({"ph": value}), read_at).state
+    return decide(EQUIPMENT, state, Tick(), now).state
+
+
+def titration() -> TitrationControl:
+    return TitrationControl(EQUIPMENT, EQUIPMENT.titrations[0])
+
+
+@pytest.mark.parametrize(
+    ("ph", "order"),
+    [
+        (7.0, None),
+        (7.04, None),  # within the band
+        (6.9, ("base", 0.04)),
+        (7.1, ("acid", 0.04)),
+        (4.0, ("base", 0.10)),  # never more than five times one band's dose
+        (None, None),
+    ],
+)
+def test_acid_or_base_is_dosed_as_far_as_the_ph_is_off(
+    ph: float | None, order: tuple[str, float] | None
+) -> None:
+    found = titration().follow(held_at(7.0, ph, 2.0, read_at=1.0), 2.0)
+    if order is None or found is None:
+        assert found is order
+    else:
+        assert found[0] == order[0]
+        assert found[1] == pytest.approx(order[1])
+
+
+def test_a_dose_is_given_time_to_mix() -> None:
+    control, off = titration(), held_at(7.0, 6.5, 2.0, read_at=1.0)
+    assert control.follow(off, 2.0) is not None
+    assert control.follow(held_at(7.0, 6.5, 100.0, read_at=99.0), 100.0) is None
+    assert control.follow(held_at(7.0, 6.5, 123.0, read_at=122.0), 123.0) is not None
+
+
+def test_nothing_is_dosed_on_a_stale_value_or_while_it_is_off() -> None:
+    assert titration().follow(held_at(7.0, 6.5, 100.0, read_at=1.0), 100.0) is None
+    assert titration().follow(held_at(0.0, 6.5, 2.0, read_at=1.0), 2.0) is None

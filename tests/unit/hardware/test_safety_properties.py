@@ -14,6 +14,7 @@ from hardware.events import (
     EstopEngaged,
     EstopReleased,
     Event,
+    GoOn,
     Hold,
     MakeSafe,
     Measured,
@@ -47,7 +48,7 @@ events = st.one_of(
     st.builds(DoseAsked, st.one_of(pumps, st.sampled_from(NAMES)), volumes),
     st.builds(DosePiece, st.one_of(pumps, st.sampled_from(NAMES)), volumes),
     st.builds(DoseEnded, pumps, st.none()),
-    st.sampled_from([Tick(), Hold(), MakeSafe(), EstopReleased(), RunBegun()]),
+    st.sampled_from([Tick(), Hold(), GoOn(), MakeSafe(), EstopReleased(), RunBegun()]),
     st.just(EstopEngaged("test")),
 )
 delays = st.one_of(
