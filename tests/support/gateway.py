@@ -6,10 +6,13 @@ Scripts run as child processes that find it through `BIOREACTOR_SOCKET`, as in a
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from starlette.types import ASGIApp
 
 from broker.journal import Journal
 from broker.messages import Parameters, Record, RunLimits
@@ -29,6 +32,7 @@ from node_service.runclock import RunClock
 from node_service.runs import LogPosition, RunKey
 from node_service.saves import Saves
 from node_service.tail import records_after
+from tests.support.steady import SITE, SOCKET_VARIABLE, DosesTakeTime, Stopwatch, sleeping
 
 KEY = RunKey("01J00000000000000000000000", 1)
 
@@ -69,6 +73,7 @@ class Bench:
     console: Console
     series: set[str] = field(default_factory=set)
     answers: Answers = field(default_factory=Answers)
+    stopwatch: Stopwatch | None = None
     _serving: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
@@ -93,9 +98,10 @@ class Bench:
             keep_setpoints=_nothing,
             series=self.series,
         )
-        await self._serving.enter_async_context(
-            GatewayServer(self.socket, create_app(access), self.lease.touch)
-        )
+        app: ASGIApp = create_app(access)
+        if self.stopwatch is not None:
+            app = DosesTakeTime(app, self.stopwatch)
+        await self._serving.enter_async_context(GatewayServer(self.socket, app, self.lease.touch))
 
     async def close(self) -> None:
         """Stop serving, as a node that went away."""
@@ -123,6 +129,14 @@ class Bench:
         """Start a script; it finds nothing of ours but the SDK."""
         path = self.directory / "script.py"
         path.write_text(script)
+        paths = [self.sdk, *([packages] if packages else [])]
+        more = {}
+        if self.stopwatch is not None:
+            more = {SOCKET_VARIABLE: str(self.directory / "sleep.sock")}
+            site = self.directory / "site"
+            site.mkdir(exist_ok=True)
+            (site / "sitecustomize.py").write_text(SITE)
+            paths.insert(0, site)
         return await asyncio.create_subprocess_exec(
             python,
             "-u",
@@ -131,9 +145,10 @@ class Bench:
             cwd=self.directory,
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": f"{self.sdk}:{packages}" if packages else str(self.sdk),
+                "PYTHONPATH": ":".join(str(one) for one in paths),
                 "BIOREACTOR_SOCKET": str(self.socket),
                 "MPLCONFIGDIR": str(self.directory),
+                **more,
             },
             stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -192,9 +207,14 @@ async def bench(
     parameters: Parameters | None = None,
     seed: int = 1,
     results: int = RunLimits().results,
+    steady: bool = False,
 ) -> AsyncIterator[Bench]:
-    """Serve a gateway below `directory` while the block runs."""
-    clock: Clock = RealClock(speed)
+    """Serve a gateway below `directory` while the block runs.
+
+    `steady`: the reactor's time passes only while the script waits for it.
+    """
+    stopwatch = Stopwatch() if steady else None
+    clock: Clock = RealClock(speed, real=stopwatch or time.monotonic)
     (directory / "gateway").mkdir(parents=True)
     async with AsyncExitStack() as stack:
         journal = Journal.open(directory / "journal")
@@ -233,7 +253,10 @@ async def bench(
                 live=Live(Nobody(), Topics(), "reactor-1"),
                 keep=_forget,
             ),
+            stopwatch=stopwatch,
         )
+        if stopwatch is not None:
+            await stack.enter_async_context(sleeping(directory / "sleep.sock", clock, stopwatch))
         await it.open()
         stack.push_async_callback(it.close)
         yield it
