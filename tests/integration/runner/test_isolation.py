@@ -27,6 +27,13 @@ def attempt(name, work):
         told[name] = [type(error).__name__, str(error)]
 told = {}
 """
+SET_USER_ID = """
+attempt("set-user-id programs", lambda: [
+    path for top, _, names in os.walk("/usr") for path in (os.path.join(top, n) for n in names)
+    if os.path.isfile(path) and not os.path.islink(path) and os.stat(path).st_mode & 0o6000])
+"""
+METADATA = "169.254.169.254"
+"""Where clouds serve credentials of the machine; asked only from inside, where it must fail."""
 
 
 async def probe(bench: Bench, script: str, **limits: float) -> dict[str, Any]:
@@ -47,10 +54,8 @@ attempt("groups", lambda: os.setgroups([0]))
 told["ids"] = [*os.getresuid(), *os.getresgid(), *os.getgroups()]
 told["status"] = dict(line.split(":", 1) for line in open("/proc/self/status"))
 attempt("nice", lambda: os.nice(-5))
-attempt("set-user-id programs", lambda: [
-    path for top, _, names in os.walk("/usr") for path in (os.path.join(top, n) for n in names)
-    if os.path.isfile(path) and not os.path.islink(path) and os.stat(path).st_mode & 0o6000])
-""",
+"""
+        + (SET_USER_ID if bench.settings.kind == "docker" else ""),
     )
     assert set(told["ids"]) == {CONTAINER_UID}
     status = {key: value.strip() for key, value in told["status"].items()}
@@ -66,15 +71,28 @@ attempt("set-user-id programs", lambda: [
 
 
 async def test_it_reaches_no_network(bench: Bench) -> None:
-    """Not the host's listeners, wherever they listen, and not the world."""
+    """Not the host's listeners, wherever they listen, not another container, and not the world."""
+    other = await bench.start(
+        """
+        import socket, time
+        listener = socket.create_server(("0.0.0.0", 4711))
+        print("up")
+        time.sleep(30)
+        """
+    )
+    await bench.until_said(other, "up")
     with socket.create_server(("0.0.0.0", 0)) as listener:
-        addresses = {"127.0.0.1", "192.0.2.1", "172.17.0.1", _own_address()}
+        addresses = {"127.0.0.1", "192.0.2.1", "172.17.0.1", METADATA, _own_address()}
         told = await probe(
             bench,
             f"""
 import socket
 for address in {sorted(addresses)}:
     attempt(address, lambda: socket.create_connection((address, {listener.getsockname()[1]}), 2))
+attempt("metadata", lambda: socket.create_connection(("{METADATA}", 80), 2))
+attempt("other", lambda: socket.create_connection(("127.0.0.1", 4711), 2))
+attempt("datagram", lambda: socket.socket(2, 2).sendto(b"x", ("192.0.2.1", 53)))
+attempt("datagram 6", lambda: socket.socket(10, 2).sendto(b"x", ("2001:db8::1", 53)))
 attempt("name", lambda: socket.getaddrinfo("example.org", 443))
 attempt("interfaces", socket.if_nameindex)
 attempt("abstract", lambda: socket.socket(socket.AF_UNIX).connect("\\0/tmp/dbus"))
@@ -83,6 +101,9 @@ attempt("engine", lambda: socket.socket(socket.AF_UNIX).connect("/var/run/docker
         )
     for address in addresses:
         assert told[address][0] in {"ENETUNREACH", "ECONNREFUSED"}, told[address]
+    assert told["metadata"][0] == "ENETUNREACH"
+    assert told["other"][0] == "ECONNREFUSED"
+    assert {told["datagram"][0], told["datagram 6"][0]} <= {"ENETUNREACH", "EADDRNOTAVAIL"}
     assert told["name"][0] != "done"
     assert told["abstract"][0] == "ECONNREFUSED"
     assert told["engine"][0] in {"ENOENT", "ENOTDIR"}
@@ -265,25 +286,45 @@ os.mkdir("locked", 0)
 
 async def test_it_sees_no_one_else(bench: Bench) -> None:
     """No process, file, mount or variable of the host or of another experiment."""
-    other = await bench.start("import time\nopen('mark', 'w')\nprint('up')\ntime.sleep(30)")
+    other = await bench.start(
+        """
+        import socket, time
+        open('mark', 'w')
+        open('/tmp/mark', 'w')
+        abstract = socket.socket(socket.AF_UNIX)
+        abstract.bind("\\0of-another-experiment")
+        abstract.listen()
+        print('up')
+        time.sleep(30)
+        """
+    )
     await bench.until_said(other, "up")
     others = bench.runs[0].experiment_id
+    sockets = [str(bench.settings.socket), str(bench.paths.socket)]
     os.environ["BIOREACTOR_TEST_SECRET"] = "of the node"
     told = await probe(
         bench,
         f"""
-import os, signal, subprocess
+import os, signal, socket, subprocess
 told["processes"] = [int(name) for name in os.listdir("/proc") if name.isdigit()]
 told["commands"] = [open(f"/proc/{{n}}/cmdline").read() for n in told["processes"]]
 told["environment"] = dict(os.environ)
 attempt("parent's environment", lambda: open("/proc/1/environ").read())
 told["mounts"] = open("/proc/self/mountinfo").read()
 paths = "/home", "/var/lib/docker", "/work", "/var/run/docker.sock", "/results/mark"
-paths += "/etc/shadow", {str(bench.settings.directory)!r}
+paths += "/etc/shadow", "/tmp/mark", {str(bench.settings.directory)!r}
 paths += tuple("/proc/1/root" + path for path in paths)
 told["files"] = [path for path in paths if os.access(path, os.R_OK)]
 told["devices"] = os.listdir("/dev")
 attempt("kill all", lambda: os.kill(-1, 0))
+attempt("abstract", lambda: socket.socket(socket.AF_UNIX).connect("\\0of-another-experiment"))
+told["sockets"] = [path for path in {sockets} if os.path.lexists(path)]
+attempt("kcore", lambda: open("/proc/kcore", "rb").read(9))
+attempt("sysrq-trigger", lambda: open("/proc/sysrq-trigger", "r+b").read(9))
+attempt("kernel setting", lambda: open("/proc/sys/kernel/hostname", "w").write("mine"))
+attempt("core pattern", lambda: open("/proc/sys/kernel/core_pattern", "w").write("|/tmp/x"))
+attempt("memory of the first process", lambda: open("/proc/1/mem", "rb").read(1))
+attempt("files of the first process", lambda: os.listdir("/proc/1/fd"))
 """,
     )
     del os.environ["BIOREACTOR_TEST_SECRET"]
@@ -293,6 +334,13 @@ attempt("kill all", lambda: os.kill(-1, 0))
     assert "BIOREACTOR_TEST_SECRET" not in told["parent's environment"][1]
     assert set(told["files"]) <= {"/home", "/proc/1/root/home"}
     assert not set(told["devices"]) & {"kmsg", "mem", "sda", "vda", "loop0", "fuse", "kvm"}
+    assert told["abstract"][0] == "ECONNREFUSED"
+    assert told["sockets"] == []
+    for name in ("kcore", "sysrq-trigger", "kernel setting", "core pattern"):
+        assert told[name][0] in {"EACCES", "EPERM", "EROFS", "ENOENT", "EIO"}, (name, told[name])
+    if bench.settings.kind == "bubblewrap":  # a container's first process is the experiment's own
+        for name in ("memory of the first process", "files of the first process"):
+            assert told[name][0] in {"EACCES", "EPERM"}, (name, told[name])
     assert (await bench.client.status(other)).state == "running"
 
 
