@@ -9,6 +9,7 @@ import asyncio
 import errno
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -196,6 +197,9 @@ class Writer:
         on_rollback: Called on the writer's thread after something was undone, so that caches of
             what is in the database can be dropped.
         explain: Returns what is raised in place of an error.
+
+    Attributes:
+        on_commit: Called on the writer's thread with the seconds that a transaction took.
     """
 
     def __init__(
@@ -209,6 +213,7 @@ class Writer:
         self._connection = connection
         self._on_rollback = on_rollback
         self._explain = explain
+        self.on_commit: Callable[[float], object] = lambda _: None
         self._lock = threading.Lock()
         self._waiting: list[_Job[object]] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -258,6 +263,7 @@ class Writer:
     def _commit(self, jobs: Sequence[_Job[object]]) -> None:
         """Run jobs in one transaction; raise what undid all of them."""
         connection = self._connection
+        began = time.perf_counter()
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -268,6 +274,7 @@ class Writer:
                 connection.execute("ROLLBACK")
             self._on_rollback()
             raise
+        self.on_commit(time.perf_counter() - began)
         for job in jobs:
             job.finish()
 

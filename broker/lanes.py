@@ -78,12 +78,18 @@ class Lanes:
         self._limit = limit
         self._size_limit = size_limit
         self._lanes: dict[Hashable, _Lane] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._loads: dict[str, _Load] = {}
 
     @property
     def busy(self) -> bool:
         """Whether any work waits or runs."""
         return bool(self._lanes)
+
+    async def idle(self) -> None:
+        """Return when nothing waits or runs."""
+        await self._idle.wait()
 
     def put(self, owner: str, lane: Hashable, work: Work, size: int) -> bool:
         """Queue work behind what waits in its lane; False if the owner has too much already."""
@@ -97,6 +103,7 @@ class Lanes:
         queue = self._lanes.get(key)
         if queue is None:
             queue = self._lanes[key] = _Lane()
+            self._idle.clear()
             self._group.create_task(self._drive(owner, key, queue), name=f"lane {key}")
         queue.waiting.append((work, size))
         return True
@@ -111,6 +118,8 @@ class Lanes:
                     self._release(owner, size)
         finally:
             del self._lanes[key]
+            if not self._lanes:
+                self._idle.set()
 
     def _release(self, owner: str, size: int) -> None:
         load = self._loads[owner]

@@ -27,6 +27,7 @@ import orjson
 from broker.asking import Asker
 from broker.connection import Connection, Delivery, Message, NotConnectedError
 from broker.lanes import Lanes, Rate, RateLimiter
+from broker.logs import about
 from broker.messages import (
     ADMIN_REQUESTS,
     ID_REQUIRED,
@@ -139,6 +140,20 @@ class RequestServer:
         finally:
             self._over = True
 
+    async def finish(self, within: float) -> None:
+        """Take no more requests; return when what was asked is answered, or after so many seconds.
+
+        What is not answered stays at the broker.
+        """
+        self._over = True
+        try:
+            async with asyncio.timeout(within):
+                await (await asyncio.shield(self._lanes)).idle()
+                for _ in range(_UNSENT_REPLIES):  # all of the room is free: every reply is sent
+                    await self._room.acquire()
+        except TimeoutError:
+            log.warning("some requests were not answered within %g s", within)
+
     async def _receive(self, delivery: Delivery) -> None:
         lanes = await asyncio.shield(self._lanes)
         if self._over or self._is_under_way(delivery):
@@ -237,7 +252,13 @@ class RequestServer:
 
     async def _serve(self, asked: Asked, back: "_Back", open_: "_Open") -> None:
         """Answer one request; left to the broker where this is cancelled."""
-        await self._answer(asked, back)
+        request = asked.request
+        with about(
+            request_id=request.id,
+            experiment_id=getattr(request, "experiment_id", None),
+            node=getattr(request, "node", None),
+        ):
+            await self._answer(asked, back)
         same = self._open[open_.key]
         same.remove(open_)
         if not same:

@@ -14,8 +14,11 @@ from ulid import ULID
 from broker import VERSION
 from broker.connection import Connection, SubscriptionRefusedError, stable_client_id
 from broker.database import DatabaseError
+from broker.health import ask, serve
+from broker.logs import set_up
 from broker.messages import utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
+from broker.systemd import Systemd
 from hub_service.archive import Archive, Wanted
 from hub_service.exports import Exports
 from hub_service.ids import GrowingIds
@@ -27,6 +30,10 @@ from hub_service.targets import Letter, tell
 
 REFUSED: Final = 78
 """Exit status where starting again would not help (EX_CONFIG)."""
+
+_PATIENCE_S: Final = 60.0
+STATUS_S: Final = 1.0
+"""How often systemd's line of status is looked after."""
 
 log = logging.getLogger("hub_service")
 
@@ -75,28 +82,55 @@ async def run(
                 boot_id=new_ulid(),
                 new_id=new_id,
             )
-            await _until_told_to_stop(service)
+            async with serve(directory, service.health):
+                await _until_told_to_stop(service, Systemd.of())
         finally:
             await asyncio.to_thread(archive.close)
     finally:
         await store.close()
 
 
-async def _until_told_to_stop(service: HubService) -> None:
+async def _until_told_to_stop(service: HubService, manager: Systemd) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     serving = asyncio.create_task(service.run(), name="hub")
     told = asyncio.create_task(stopping.wait(), name="signal")
+    watched = asyncio.create_task(_tell(manager, service), name="systemd")
     await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
+    manager.stopping()
     if not serving.done():
+        await service.finish()
         serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    watched.cancel()  # a stop that hangs is the watchdog's business too
+    await asyncio.gather(serving, watched, return_exceptions=True)
     if not serving.cancelled():
         serving.result()
     log.info("stopped")
+
+
+async def _tell(manager: Systemd, service: HubService) -> None:
+    """Tell systemd when the hub serves, how it is, and that it is alive."""
+    if not manager.there:
+        return
+
+    async def tell_status() -> None:
+        ready = False
+        while True:
+            health = service.health()
+            if health.ready and not ready:
+                ready = True
+                manager.ready()
+            elif not ready:
+                manager.starting(_PATIENCE_S)
+            manager.status(health.sentence)
+            await asyncio.sleep(STATUS_S)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(tell_status(), name="systemd status")
+        tasks.create_task(manager.watch(service.pulse.stuck), name="systemd watchdog")
 
 
 def _connection(broker: BrokerSettings, identity: Path) -> Connection:
@@ -118,20 +152,25 @@ def main() -> None:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "notify-test"),
+        choices=("run", "health", "notify-test"),
         default="run",
-        help="run the hub, or tell everybody in [[hub.notify]] that this is a test",
+        help="run the hub; say whether the one that runs is ready (exit status 0 or 1); or tell "
+        "everybody in [[hub.notify]] that this is a test",
+    )
+    parser.add_argument(
+        "--alive", action="store_true", help="with health: whether it is alive, ready or not"
     )
     options = parser.parse_args()
     config: Path | None = options.config
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
         settings = load_settings(HubSettings, "hub", config)
+        if options.command == "health":
+            sys.exit(_health(settings.data_dir, alive=options.alive))
         if options.command == "notify-test":
             sys.exit(asyncio.run(notify_test(settings)))
         broker = load_settings(BrokerSettings, "broker", config)
+        secrets = (broker.password, *(target.url for target in settings.notify))
+        set_up(settings.log_format, settings.log_level, secrets)
         asyncio.run(
             run(
                 settings,
@@ -146,6 +185,13 @@ def main() -> None:
         _refuse_broken_store(group)
     except OSError as error:
         _refuse(f"{error.strerror}: {error.filename}")
+
+
+def _health(directory: Path, *, alive: bool) -> int:
+    """Say how the hub of a directory is; return the exit status."""
+    health = ask(directory)
+    sys.stdout.write(f"{health.sentence}\n")
+    return 0 if (health.alive if alive else health.ready) else 1
 
 
 async def notify_test(settings: HubSettings) -> int:

@@ -106,6 +106,15 @@ class Bulletin:
                 self._changed.clear()
                 await self.refresh()
 
+    async def finish(self, within: float) -> None:
+        """Show the last state; return when the broker has it, or after so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self.refresh()
+                await self._retained.settled()
+        except TimeoutError:
+            log.warning("the last state was not published within %g s", within)
+
     async def refresh(self) -> None:
         """Bring what is wanted at the broker up to date with the state."""
         state, now = self._state(), self._clock()

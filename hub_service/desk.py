@@ -15,6 +15,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from broker.logs import about
 from broker.messages import ContractError, Error, ErrorCode, Experiment, Reply, Result
 from broker.requests import Asked
 from hub_service import snapshot
@@ -231,7 +232,8 @@ class Desk:
             if isinstance(effect, Ended):
                 self._ended.set()
             elif isinstance(effect, Noted):
-                log.warning("%s: %s", effect.what, effect.detail)
+                with about(experiment_id=effect.experiment_id, node=effect.node):
+                    log.warning("%s: %s", effect.what, effect.detail)
                 details: dict[str, JsonValue] = {"detail": effect.detail, "node": effect.node}
                 noted = Audit(HUB, HUB, effect.what, effect.experiment_id, "done", details)
                 await asyncio.wrap_future(self._archive.record(noted))
@@ -267,8 +269,10 @@ class Desk:
         ended = [e for e in state.entries.values() if e.stage is Stage.ENDED]
         for entry in ended:
             experiment = views.experiment(state, entry)
-            await self._archive.finish(experiment)
-            await self._archived(experiment)
+            with about(experiment_id=entry.id, node=entry.node):
+                await self._archive.finish(experiment)
+                await self._archived(experiment)
+                log.info("%s: archived", experiment.status)
         if ended:
             await self.learn(*(Archived(entry.id) for entry in ended))
 

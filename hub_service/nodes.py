@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from broker.connection import Connection, Message
+from broker.logs import about
 from broker.messages import Channels, ContractError, NodeReport, ServiceStatus, decode
 from broker.topics import ANY, Topic
 from hub_service.queue import Event
@@ -48,23 +49,29 @@ class NodeWatch:
             address = self._topics.parse(message.topic)
             if address is None or not message.payload:
                 return
-            try:
-                event = read(address["node"], message.payload)
-            except ContractError as error:
-                log.warning("ignored what stands on %s: %s", message.topic, error)
-                return
-            if event is None:
-                log.warning("ignored what stands on %s: it is of another node", message.topic)
-                return
-            try:
-                await self._learn(event)
-            except ContractError as error:
-                # A full disk; the node says it again, and the clock asks again.
-                log.error("what %s said is not applied: %s", address["node"], error)  # noqa: TRY400
-            if isinstance(event, NodePresence) and event.online:
-                await self._appeared(event.node)
+            with about(node=address["node"]):
+                await self._take(address["node"], message, read)
 
         return take
+
+    async def _take(
+        self, node: str, message: Message, read: Callable[[str, bytes], Event | None]
+    ) -> None:
+        try:
+            event = read(node, message.payload)
+        except ContractError as error:
+            log.warning("ignored what stands on %s: %s", message.topic, error)
+            return
+        if event is None:
+            log.warning("ignored what stands on %s: it is of another node", message.topic)
+            return
+        try:
+            await self._learn(event)
+        except ContractError as error:
+            # A full disk; the node says it again, and the clock asks again.
+            log.error("what %s said is not applied: %s", node, error)  # noqa: TRY400
+        if isinstance(event, NodePresence) and event.online:
+            await self._appeared(event.node)
 
 
 def _presence(node: str, payload: bytes) -> Event:

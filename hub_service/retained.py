@@ -30,6 +30,8 @@ class Retained:
         self._wanted: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
         self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
     def put(self, topic: str, payload: bytes) -> None:
         """Have the topic hold this payload; nothing is sent where it does already."""
@@ -59,17 +61,25 @@ class Retained:
                 done = await asyncio.gather(*(self._publish(topic) for topic in topics))
                 if not all(done):
                     break
-            if self._dirty and self._connection.connected:
+            if not self._dirty:
+                self._settled.set()
+            elif self._connection.connected:
                 await asyncio.sleep(_AGAIN_AFTER)
                 self._wake.set()
+
+    async def settled(self) -> None:
+        """Return when the broker has everything."""
+        await self._settled.wait()
 
     async def _again(self) -> None:
         # Those that wait already keep their turn.
         self._dirty |= dict.fromkeys(self._wanted)
+        self._settled.clear()
         self._wake.set()
 
     def _touch(self, topic: str) -> None:
         self._dirty[topic] = None
+        self._settled.clear()
         self._wake.set()
 
     async def _publish(self, topic: str) -> bool:

@@ -7,13 +7,17 @@ from datetime import datetime
 from typing import Final
 
 from broker.connection import Connection, Message, NotConnectedError, Presence
+from broker.health import Health
 from broker.journal import JournalReceiver
+from broker.logs import about
 from broker.messages import (
     ContractError,
+    Done,
     ErrorCode,
     EstopRequest,
     Experiment,
     HubStatus,
+    Posture,
     Result,
     utc_now,
 )
@@ -24,8 +28,10 @@ from hub_service.bulletin import Bulletin
 from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.exports import Exports
+from hub_service.figures import Figures
 from hub_service.nodes import NodeWatch
 from hub_service.notifier import Notifier
+from hub_service.pulse import Pulse
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import Listened, Ticked
 from hub_service.reading import Reading
@@ -41,6 +47,9 @@ HOUSEKEEPING_TICKS: Final = 10
 LISTEN_S: Final = 3.0
 """After its first connect the hub hears by then whatever the broker has of the nodes."""
 _HEARING_S: Final = 10.0
+FIGURES_S: Final = 10.0
+_ANSWERS_S: Final = 10.0
+_LAST_WORDS_S: Final = 3.0
 _SHOWN_AT_START: Final = 1000
 
 
@@ -143,6 +152,40 @@ class HubService:
         )
         self._generation = store.state.generation
         self._listens_since: float | None = None
+        self.pulse = Pulse()
+        self._figures = Figures(version)
+        self._clock = clock
+        store.on_written = self._figures.store.observe
+        archive.when_committed(self._figures.archive.observe)
+
+    def health(self) -> Health:
+        """Return how the hub is."""
+        stuck = self.pulse.stuck()
+        if stuck is not None:
+            return Health(alive=False, ready=False, sentence=stuck)
+        for link in (self._connection, self._request_connection, self._journal_connection):
+            if not link.connected:
+                why = link.last_error or "it is being connected to"
+                return Health(alive=True, ready=False, sentence=f"the broker is away: {why}")
+        state = self._store.state
+        online = sum(node.online for node in state.nodes.values())
+        running = len(state.occupants())
+        sentence = (
+            f"serving: {running} on a reactor, {len(state.order)} waiting, "
+            f"{online} of {len(state.nodes)} reactors online"
+        )
+        if state.posture is not Posture.RUNNING:
+            sentence += f"; the queue is {state.posture}"
+        return Health(alive=True, ready=True, sentence=sentence)
+
+    async def finish(self) -> None:
+        """Answer what was asked and tell the last state, within bounds; take nothing new.
+
+        To be called before `run` is cancelled, which says that the hub leaves.
+        """
+        await self._requests.finish(_ANSWERS_S)
+        if self._connection.connected:
+            await self._bulletin.finish(_LAST_WORDS_S)
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -174,16 +217,29 @@ class HubService:
                 ("deletions", self._archive.finish_deletions()),
                 ("retention", self._retention.run()),
                 ("notifier", self._notifier.run()),
+                ("figures", self._tell_figures()),
             ):
                 tasks.create_task(work, name=f"hub {name}")
 
     async def _handle(self, asked: Asked) -> Result:
         reads = not asked.admin and asked.verb in READS
-        return await (self._reading if reads else self._commands).handle(asked)
+        outcome = "failed"
+        try:
+            result = await (self._reading if reads else self._commands).handle(asked)
+            outcome = result.outcome if isinstance(result, Done) else "done"
+        except ContractError as error:
+            outcome = str(error.error.code)
+            raise
+        finally:
+            self._figures.asked(asked.verb, outcome)
+            level = logging.DEBUG if reads else logging.INFO
+            log.log(level, "%s of %s: %s", asked.verb, asked.user, outcome)
+        return result
 
     async def _on_committed(self, node: str, stream: str) -> None:
-        log.debug("%s %s: committed", node, stream)
-        await self._desk.catch_up()
+        with about(node=node):
+            log.debug("%s: committed", stream)
+            await self._desk.catch_up()
 
     async def _hear(self) -> None:
         """Return when journals and requests are heard: what comes before waits for its repeat."""
@@ -211,7 +267,30 @@ class HubService:
                 self._durations.add(run)
 
     def _on_change(self) -> None:
+        self._figures.watch(self._store.state)
         self._bulletin.changed()
+
+    async def _tell_figures(self) -> None:
+        """Publish the figures; what it takes for that shows that archive and broker work."""
+        topic = self._connection.topics.build(Topic.HUB_METRICS)
+        while True:
+            try:
+                await self._archive.probe()
+            except ContractError as error:
+                log.debug("the archive's disk is full: %s", error)
+            self.pulse.beat("archive")
+            waiting = len(await self._archive.outbox.waiting())
+            figures = self._figures.take(self._store.state, waiting, self._clock())
+            if not self._connection.connected:
+                self.pulse.beat("broker")  # it is tried again and again: no fault of ours
+            else:
+                try:
+                    message = Message(topic, figures.encode(), qos=1, retain=True)
+                    await self._connection.publish_message(message)
+                    self.pulse.beat("broker")
+                except (NotConnectedError, TimeoutError) as error:
+                    log.debug("figures were not published: %s", error)
+            await asyncio.sleep(FIGURES_S)
 
     async def _tick(self) -> None:
         """Let time pass for the queue; make good what a full disk kept back."""
@@ -219,6 +298,7 @@ class HubService:
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
+            self.pulse.beat("store")
             try:
                 await self._desk.learn(Ticked())
                 if self._store.state.listening and self._listened():

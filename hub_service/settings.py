@@ -1,11 +1,12 @@
 """Settings of the hub: section `[hub]` of a TOML file, overridden by `BIOREACTOR_HUB_*`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.logs import Format, Level
 from broker.messages import Name, NotificationKind, RunLimits
 
 
@@ -48,8 +49,8 @@ class HubSettings(BaseSettings):
     open: bool = True
     run: RunLimits = RunLimits()
     notify: Annotated[tuple[NotifyTarget, ...], Field(max_length=20)] = ()
-    log_format: Literal["human", "json"] = "human"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Format = "human"
+    log_level: Level = "info"
 
     @model_validator(mode="after")
     def _targets_are_called_differently(self) -> "HubSettings":

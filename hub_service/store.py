@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -35,6 +36,10 @@ MAX_GROUP: Final = 64
 FILE: Final = "queue.json"
 
 
+def _ignored(_: float) -> None:
+    """Take no notice."""
+
+
 class QueueStore:
     """The queue as the disk has it.
 
@@ -56,6 +61,7 @@ class QueueStore:
         self._cursor = held.cursor
         self._answers = Answers(held.answers)
         self._unusable: StoreError | None = None
+        self.on_written: Callable[[float], object] = _ignored
         self.is_new = held.state.revision == 0 and held.state.generation == 1
 
     @classmethod
@@ -274,6 +280,7 @@ class QueueStore:
             StoreError: The disk cannot be read either. Nothing is written from here on, lest what
                 was refused be written with the next change.
         """
+        began = time.perf_counter()
         try:
             try:
                 self._stage(self._state, new.state, new.cursor, new.added, new.dropped)
@@ -281,6 +288,7 @@ class QueueStore:
             finally:
                 _wait_for(before, new)
             self._storage.publish()
+            self.on_written(time.perf_counter() - began)
         except Exception:
             self._storage.reload()  # TinyDB changes its cache before the write
             raise

@@ -18,8 +18,10 @@ from broker.connection import Connection, Presence, SubscriptionRefusedError
 from broker.database import DatabaseError
 from broker.identity import stable_client_id
 from broker.journal import Journal
+from broker.logs import about, set_up
 from broker.messages import ContractError, Estop, ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
+from broker.systemd import Systemd
 from broker.topics import Topic
 from node_service.datadir import DataDir, owned, owner
 from node_service.estop import LOCAL
@@ -50,14 +52,14 @@ def main() -> None:
         help="engage the emergency stop of the node with this configuration, running or not",
     )
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         settings = load_settings(NodeSettings, "node", options.config)
         if options.estop:
             _engage(DataDir(settings.data_dir))
             return
         broker = load_settings(BrokerSettings, "broker", options.config)
-        with owned(DataDir(settings.data_dir)):
+        set_up(settings.log_format, settings.log_level, (broker.password,))
+        with about(node=settings.id), owned(DataDir(settings.data_dir)):
             asyncio.run(_run(settings, broker))
     except ContractError as error:
         _refuse(f"{error}; {error.error.hint}")
@@ -119,7 +121,8 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
                 sample_interval=settings.sample_interval,
                 on_exit=settings.on_exit,
             )
-            await _serve(service, runner, stopping, local_stop)
+            async with Systemd.of().told():
+                await _serve(service, runner, stopping, local_stop)
     log.info("the node has stopped; its reactor is safe")
 
 

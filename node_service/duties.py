@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from broker.connection import Message
+from broker.logs import about
 from broker.messages import Assignment, ContractError, Error, Estop, decode
 from node_service import endings
 from node_service.attempt import Attempt
@@ -177,7 +178,8 @@ class Duties:
         self.poke()  # a pause that is desired from the beginning is said to the attempt, too
 
     def _live(self, attempt: Attempt) -> None:
-        task = self._tasks.create_task(attempt.run(), name=f"attempt {attempt.key}")
+        with about(experiment_id=attempt.key.experiment_id):  # and so do the tasks that it starts
+            task = self._tasks.create_task(attempt.run(), name=f"attempt {attempt.key}")
         self._living.add(task)
 
         def over(task: asyncio.Task[None]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.logs import Format, Level
 from broker.messages import Label, Name
 from hardware.simulation.organism import PRESETS
 
@@ -44,6 +45,7 @@ class NodeSettings(BaseSettings):
         on_exit: What happens to a running experiment when the node is stopped: it is left
             running and adopted at the next start, or stopped.
         journal_budget: Bytes of the disk that unsent data may take.
+        log_format: For people, or one JSON object a line.
     """
 
     model_config = SettingsConfigDict(
@@ -68,3 +70,5 @@ class NodeSettings(BaseSettings):
     hang_after: float = Field(default=1.2, ge=0.5, le=60)
     on_exit: Literal["leave", "stop"] = "leave"
     journal_budget: int = Field(default=2 * 1024**3, ge=16 * 1024**2)
+    log_format: Format = "human"
+    log_level: Level = "info"

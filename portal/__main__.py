@@ -11,8 +11,10 @@ from ulid import ULID
 
 from broker import VERSION
 from broker.connection import Connection, Presence, SubscriptionRefusedError, stable_client_id
+from broker.logs import set_up
 from broker.messages import ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
+from broker.systemd import Systemd
 from broker.topics import Topic
 from portal.app import create_app
 from portal.server import make_server
@@ -32,15 +34,26 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
     client_id = stable_client_id(settings.data_dir / "client.id", "portal")
     connection = Connection(broker, client_id=client_id)
     app = create_app(settings, connection)
-    server = make_server(app, settings)
+    listening = asyncio.Event()
+    server = make_server(app, settings, listening.set)
     topic = connection.topics.build(Topic.PORTAL_STATUS, portal=settings.id)
     status = ServiceStatus(state="online", version=VERSION, boot_id=str(ULID()), since=utc_now())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.handle_exit, number, None)
     async with connection, Presence(connection, topic, status):
+        telling = asyncio.create_task(_tell(listening), name="systemd")
         await server.serve()
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
     _log.info("stopped")
+
+
+async def _tell(listening: asyncio.Event) -> None:
+    """Tell systemd that the portal serves, from when it does until cancelled."""
+    await listening.wait()
+    async with Systemd.of().told():
+        await asyncio.get_running_loop().create_future()
 
 
 def main() -> None:
@@ -53,9 +66,7 @@ def main() -> None:
         broker = load_settings(BrokerSettings, "broker", config)
     except SettingsError as error:
         sys.exit(f"portal: {error}")
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up(settings.log_format, settings.log_level, (broker.password, settings.admin_password))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         asyncio.run(run(settings, broker))

@@ -31,7 +31,7 @@ from portal.examples import load_examples
 from portal.flash import Flashes
 from portal.forms import Forms
 from portal.live import Live
-from portal.metrics import Measured, RequestFigures
+from portal.metrics import HubFigures, Measured, RequestFigures
 from portal.pages import Pages
 from portal.reader import Reader
 from portal.rendering import Renderer
@@ -127,7 +127,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         data.router(),
         experiments.queue_router(),
         data.nodes_router(),
-        Site(state, live, figures, renderer, assets).router(),
+        Site(state, live, (figures, HubFigures(connection)), renderer, assets).router(),
         pages.router(),
         Uploads(desk, pages, flashes).router(),
         Forms(desk, estop, sessions, renderer, flashes).router(),

@@ -1,19 +1,28 @@
 """Figures for Prometheus, in its text format."""
 
+import logging
 import resource
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as Event
 
 from broker import VERSION
+from broker.connection import Connection, Message
+from broker.messages import ContractError, HubMetrics, decode
+from broker.topics import Topic
 from portal.live import Live
 from portal.state import State
 
+_log = logging.getLogger(__name__)
+
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_FRESH_S: Final = 60.0
 _PAGE_BYTES: Final = resource.getpagesize()
 
 
@@ -64,7 +73,7 @@ class Measured:
             return
         began = time.perf_counter()
 
-        async def send_measured(message: Message) -> None:
+        async def send_measured(message: Event) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "other")
                 known = scope["method"] in {"GET", "HEAD", "POST"}
@@ -81,7 +90,35 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
-def exposition(state: State, live: Live, figures: RequestFigures) -> str:
+class HubFigures:
+    """The hub's figures as it last published them; old ones are worth less than none.
+
+    Args:
+        connection: The portal's; not entered yet.
+    """
+
+    def __init__(self, connection: Connection, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._last: tuple[float, str] | None = None
+        connection.subscribe(connection.topics.build(Topic.HUB_METRICS), self._receive)
+
+    @property
+    def text(self) -> str:
+        """What the hub said, in Prometheus' format; empty if that is too long ago."""
+        if self._last is None or self._now() - self._last[0] > _FRESH_S:
+            return ""
+        return self._last[1]
+
+    async def _receive(self, message: Message) -> None:
+        if message.retain:
+            return  # of an earlier time, perhaps of a hub that is gone
+        try:
+            self._last = (self._now(), decode(HubMetrics, message.payload).text)
+        except ContractError as error:
+            _log.warning("ignored what stands at %s: %s", message.topic, error)
+
+
+def exposition(state: State, live: Live, figures: RequestFigures, hub: HubFigures) -> str:
     """Return all figures as Prometheus reads them."""
     queue = state.queue
     nodes = state.nodes()
@@ -112,4 +149,4 @@ def exposition(state: State, live: Live, figures: RequestFigures) -> str:
                 f"# TYPE bioreactor_portal_{name} {kind}",
                 f"bioreactor_portal_{name} {value}",
             ]
-    return "\n".join([*lines, *figures.lines(), ""])
+    return "\n".join([*lines, *figures.lines(), hub.text])

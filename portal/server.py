@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import uvicorn
@@ -37,11 +37,21 @@ class Server(uvicorn.Server):
 
     uvicorn raises a signal again when it has stopped, which would end the process before the
     portal has said goodbye to the broker.
+
+    Args:
+        config: uvicorn's.
+        listening: Called when it listens.
     """
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
         await super().startup(sockets)
+        if self.started:
+            self._listening()
         for listening in self.servers if self.started else ():
             for each in listening.sockets:
                 host, port = each.getsockname()[:2]
@@ -53,8 +63,10 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: FastAPI, settings: PortalSettings) -> Server:
-    """Return the server, not started yet."""
+def make_server(
+    app: FastAPI, settings: PortalSettings, listening: Callable[[], None] = lambda: None
+) -> Server:
+    """Return the server, not started yet; `listening` is called when it listens."""
     return Server(
         uvicorn.Config(
             app,
@@ -73,5 +85,6 @@ def make_server(app: FastAPI, settings: PortalSettings) -> Server:
             server_header=False,
             log_config=None,
             lifespan="on",
-        )
+        ),
+        listening,
     )

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.logs import Format, Level
 from broker.messages import Name
 
 MIN_PASSWORD: Final = 8
@@ -33,6 +34,7 @@ class PortalSettings(BaseSettings):
         max_viewers: The most open WebSockets.
         stall_seconds: A WebSocket that takes nothing for so long is dropped.
         ask_timeout: Seconds to wait for the hub's answer to a command.
+        log_format: For people, or one JSON object a line.
     """
 
     model_config = SettingsConfigDict(
@@ -52,7 +54,8 @@ class PortalSettings(BaseSettings):
     max_viewers: int = Field(default=1000, ge=1)
     stall_seconds: float = Field(default=5.0, gt=0)
     ask_timeout: float = Field(default=10.0, gt=0)
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Format = "human"
+    log_level: Level = "info"
 
     @model_validator(mode="after")
     def _login_needs_a_password(self) -> "PortalSettings":

@@ -11,7 +11,7 @@ from portal.access import Asking, as_json
 from portal.assets import Assets
 from portal.known import HubState
 from portal.live import Live
-from portal.metrics import RequestFigures, exposition
+from portal.metrics import HubFigures, RequestFigures, exposition
 from portal.reference import Group, groups_of
 from portal.rendering import Renderer
 from portal.state import State
@@ -41,7 +41,7 @@ class Site:
         self,
         state: State,
         live: Live,
-        figures: RequestFigures,
+        figures: tuple[RequestFigures, HubFigures],
         renderer: Renderer,
         assets: Assets,
     ) -> None:
@@ -80,7 +80,7 @@ class Site:
     async def metrics(self) -> Response:
         """Tell figures in Prometheus' text format."""
         return PlainTextResponse(
-            exposition(self._state, self._live, self._figures),
+            exposition(self._state, self._live, *self._figures),
             media_type="text/plain; version=0.0.4",
         )
 

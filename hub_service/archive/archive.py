@@ -137,6 +137,14 @@ class Archive:
         """Have this called, on the writer's thread, when a journal filled the outbox."""
         self._ingest.notable = called
 
+    def when_committed(self, called: Callable[[float], object]) -> None:
+        """Have this called, on the writer's thread, with the seconds that each commit took."""
+        self._writer.on_commit = called
+
+    async def probe(self) -> None:
+        """Return when the writer has done what waited before; writes nothing."""
+        await self._write(lambda _: None)
+
     async def streams(self) -> Sequence[tuple[str, str]]:
         """Return node and stream of everything that ever came."""
         return await self._rows(

@@ -117,6 +117,42 @@ async def test_ask_and_answer(hub: Hub, connect: Connector) -> None:
     assert asked.request.experiment_id == EXPERIMENT
 
 
+async def test_a_server_that_finishes_answers_what_it_has_and_takes_nothing_new(
+    broker: EmbeddedBroker, connect: Connector
+) -> None:
+    hub, go = Hub(), asyncio.Event()
+
+    async def when_told(_: Asked) -> Result:
+        await go.wait()
+        return DONE
+
+    hub.act = when_told
+    connection = Connection(broker.settings_for("hub"), client_id="the-hub")
+    server = RequestServer(connection, portals=frozenset(), handle=hub.handle)
+    alice, replies = await connect("alice"), Inbox()
+    alice.subscribe(alice.topics.build(Topic.REPLY, principal="alice", client="c"), replies)
+    async with connection:
+        await connection.wait_connected(10)
+        serving = asyncio.create_task(server.run())
+        try:
+            topic = alice.topics.build(Topic.HUB_REQUEST, principal="alice", verb="cancel")
+            request = OnExperiment(experiment_id=EXPERIMENT, client="c", id="1")
+            await alice.publish(topic, request.encode())
+            await hub.wait_for(1)
+            finishing = asyncio.create_task(server.finish(10))
+            await asyncio.sleep(0)
+            await alice.publish(topic, request.model_copy(update={"id": "2"}).encode())
+            go.set()
+            await finishing
+            await replies.wait_for(1)
+            assert [asked.request.id for asked in hub.asked] == ["1"]
+            go.clear()
+            await server.finish(0.01)  # nothing waits: at once
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
 async def test_the_hub_s_error_reaches_the_asker(hub: Hub, connect: Connector) -> None:
     async def refuse(asked: Asked) -> Result:
         raise ContractError(ErrorCode.NOT_FOUND, "there is none", "list them", id="x")

@@ -1,8 +1,12 @@
 """The hub as a program: what it says when it cannot start, and how it ends."""
 
 import asyncio
+import json
+import os
 import signal
+import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import pytest
 from broker.children import Child
 from broker.embedded import EmbeddedBroker
 from broker.identity import write_private
-from broker.messages import HubStatus, decode
+from broker.messages import HubMetrics, HubStatus, decode
 from broker.topics import Topic
 from tests.support.brokers import Connector
 from tests.support.inbox import Inbox
@@ -85,6 +89,70 @@ async def test_it_ends_cleanly_when_told_to(
         await statuses.wait_until(lambda: _said(statuses) == "offline")
     finally:
         await child.stop()
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto"])
+async def test_service_manager_health_and_figures(
+    broker: EmbeddedBroker, connect: Connector, tmp_path: Path
+) -> None:
+    figures, portal = Inbox(), await connect("portal")
+    portal.subscribe(portal.topics.build(Topic.HUB_METRICS), figures)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+    said: list[str] = []
+
+    async def until(line: str) -> None:
+        async with asyncio.timeout(20):
+            while line not in said:
+                datagram = await asyncio.get_running_loop().sock_recv(manager, 4096)
+                said.extend(datagram.decode().split("\n"))
+
+    async def health(*arguments: str) -> tuple[int, str]:
+        asking = Child.start(
+            [sys.executable, "-m", "hub_service", "health", *arguments, "--config", config],
+            cwd=ROOT,
+            on_line=lambda _: None,
+        )
+        code = await asking.wait()
+        await asking.stop()
+        return code, asking.last_lines[-1]
+
+    config = str(tmp_path / "hub.toml")
+    text = configuration(broker, tmp_path) + 'log_format = "json"\n'
+    lines: list[str] = []
+    write_private(tmp_path / "hub.toml", text)
+    with closing(manager):
+        child = Child.start(
+            [sys.executable, "-m", "hub_service", "--config", config],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            on_line=lines.append,
+        )
+        try:
+            await until("READY=1")
+            await until("WATCHDOG=1")
+            code, sentence = await health()
+            assert code == 0
+            assert sentence == "serving: 0 on a reactor, 0 waiting, 0 of 0 reactors online"
+            await figures.wait_for(1)
+            text = decode(HubMetrics, figures.payloads[-1]).text
+            assert "bioreactor_hub_experiments" in text
+            os.kill(broker.pid, signal.SIGSTOP)  # a broker that hangs keeps no hub from ending
+            try:
+                child.send_signal(signal.SIGTERM)
+                await until("STOPPING=1")
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+            async with asyncio.timeout(20):
+                assert await child.wait() == 0
+        finally:
+            await child.stop()
+    code, sentence = await health("--alive")
+    assert code == 1
+    assert "does not run" in sentence
+    assert all(json.loads(line)["logger"] for line in lines)
 
 
 def _said(statuses: Inbox) -> str | None:

@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from ulid import ULID
 
-from broker.messages import Status
+from broker.messages import Estop, ServiceStatus, StartForecast, Status, utc_now
+from broker.topics import Topic
 from tests.support.fake_hub import FakeHub
-from tests.support.portal import Portal, shows
+from tests.support.fake_node import FakeNode
+from tests.support.portal import Portal, eventually, shows
 
 SCRIPT = "print('hello')\n"
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -245,3 +248,53 @@ async def test_examples_fill_the_form(browser: httpx.AsyncClient) -> None:
     assert data is not None
     assert json.loads(data[1])[0]["id"] == "growth"
     assert (await browser.get("/upload?example=none")).status_code == 200
+
+
+async def test_an_experiment_whose_reactor_is_away_is_not_shown_as_live(
+    browser: httpx.AsyncClient, hub: FakeHub, node: FakeNode
+) -> None:
+    location = (await upload(browser)).headers["location"]
+    (one,) = hub.experiments
+    away = {"status": Status.RUNNING, "queue_position": None, "node": "reactor-1"}
+    await hub.change(one, **away)
+    page = await browser.get(location)
+    assert not shows(page, "unreachable")
+    assert 'class="pulse"' in page.text
+    await hub.change(one, **away, unreachable_since=utc_now(), phase_detail="reactor-1 is away")
+    page = await browser.get(location)
+    assert shows(page, "unreachable since")
+    assert 'class="pulse"' not in page.text
+    assert "data-away" in page.text
+
+
+async def test_the_upload_page_promises_a_reactor_only_where_one_is_free(
+    browser: httpx.AsyncClient, node: FakeNode, portal: Portal
+) -> None:
+    async def says(words: str) -> None:
+        await eventually(lambda: browser.get("/upload"), lambda page: shows(page, words))
+
+    await says("No reactor takes experiments now")  # it has reported nothing yet
+    await node.report(1)
+    await says("A reactor is free")
+    node.estop = Estop(latch=str(ULID()), by="ada", since=utc_now())
+    await node.report(2)
+    await says("an emergency stop is engaged")
+    status = ServiceStatus(state="offline", version="t", boot_id=str(ULID()), since=utc_now())
+    await node.connection.publish(node.topic(Topic.NODE_STATUS), status.encode(), retain=True)
+    await says("No reactor is reachable now")
+
+
+async def test_a_forecast_is_shown_with_its_range(browser: httpx.AsyncClient, hub: FakeHub) -> None:
+    location = (await upload(browser)).headers["location"]
+    (one,) = hub.experiments
+    assert shows(await browser.get(location), "not known")
+    first = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    forecast = StartForecast(
+        earliest=first, likely=first + timedelta(hours=1), latest=first + timedelta(hours=2),
+        basis="script",
+    )  # fmt: skip
+    await hub.change(one, forecast=forecast, estimated_start=forecast.likely)
+    page = await browser.get(location)
+    for words in ("2026-03-01 13:00 UTC", "from", "2026-03-01 12:00 UTC", "2026-03-01 14:00 UTC"):
+        assert shows(page, words)
+    assert "by earlier runs of the same scripts" in page.text

@@ -6,9 +6,10 @@ import httpx
 import pytest
 from ulid import ULID
 
-from broker.messages import Status
+from broker.messages import HubMetrics, Status, utc_now
+from broker.topics import Topic
 from tests.support.fake_hub import FakeHub
-from tests.support.portal import OTHER_SESSION, Portal
+from tests.support.portal import OTHER_SESSION, Portal, eventually
 
 SCRIPT = "print('hello')\n"
 
@@ -216,6 +217,20 @@ async def test_health_and_figures(client: httpx.AsyncClient) -> None:
     assert "bioreactor_portal_queue_queued 1" in figures
     assert 'route="/api/experiments/start",status="200"} 1' in figures
     assert "bioreactor_portal_hub_online 1" in figures
+
+
+async def test_the_hubs_figures_are_told_with_the_portals(
+    client: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    topic = hub.connection.topics.build(Topic.HUB_METRICS)
+    figures = HubMetrics(at=utc_now(), text="# TYPE bioreactor_hub_x gauge\nbioreactor_hub_x 7\n")
+    await hub.connection.publish(topic, b"{}", retain=True)  # what it cannot read, it leaves out
+    await hub.connection.publish(topic, figures.encode(), retain=True)
+    told = await eventually(
+        lambda: client.get("/metrics"), lambda answer: "bioreactor_hub_x 7\n" in answer.text
+    )
+    assert told.text.startswith("# TYPE bioreactor_portal_info gauge")
+    assert told.text.endswith("bioreactor_hub_x 7\n")
 
 
 async def test_the_reference_lists_every_call(client: httpx.AsyncClient) -> None:
