@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
-from hardware.emulators.faults import ANYWHERE, SLOW_SECONDS, Fault, Faults
+from hardware.emulators.faults import ANYWHERE, Fault, Faults
 from hardware.emulators.pty import PtyPort
 
 Source = Callable[[], float]
@@ -177,7 +177,7 @@ class Emulator:
         now = self.now()
         due = max(now, self._free_at)
         if self.faults.strikes(Fault.SLOW):
-            due = now + SLOW_SECONDS
+            due = now + self.faults.slow_seconds
         if due <= now and not self._outgoing:
             self._port.write(data)
             return

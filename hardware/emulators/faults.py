@@ -31,7 +31,7 @@ ANYWHERE = frozenset(Fault) - {Fault.CORRUPT, Fault.UNSOLICITED}
 """Faults that any device on a line can have; without a check sum a wrong bit is a wrong value."""
 
 SLOW_SECONDS = 3.0
-"""Of the device's time, that a slow answer comes late."""
+"""Of the device's time, that a slow answer comes late if nothing else is said."""
 _NOISE = bytes(range(1, 9)) + bytes(range(14, 32)) + bytes(range(128, 256))
 """Line noise; no digits, as no protocol without a check sum could tell those from an answer."""
 
@@ -44,6 +44,7 @@ class Faults:
     """
 
     def __init__(self, seed: int = 1) -> None:
+        self.slow_seconds = SLOW_SECONDS
         self._left: dict[Fault, float] = {}
         self._random = random.Random(seed)  # noqa: S311 - noise, no secret
 

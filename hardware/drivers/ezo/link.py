@@ -2,8 +2,9 @@ r"""Commands to one EZO circuit and their answers, kept in step.
 
 The protocol numbers nothing, so an answer that comes late would be taken for that of the next
 command. The circuit does answer in order, though: after anything that failed the line is brought
-back in step by asking for the circuit's identity and forgetting everything that comes before that.
-Only then is it asked again.
+back in step by asking for something that nobody else asks for, and forgetting everything that comes
+before its answer. Only then is it asked again. Each time it is another question, so that not even
+the late answer to an earlier such question passes for that to this one.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Final
 
 from hardware.drivers.ezo.lines import Answer, Code, Line, Noise, NoOutput, Values, parse
 from hardware.drivers.interface import DriverError
-from hardware.drivers.transport import Exchange, PortError, SerialPort
+from hardware.drivers.transport import Exchange, PortError, PortTimeoutError, SerialPort
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ SHORT: Final = 0.3
 """Seconds that any command takes which measures nothing."""
 _DRAIN: Final = 1.1
 """Seconds until a circuit that streams each second has fallen silent."""
+_MARKERS: Final = (("C,?", "C"), ("Status", "STATUS"), ("i", "I"))
+"""Questions that mark a place in what the circuit says, and the names of their answers."""
 _RESTARTED: Final = frozenset({"RS", "RE", "WA", "SL"})
 _ENDS: Final = _RESTARTED | {"ER"}
 _SUPPLY: Final = {"OV": "above 5.5 V", "UV": "below 3.1 V"}
@@ -96,6 +99,7 @@ class EzoLink:
         self._heard = heard
         self._turn = asyncio.Lock()
         self._in_step: int | None = None
+        self._starts = 0
         self._reasons: list[Code] = []
 
     @property
@@ -125,7 +129,8 @@ class EzoLink:
         line = await self.query(
             command, seconds, lambda line: isinstance(line, Answer) and line.name == name
         )
-        assert isinstance(line, Answer)  # noqa: S101 - what `wanted` says
+        if not isinstance(line, Answer):
+            raise EzoGarbledError(f"the answer to {command} was not understood")
         return line
 
     async def order(
@@ -168,8 +173,12 @@ class EzoLink:
             self._note(parse(await line.read_line()))
 
     async def start(self) -> Identity:
-        """Bring the line in step and look who is there; see HARDWARE.md 1, "Driver start"."""
+        """Bring the line in step and look who is there; tried twice."""
         async with self._turn:
+            try:
+                return await self._start()
+            except (EzoGarbledError, PortTimeoutError) as error:
+                log.info("%s: %s; trying once more", self.port, error)
             return await self._start()
 
     def lost_step(self) -> None:
@@ -239,6 +248,7 @@ class EzoLink:
                 return answer, got
 
     async def _start(self) -> Identity:
+        """Do the start sequence: HARDWARE.md 1, "Driver start"."""
         self._in_step = None
         opening = self.port.epoch
         async with self.port.exchange(self.pace.real(_DRAIN)) as line:
@@ -249,14 +259,12 @@ class EzoLink:
             self._heed(line)
         await self._command("*OK,1", SHORT, None)
         await self._command("C,0", SHORT, None)
-        answer = await self._command(
-            "i",
-            SHORT,
-            lambda line: isinstance(line, Answer) and line.name == "I" and len(line.fields) == 2,  # noqa: PLR2004
-            stray=True,
-        )
-        assert isinstance(answer, Answer)  # noqa: S101 - what `wanted` says
-        identity = Identity(*answer.fields)
+        marker, name = _MARKERS[self._starts % len(_MARKERS)]
+        self._starts += 1
+        answer = await self._command(marker, SHORT, _named(name), stray=True)
+        if marker != "i":
+            answer = await self._command("i", SHORT, _named("I"), stray=True)
+        identity = Identity(*answer.fields) if isinstance(answer, Answer) else Identity("", "")
         if identity.name.upper().replace(".", "") not in self._names:
             raise EzoWrongCircuitError(
                 f"{self.port} has an EZO-{identity.name} on it and not an EZO-"
@@ -290,3 +298,11 @@ class EzoLink:
             case Noise() | Values() | Answer() | NoOutput():
                 pass
         return line
+
+
+def _named(name: str) -> Callable[[Line], bool]:
+    """Return what tells whether a line is the answer of this name, whole."""
+    fields = {"C": 1}.get(name, 2)
+    return lambda line: (
+        isinstance(line, Answer) and line.name == name and len(line.fields) == fields
+    )

@@ -101,6 +101,7 @@ class EzoPump:
         self._done: float | None = None
         self._rebooted = False
         self._dosing = False
+        self._begun = False
         self._stopped = False
         self._preparing = asyncio.Lock()
         self._totals_file = totals_file
@@ -277,7 +278,8 @@ class EzoPump:
             await self._keep()
 
     async def _pump(self, ml: float, seconds: float) -> float:
-        before, opening = self.totals.counted, self._port.epoch
+        before, opening = self.totals, self._port.epoch
+        self._begun = False
         time = "" if self._minutes_per_ml is None else f",{ml * self._minutes_per_ml:.4f}"
         try:
             if not await self._link.order(f"D,{self._sign}{ml:.2f}{time}", allowed=self._begin):
@@ -286,6 +288,8 @@ class EzoPump:
         except EzoRefusedError as error:
             raise NotDosedError(f"{self.name}: {_reason(error)}") from error
         except (EzoGarbledError, PortError) as error:
+            if not self._begun:
+                raise NotDosedError(f"{self.name}: {error}") from error
             log.warning("%s: %s; looking at what it has moved", self.name, error)
         delivered = self._done
         if delivered is not None and 0 <= delivered <= ml + _ROUNDING:
@@ -299,7 +303,8 @@ class EzoPump:
         """Whether a dose may begin now: nobody has stopped it meanwhile."""
         self._done, self._rebooted = None, False
         self._ended.clear()
-        return not self._stopped
+        self._begun = not self._stopped
+        return self._begun
 
     async def _until_ended(self, seconds: float) -> None:
         listening = asyncio.create_task(self._listen(), name=f"{self.name}-listening")
@@ -321,24 +326,27 @@ class EzoPump:
             except PortError:
                 self._ended.set()  # what was delivered is looked at when it is there again
 
-    async def _ascertain(self, before: float, ml: float, opening: int) -> float:
+    async def _ascertain(self, before: Totals, ml: float, opening: int) -> float:
         """Find out what a dose has moved that was heard to begin or to end by nobody.
 
         Raises:
             DriverError: It cannot be found out.
         """
-        await self._ready()
+        prepared, self._prepared = self._prepared, None  # nothing is begun until it stands still
+        if opening != self._port.epoch:
+            await self._ready()
         if await self._number("D,?", "D") != 0:
             await self._halt()
         count = abs(await self._number("ATV,?", "ATV"))
-        moved = count - before
+        self._prepared = prepared if opening == self._port.epoch else self._prepared
+        moved = count - before.counted
         # Without power it may have forgotten its count: then no difference tells nothing.
         forgetful = self._rebooted or opening != self._port.epoch
         if not (_ROUNDING if forgetful else -_ROUNDING) <= moved <= ml + _ROUNDING:
-            self._known = self.totals.seen(count)
+            self._known = before.seen(count)
             raise EzoError(f"{self.name} was interrupted: it is not known what it has pumped")
         moved = min(max(moved, 0.0), ml)
-        self._known = Totals(count, self.totals.moved + moved, self.totals.untold)
+        self._known = Totals(count, before.moved + moved, before.untold)
         return moved
 
     async def _halt(self) -> None:

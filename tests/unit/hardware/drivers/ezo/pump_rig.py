@@ -11,7 +11,7 @@ from hardware.emulators.ezo_pump import EzoPump as EmulatedPump
 from tests.support.waiting import eventually
 from tests.unit.hardware.drivers.ezo.rigs import BACKOFF
 
-SPEED = 6.0
+SPEED = 10.0
 """Slower than the probes: what is pumped is compared with the time it took."""
 
 

@@ -19,7 +19,7 @@ from hardware.emulators.ezo_probes import EzoProbe
 
 SPEED = 100.0
 PACE = Pace(speed=SPEED, grace=2.0)
-IMPATIENT = Pace(speed=SPEED, grace=0.15)
+IMPATIENT = Pace(speed=SPEED, grace=0.12)
 BACKOFF = Backoff(first=0.005, longest=0.02)
 
 
