@@ -11,6 +11,7 @@ STORAGE: Final = "storage"
 ENGINE: Final = "engine"
 WATCHDOG: Final = "watchdog"
 TWIN: Final = "twin"
+ASSIGNMENT: Final = "assignment"
 
 
 class Alarms:

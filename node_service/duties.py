@@ -9,6 +9,7 @@ from broker.connection import Message
 from broker.logs import about
 from broker.messages import Assignment, ContractError, Error, Estop, decode
 from node_service import endings
+from node_service.alarms import ASSIGNMENT
 from node_service.attempt import Attempt
 from node_service.reconcile import (
     Accept,
@@ -87,8 +88,13 @@ class Duties:
             assignment = decode(Assignment, message.payload)
             check(assignment)
         except ContractError as error:
-            logger.error("an assignment cannot be understood: %s", error)  # noqa: TRY400 - the hub's fault, no trace of ours
+            told = f"an assignment cannot be understood, what ran before goes on: {error}"
+            if self._station.alarms.on(ASSIGNMENT, "warning", told):
+                logger.error(told)  # noqa: TRY400 - the hub's fault, no trace of ours
+                self._station.changed()
             return
+        if self._station.alarms.off(ASSIGNMENT):
+            self._station.changed()
         waiting = self._incoming
         if waiting is None or is_news(assignment, waiting.revision):
             self._incoming = assignment

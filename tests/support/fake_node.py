@@ -54,7 +54,7 @@ class FakeNode:
         status = ServiceStatus(state="online", version="t", boot_id=str(ULID()), since=utc_now())
         await self.connection.publish(self.topic(Topic.NODE_STATUS), status.encode(), retain=True)
 
-    async def report(self, revision: int, *, note: str = "") -> None:
+    async def report(self, revision: int, *, note: str = "", isolation: str = "docker") -> None:
         self._revision = revision
         report = NodeReport(
             node=self.name,
@@ -62,7 +62,7 @@ class FakeNode:
             at=utc_now(),
             seen_revision=revision,
             accepts=True,
-            isolation="docker",
+            isolation=isolation,
             isolation_note=note,
             safe=True,
             estop=self.estop,

@@ -83,3 +83,18 @@ async def test_the_forms_do_the_same(portal: Portal, node: FakeNode) -> None:
         assert answer.status_code == 303
         assert not latched(node)
         assert (await browser.post("/nodes/reactor-1/dance")).status_code == 404
+
+
+async def test_reduced_isolation_is_said_on_every_page(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    said = "Reduced isolation on"
+    await node.report(3)
+    await eventually(
+        lambda: client.get("/api/nodes/reactor-1"), lambda answer: answer.status_code == 200
+    )
+    assert not shows(await client.get("/", headers=HTML), said)
+    await node.report(4, isolation="bubblewrap", note="Reduced isolation: …")
+    await eventually(lambda: client.get("/", headers=HTML), lambda page: shows(page, said))
+    for path in ("/upload", "/my-experiments", "/queue", "/nodes", "/nodes/reactor-1"):
+        assert shows(await client.get(path, headers=HTML), said), path
