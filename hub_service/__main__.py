@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -22,6 +23,7 @@ from broker.systemd import Systemd
 from hub_service.archive import Archive, Wanted
 from hub_service.exports import Exports
 from hub_service.ids import GrowingIds
+from hub_service.room import Room
 from hub_service.service import HubService
 from hub_service.settings import HubSettings
 from hub_service.storage import StoreError
@@ -50,7 +52,7 @@ async def run(
     open_store: Callable[[Path], QueueStore],
     open_archive: Callable[[Path], Archive],
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM. On a full disk it serves too, or waits for room.
 
     Raises:
         StoreError: The queue cannot be used; nothing was changed.
@@ -58,25 +60,34 @@ async def run(
         SubscriptionRefusedError: The broker does not let this principal read what hubs read.
     """
     directory = settings.data_dir
-    store = await asyncio.to_thread(open_store, directory)
+    room = Room(directory / "reserve")
+    store = await room.opened(lambda: open_store(directory))
     try:
-        archive = await asyncio.to_thread(open_archive, directory / "archive")
+        archive = await room.opened(lambda: open_archive(directory / "archive"))
+        keeping = asyncio.create_task(room.keep(), name="room")
         try:
             new_id = GrowingIds(utc_now)
             newest, _ = await archive.page(Wanted(limit=1))
             for identity in (*store.state.entries, *(e.experiment_id for e in newest)):
                 new_id.seen(identity)
+            exports = await room.opened(lambda: Exports(archive, directory / "exports"))
+
+            async def known_as(file: str, prefix: str = "hub") -> str:
+                return await room.opened(partial(stable_client_id, directory / file, prefix))
+
             service = HubService(
                 store,
                 archive,
-                Exports(archive, directory / "exports"),
-                connection=_connection(broker, directory / "client.id"),
+                exports,
+                connection=Connection(broker, client_id=await known_as("client.id")),
                 request_connection=Connection(
                     broker,
-                    client_id=stable_client_id(directory / "requests-client.id", "hub-requests"),
+                    client_id=await known_as("requests-client.id", "hub-requests"),
                     clean_session=False,
                 ),
-                journal_connection=_connection(broker, directory / "journal-client.id"),
+                journal_connection=Connection(
+                    broker, client_id=await known_as("journal-client.id")
+                ),
                 settings=settings,
                 version=VERSION,
                 boot_id=new_ulid(),
@@ -85,6 +96,8 @@ async def run(
             async with serve(directory, service.health):
                 await _until_told_to_stop(service, Systemd.of())
         finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
             await asyncio.to_thread(archive.close)
     finally:
         await store.close()
@@ -131,10 +144,6 @@ async def _tell(manager: Systemd, service: HubService) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tell_status(), name="systemd status")
         tasks.create_task(manager.watch(service.pulse.stuck), name="systemd watchdog")
-
-
-def _connection(broker: BrokerSettings, identity: Path) -> Connection:
-    return Connection(broker, client_id=stable_client_id(identity, "hub"))
 
 
 def main() -> None:

@@ -57,6 +57,7 @@ class Desk:
         archive: Scripts, audit, phase records, finished experiments.
         clock: The wall clock, in UTC.
         changed: Called after each change of the state, durable or not.
+        low: Whether the disk has too little left for new experiments.
         archived: Called with each experiment that was archived just now, before it leaves the
             queue.
     """
@@ -68,12 +69,14 @@ class Desk:
         *,
         clock: Callable[[], datetime],
         changed: Callable[[], None],
+        low: Callable[[], bool] = lambda: False,
         archived: Callable[[Experiment], Awaitable[None]] = _nothing,
     ) -> None:
         self._store = store
         self._archive = archive
         self._clock = clock
         self._changed = changed
+        self._low = low
         self._archived = archived
         self._catching_up = asyncio.Lock()
         self._ended = asyncio.Event()
@@ -85,7 +88,20 @@ class Desk:
         return self._store.state
 
     async def open(self) -> None:
-        """Bring queue and archive into agreement after whatever ended the hub's last life."""
+        """Bring queue and archive into agreement after whatever ended the hub's last life.
+
+        While the disk does not take it, it waits.
+        """
+        while True:
+            try:
+                return await self._agree()
+            except ContractError as error:
+                if error.error.code is not ErrorCode.STORAGE_FULL:
+                    raise
+                log.error("the hub waits for room on its disk: %s", error)  # noqa: TRY400  a full disk needs no trace
+            await asyncio.sleep(RETRY_S)
+
+    async def _agree(self) -> None:
         for experiment_id in list(self.state.entries):
             if await self._archive.finished(experiment_id) is not None:
                 await self.learn(Archived(experiment_id))  # found in both: the archive is right
@@ -152,6 +168,12 @@ class Desk:
         Raises:
             ContractError: The queue refuses it, or the disk did not take it.
         """
+        if script is not None and self._low():
+            raise ContractError(
+                ErrorCode.STORAGE_FULL,
+                "the hub's disk is almost full: nothing new is queued, what runs goes on",
+                "free space on the hub's disk, then submit again",
+            )
         now = self._clock()
         replies: list[Reply] = []
         plan = event.plan if isinstance(event, Submitted) else None

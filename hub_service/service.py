@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from broker.connection import Connection, Message, NotConnectedError, Presence
@@ -36,6 +37,7 @@ from hub_service.queue.durations import Durations
 from hub_service.queue.events import Listened, Ticked
 from hub_service.reading import Reading
 from hub_service.retention import Retention
+from hub_service.room import is_low
 from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.store import QueueStore
@@ -97,7 +99,12 @@ class HubService:
         self._durations = Durations()
         self._experienced = False
         self._desk = Desk(
-            store, archive, clock=clock, changed=self._on_change, archived=self._on_archived
+            store,
+            archive,
+            clock=clock,
+            changed=self._on_change,
+            archived=self._on_archived,
+            low=partial(is_low, archive.directory),
         )
         self._bulletin = Bulletin(
             connection,

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
+from broker.health import SOCKET
 from hub_service.archive.archive import DATABASE
 from hub_service.checking.agreement import check_agreement
 from hub_service.checking.findings import ASIDE, Aside, Finding, Progress, Severity
@@ -33,7 +34,8 @@ IN_USE: Final = 75
 _OURS: Final = frozenset(
     {
         *(FILE, f"{FILE}.previous", *(f"{FILE}.{ending}" for ending in SCRATCH)),
-        *("hub.lock", "archive", "exports", "reserve", "client.id", "journal-client.id", ASIDE),
+        *("client.id", "journal-client.id", "requests-client.id"),
+        *("hub.lock", "archive", "exports", "reserve", ASIDE, SOCKET),
     }
 )
 _COLOURS: Final = {Severity.NOTE: "dim", Severity.WARNING: "yellow", Severity.DAMAGE: "bold red"}
