@@ -1,0 +1,90 @@
+"""A request that is made again: one effect, one answer; and a flood that harms its sender alone."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from broker.asking import Asker
+from broker.connection import Connection
+from broker.messages import (
+    ContractError,
+    ErrorCode,
+    ErrorReport,
+    List,
+    Listed,
+    Submit,
+    Submitted,
+    decode,
+)
+from broker.topics import Topic
+from tests.integration.hub.conftest import Site
+from tests.support.inbox import Inbox
+from tests.support.relay import Relay
+
+PLAIN = "print('x')\n"
+
+
+async def through(stack: AsyncExitStack, site: Site, relay: Relay, client_id: str) -> Asker:
+    """Connect as alice through a relay."""
+    direct = site.broker.settings_for("alice")
+    settings = direct.model_copy(update={"url": f"mqtt://127.0.0.1:{relay.port}"})
+    connection = await stack.enter_async_context(Connection(settings, client_id=client_id))
+    await connection.wait_connected(10)
+    return Asker(connection, "alice")
+
+
+async def test_a_connection_cut_before_the_answer_makes_one_experiment(site: Site) -> None:
+    """The reply is cut off, again and again; the asker asks again by itself, with the same id."""
+    await site.start_hub()
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(Relay.to(site.broker.port))
+        asker = await through(stack, site, relay, "cut")
+        relay.answered = lambda data: not (b'"submitted"' in data and relay.cuts < 2)
+        done = await asker.ask("submit", Submit(script=PLAIN, id="cut-1"), timeout=30)
+    assert isinstance(done, Submitted)
+    assert relay.cuts == 2
+    assert site.hub is not None
+    assert list(site.hub.store.state.entries) == [done.experiment_id]
+
+
+async def test_a_client_that_begins_anew_gets_the_answer_it_missed(site: Site) -> None:
+    """As a program that is started again: another connection, another client, a restarted hub."""
+    await site.start_hub()
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(Relay.to(site.broker.port))
+        first = await through(stack, site, relay, "first")
+        relay.answered = lambda data: b'"submitted"' not in data
+        with pytest.raises(ContractError) as told:
+            await first.ask("submit", Submit(script=PLAIN, id="anew"), timeout=2)
+        assert told.value.error.code in {ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE}
+    assert site.hub is not None
+    [known] = site.hub.store.state.entries
+    await site.stop_hub()
+    hub = await site.start_hub()
+    again = await site.person("alice")
+    assert (await again.submit(PLAIN, id="anew")).experiment_id == known
+    assert await again.refused("submit", Submit(script="x = 1\n", id="anew")) == "ID_REUSED"
+    assert list(hub.store.state.entries) == [known]
+
+
+async def test_a_flood_is_limited_and_others_are_answered(site: Site) -> None:
+    hub = await site.start_hub()
+    alice, bob = await site.connect("alice"), await site.person("bob")
+    errors = Inbox()
+    alice.subscribe(alice.topics.build(Topic.ERRORS, principal="alice"), errors)
+    topic = alice.topics.build(Topic.HUB_REQUEST, principal="alice", verb="pause")
+    nothing = b'{"experiment_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}'
+    async with asyncio.TaskGroup() as flood:
+        for _ in range(3000):
+            flood.create_task(alice.publish(topic, nothing, timeout=60))
+        for number in range(3):
+            listed = await bob.ask("list", List(limit=1), Listed)
+            assert listed.total == number
+            await bob.submit(PLAIN, id=f"calm-{number}")
+    await errors.wait_until(
+        lambda: any(b"RATE_LIMIT" in payload for payload in errors.payloads), within=30
+    )
+    codes = {decode(ErrorReport, payload).error.code for payload in errors.payloads}
+    assert codes == {ErrorCode.NOT_FOUND, ErrorCode.RATE_LIMIT}
+    assert {entry.plan.user for entry in hub.store.state.entries.values()} == {"mqtt:bob"}
