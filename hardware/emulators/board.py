@@ -46,7 +46,7 @@ class EmulatedBoard(EmulatedDevice):
         dark: float = 12.0,
         driven: Callable[[str, float], None] = lambda _output, _value: None,
     ) -> None:
-        self._temperature = Constant(25.0) if temperature is None else temperature
+        self.temperature = Constant(25.0) if temperature is None else temperature
         self._diodes = {
             settings.OD_SIGNAL_ADC: Constant(800.0) if signal is None else signal,
             settings.OD_REFERENCE_ADC: Constant(1500.0) if reference is None else reference,
@@ -110,7 +110,7 @@ class EmulatedBoard(EmulatedDevice):
 
     def _analog(self, number: int) -> float:
         if number == settings.THERMISTOR_ADC:
-            return thermistor(self.line.sense(self._temperature))
+            return thermistor(self.line.sense(self.temperature))
         lit = self._chip.driven.get(settings.OD_LED_PIN, 0.0)
         light = self.line.sense(self._diodes[number]) if lit else 0.0
         return (self._dark + light) / settings.SUPPLY

@@ -135,15 +135,13 @@ class SimulatedVial:
 
     async def read(self) -> Mapping[str, float | None]:
         """Return one noisy reading of each sensor."""
-        self._advance()
-        return dict(observe(self._culture, self._medium, self._wear, self._noise))
+        return dict(self.sense())
 
     async def write(self, channel: str, value: float) -> None:
         """Set heater duty, stirring or light."""
         if channel not in _OUTPUTS:
             raise DriverError(f"there is no output {channel}")
-        self._advance()
-        self._set(replace(self._drive, **{_OUTPUTS[channel]: value}))
+        self.act(channel, value)
 
     async def dose(self, channel: str, ml: float) -> float:
         """Pump one piece."""
@@ -174,6 +172,33 @@ class SimulatedVial:
         """Put in a fresh vial; the block keeps its temperature."""
         self._advance()
         self._culture = replace(self._fresh(), temperature=self._culture.temperature)
+
+    # The same vial below emulated devices: they sense it and act on it.
+
+    def sense(self) -> Mapping[str, float]:
+        """Return one noisy reading of each sensor."""
+        self._advance()
+        return observe(self._culture, self._medium, self._wear, self._noise)
+
+    def act(self, output: str, value: float) -> None:
+        """Have heater duty, stirring or light be so from now on."""
+        self._advance()
+        self._set(replace(self._drive, **{_OUTPUTS[output]: value}))
+
+    def live(self, moved: Mapping[str, float]) -> bool:
+        """Let the time since the last look pass, while pumps outside moved these volumes, mL.
+
+        Returns:
+            Whether any time has passed; if not, nothing was moved either.
+        """
+        seconds = self._clock.monotonic() - self._time
+        if seconds <= 0:
+            return False
+        flows = {pump: ml / seconds for pump, ml in moved.items()}
+        self._drive = replace(self._drive, **flows)
+        self._advance()
+        self._drive = replace(self._drive, **dict.fromkeys(flows, 0.0))
+        return True
 
     def _set(self, drive: Drive) -> None:
         """Have the outputs be so; the heater is felt later."""

@@ -1,0 +1,129 @@
+"""The reference reactor's devices (`hardware/reference.py`), emulated around one simulated vial."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from hardware.clock import RealClock
+from hardware.emulators.board import EmulatedBoard
+from hardware.emulators.emulator import EmulatedDevice, Emulator, Source
+from hardware.emulators.ezo_probes import EzoDo, EzoPh
+from hardware.emulators.ezo_pump import EzoPump
+from hardware.emulators.senseair import EmulatedSenseair
+from hardware.emulators.tic import EmulatedTic, TicSettings
+from hardware.reference import DENSITY, ML_PER_MICROSTEP, TICS
+from hardware.simulation.vial import SimulatedVial
+
+_SATURATED: Final = 9.09
+"""mg/L that an EZO-DO calls 100 %."""
+_BRIGHT: Final = 1500.0
+"""mV of the reference photodiode."""
+
+
+class BenchVial:
+    """A simulated vial between emulated devices: pumps are looked at whenever anybody looks."""
+
+    def __init__(self, vial: SimulatedVial) -> None:
+        self.vial = vial
+        self._taps: dict[str, Callable[[], float]] = {}
+        self._poured: dict[str, float] = {}
+
+    def connect(self, pump: str, total: Callable[[], float]) -> None:
+        """Connect a pump; `total` says what it has moved since it was made, mL."""
+        self._taps[pump] = total
+        self._poured[pump] = total()
+
+    def source(self, sensor: str, scale: Callable[[float], float] = float) -> Source:
+        """Return what a device measures of the vial."""
+
+        def look() -> float:
+            self._live()
+            return scale(self.vial.sense()[sensor])
+
+        return look
+
+    def volume(self) -> float:
+        """Return what the vial truly holds, mL; for tests."""
+        self._live()
+        return self.vial.culture.volume
+
+    def act(self, output: str, value: float) -> None:
+        """Have a device's output act on the vial."""
+        self._live()
+        self.vial.act(output, value)
+
+    def _live(self) -> None:
+        totals = {pump: total() for pump, total in self._taps.items()}
+        moved = {pump: max(0.0, total - self._poured[pump]) for pump, total in totals.items()}
+        if self.vial.live(moved):
+            self._poured = totals
+
+
+class Bench:
+    """All devices, each on a pseudo terminal; used as an async context manager.
+
+    Args:
+        directory: Where the ports appear, named as the devices are.
+        speed: Seconds of the vial and of the devices in a real one.
+        seed: Of the vial.
+    """
+
+    def __init__(self, directory: Path, *, speed: float = 1.0, seed: int = 1) -> None:
+        self.vial = BenchVial(SimulatedVial(RealClock(speed), seed=seed))
+        look = self.vial.source
+        self.board = EmulatedBoard(
+            temperature=look("temperature"),
+            signal=look("od", lambda od: DENSITY.blank + DENSITY.slope * od),
+            reference=lambda: _BRIGHT,
+            driven=self.vial.act,
+        )
+        self.pumps: Mapping[str, EmulatedTic] = {name: EmulatedTic(_settings()) for name in TICS}
+        self.waste = EzoPump(keeps_totals=True)
+        devices: Mapping[str, EmulatedDevice] = {
+            "board": self.board,
+            "ezo-ph": EzoPh(look("ph"), true_temperature=look("temperature")),
+            "ezo-do": EzoDo(look("do", lambda percent: percent / 100.0 * _SATURATED)),
+            "co2": EmulatedSenseair(look("co2")),
+            "waste": self.waste,
+            **self.pumps,
+        }
+        self.emulators: Mapping[str, Emulator] = {
+            name: Emulator(device, link=directory / name, speed=speed)
+            for name, device in devices.items()
+        }
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Plug everything in."""
+        async with AsyncExitStack() as stack:
+            for emulator in self.emulators.values():
+                await stack.enter_async_context(emulator)
+            self._stack = stack.pop_all()
+        for name, tic in self.pumps.items():
+            self.vial.connect(name, _pumped(tic))
+        self.vial.connect("waste", lambda: self.waste.pumped)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Unplug everything."""
+        await self._stack.aclose()
+
+
+def _settings() -> TicSettings:
+    return TicSettings(
+        max_speed=20_000_000,
+        max_acceleration=1_000_000,
+        crc_for_commands=True,
+        crc_for_responses=True,
+    )
+
+
+def _pumped(tic: EmulatedTic) -> Callable[[], float]:
+    return lambda: tic.steps() * ML_PER_MICROSTEP

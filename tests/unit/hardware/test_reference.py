@@ -1,0 +1,138 @@
+"""The reactor's rules with real drivers on emulated devices: nothing of it needs a broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hardware.channels import Equipment
+from hardware.clock import RealClock
+from hardware.emulators.bench import Bench
+from hardware.emulators.faults import Fault
+from hardware.reactor import Reactor
+from hardware.reference import reference_drivers, reference_equipment
+from tests.support.waiting import eventually
+
+
+@dataclass
+class Rig:
+    bench: Bench
+    reactor: Reactor
+
+    def heater(self) -> float:
+        return self.bench.board.output("heater")
+
+    async def heat(self) -> None:
+        await self.reactor.set("temperature-setpoint", 37.0)
+        await eventually(lambda: self.heater() > 0, within=15.0)
+
+    async def replug(self) -> None:
+        """Let everything answer again, so that leaving finds it safe."""
+        for emulator in self.bench.emulators.values():
+            emulator.clear()
+
+        async def safe() -> bool:
+            try:
+                await self.reactor.make_safe()
+            except ExceptionGroup:
+                return False
+            return True
+
+        await eventually(safe, within=15.0)
+
+
+@asynccontextmanager
+async def running(directory: Path, devices: set[str] | None = None) -> AsyncIterator[Rig]:
+    """The reference reactor, or only some of its devices: most take a second to start."""
+    clock = RealClock()
+    equipment = reference_equipment()
+    channels = [
+        channel
+        for channel in equipment.channels.values()
+        if devices is None or channel.info.driver in devices
+    ]
+    drivers = reference_drivers(directory, clock)
+    async with Bench(directory) as bench:
+        reactor = Reactor(
+            Equipment.of(channels, vessel=equipment.vessel, heating=equipment.heating),
+            [driver for driver in drivers if devices is None or driver.name in devices],
+            clock,
+            doses_file=directory / "doses.json",
+        )
+        async with reactor:
+            yield Rig(bench, reactor)
+
+
+async def test_the_whole_reactor_on_serial_devices(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        reactor, vial = rig.reactor, rig.bench.vial
+        values = await reactor.read()
+        assert values.keys() == reference_equipment().channels.keys()
+        assert values["temperature"] == pytest.approx(23.25, abs=0.3)
+        assert values["od"] == pytest.approx(0.05, abs=0.05)
+        assert values["ph"] == pytest.approx(7.2, abs=0.1)
+        assert values["do"] == pytest.approx(94, abs=12)
+        assert values["co2"] is None  # it is not warm yet
+        await reactor.set("stirring", 300.0)
+        await reactor.set("light", 50.0, duration=60.0)
+        assert rig.bench.board.output("light") == pytest.approx(50.0, abs=0.1)
+        before = vial.volume()
+        media, base = await asyncio.gather(reactor.dose("media", 1.0), reactor.dose("base", 0.1))
+        assert media.delivered_ml == pytest.approx(1.0, abs=0.001)
+        assert base.delivered_ml == pytest.approx(0.1, abs=0.001)
+        assert vial.volume() - before == pytest.approx(1.1, abs=0.01)
+        waste = await reactor.dose("waste", 1.0)
+        assert waste.delivered_ml == pytest.approx(1.0, abs=0.02)
+        assert vial.volume() - before == pytest.approx(0.1, abs=0.03)
+        assert rig.bench.board.output("stirring") == pytest.approx(300, abs=1)
+
+        # One port after another fails: the rest stays under control.
+        for name in ("ezo-ph", "co2", "acid"):
+            rig.bench.emulators[name].inject(Fault.UNPLUG)
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(ExceptionGroup):
+            await reactor.make_safe()
+        assert rig.bench.board.output("light") == rig.bench.board.output("stirring") == 0
+        assert not rig.bench.pumps["media"].energized()
+        assert asyncio.get_running_loop().time() - started < 5.0
+        values = await reactor.read()
+        assert values["temperature"] is not None
+        await eventually(lambda: len(reactor.alarms) >= 2, within=10.0)
+        await rig.replug()
+        assert reactor.safe
+        assert not any(tic.energized() for tic in rig.bench.pumps.values())
+
+
+def too_hot(bench: Bench) -> None:
+    """Above the rules' 45 °C, below the board's own 50."""
+    bench.board.temperature = lambda: 46.0
+
+
+def broken_off(bench: Bench) -> None:
+    bench.board.temperature = lambda: float("nan")
+
+
+def mute(bench: Bench) -> None:
+    """The temperature gets stale. The board still hears, so its own timeout does not act."""
+    bench.emulators["board"].inject(Fault.SILENCE)
+
+
+def unplugged(bench: Bench) -> None:
+    """Nothing can be written any more: the board's own timeout acts."""
+    bench.emulators["board"].inject(Fault.UNPLUG)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "within"), [(too_hot, 6.0), (broken_off, 1.0), (mute, 10.0), (unplugged, 2.0)]
+)
+async def test_the_heater_goes_off_with_nobody_but_the_node(
+    tmp_path: Path, trouble: Callable[[Bench], None], within: float
+) -> None:
+    async with running(tmp_path, {"board"}) as rig:
+        await rig.heat()
+        trouble(rig.bench)
+        await eventually(lambda: rig.heater() == 0, within=within)
+        await rig.replug()
