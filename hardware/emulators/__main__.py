@@ -3,6 +3,9 @@
 It prints the port's name, then takes a command a line from its standard input: a fault's name
 switches that on, ``clear`` all of them off, ``value 6.9`` changes what is measured, ``reboot``
 takes its power away and gives it back, ``quit`` ends it, as Ctrl-C does.
+
+``bench --directory DIR`` is the whole reference reactor, its devices around one simulated vial;
+a command begins with the device's name there: ``board unplug``.
 """
 
 import argparse
@@ -10,11 +13,17 @@ import asyncio
 import math
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+from hardware.emulators.bench import Bench
 from hardware.emulators.catalogue import CATALOGUE
 from hardware.emulators.emulator import Constant, EmulatedDevice, Emulator
 from hardware.emulators.faults import Fault
+
+BENCH: Final = "bench"
+DEVICES: Final = (*CATALOGUE, BENCH)
 
 
 def main() -> None:
@@ -22,9 +31,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "bioreactor emulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("device", nargs="?", metavar="DEVICE", help="; ".join(CATALOGUE))
+    parser.add_argument("device", nargs="?", metavar="DEVICE", help="; ".join(DEVICES))
     parser.add_argument("--list", action="store_true", help="list devices and their faults")
     parser.add_argument("--link", type=Path, metavar="PATH", help="a stable name for the port")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="of the bench's ports")
     parser.add_argument("--value", type=float, metavar="X", help="what it measures")
     parser.add_argument("--speed", type=float, default=1.0, help="its seconds in a real one")
     parser.add_argument(
@@ -34,11 +44,16 @@ def main() -> None:
     if options.list:
         _list()
         return
-    entry = CATALOGUE.get(options.device)
-    if entry is None:
-        parser.error(f"choose one of: {', '.join(CATALOGUE)}")
+    if options.device not in DEVICES:
+        parser.error(f"choose one of: {', '.join(DEVICES)}")
     if not 0 < options.speed < math.inf:
         parser.error("the speed must be above 0")
+    if options.device == BENCH:
+        if options.directory is None:
+            parser.error("say where its ports shall be: --directory DIR")
+        asyncio.run(_run_bench(options.directory, options.speed))
+        return
+    entry = CATALOGUE[options.device]
     if options.link is not None and options.link.exists() and not options.link.is_symlink():
         parser.error(f"{options.link} is a file: choose another --link")
     source = Constant(entry.value if options.value is None else options.value)
@@ -58,21 +73,33 @@ def _list() -> None:
 
 
 async def _run(emulator: Emulator, source: Constant, faults: list[Fault]) -> None:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
     async with emulator:
         for fault in faults:
             emulator.inject(fault)
         _say(f"{emulator.path}")
-        listening = asyncio.create_task(_listen(emulator, source, ended), name="standard input")
-        await ended.wait()
-        listening.cancel()
-        await asyncio.wait([listening])
+        await _until_told(lambda words: _obey(emulator, source, words))
 
 
-async def _listen(emulator: Emulator, source: Constant, ended: asyncio.Event) -> None:
+async def _run_bench(directory: Path, speed: float) -> None:
+    async with Bench(directory, speed=speed) as bench:
+        for emulator in bench.emulators.values():
+            _say(f"{emulator.path}")
+        await _until_told(lambda words: _obey_bench(bench, words))
+
+
+async def _until_told(obey: Callable[[list[str]], str | None]) -> None:
+    """Do what the standard input says until that, or a signal, ends it."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    listening = asyncio.create_task(_listen(obey, ended), name="standard input")
+    await ended.wait()
+    listening.cancel()
+    await asyncio.wait([listening])
+
+
+async def _listen(obey: Callable[[list[str]], str | None], ended: asyncio.Event) -> None:
     """Do what the standard input says; without one, nothing."""
     reader = asyncio.StreamReader()
     try:
@@ -82,11 +109,22 @@ async def _listen(emulator: Emulator, source: Constant, ended: asyncio.Event) ->
     except ValueError:  # a file: there is nobody to talk to
         return
     while line := await reader.readline():
-        answer = _obey(emulator, source, line.decode("utf-8", "replace").split())
+        answer = obey(line.decode("utf-8", "replace").split())
         if answer is None:
             ended.set()
             return
         _say(answer)
+
+
+def _obey_bench(bench: Bench, words: list[str]) -> str | None:
+    """Do one command to a device of the bench; return what to say, None to end."""
+    match words:
+        case ["quit"]:
+            return None
+        case [name, *rest] if name in bench.emulators and rest[:1] not in (["quit"], ["value"]):
+            return _obey(bench.emulators[name], Constant(0.0), rest)
+        case _:
+            return f"say a device and what to do: {', '.join(bench.emulators)}; or quit"
 
 
 def _obey(emulator: Emulator, source: Constant, words: list[str]) -> str | None:
