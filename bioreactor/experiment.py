@@ -42,7 +42,7 @@ __all__ = [
 
 _LONGEST_NAP: Final = 10.0
 _SHORTEST_NAP: Final = 0.0005
-_FRESH: Final = 1.0
+_FRESH: Final = 0.5
 _LOG_PIECE: Final = 16_000
 
 
@@ -91,7 +91,7 @@ class SavedFile:
 class Parameters(Mapping[str, Any]):
     """The experiment's parameters, as they are now.
 
-    They can be changed while the experiment runs; what is read here is at most a second old.
+    They can be changed while the experiment runs; what is read here is at most half a second old.
     """
 
     def __init__(self) -> None:

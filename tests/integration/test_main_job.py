@@ -141,20 +141,32 @@ def test_parameters_sent_to_a_running_script(system: System) -> None:
 # /// script
 # [tool.bioreactor.parameters]
 # go = false
+# target_od = 0.3
 # ///
 from bioreactor import experiment
 print("waiting", flush=True)
 for _ in experiment.every(seconds=60):
+    if experiment.parameters["target_od"] == 0.5:
+        break
+print("target seen", flush=True)
+for _ in experiment.every(seconds=60):
     if experiment.parameters["go"]:
         break
-print("seen")
+print("go seen")
 """
     experiment = system.start_experiment(script)
     system.wait_status(experiment, "running")
     wait_for("waiting", lambda: "waiting" in _log(system, experiment))
-    system.cli("send", experiment, "go=true")
+    system.cli("send", experiment, "target_od=0.5")
+    wait_for("target", lambda: "target seen" in _log(system, experiment))
+    request = {"experiment_id": experiment, "parameters": {"go": True}}
+    system.mosquitto(
+        "mosquitto_pub", "-t", "bioreactor/hub/request/admin/send", "-q", "1", "-s",
+        stdin=json.dumps(request),
+    )  # fmt: skip
     system.wait_status(experiment, "completed")
-    assert "seen" in _log(system, experiment)
+    assert "go seen" in _log(system, experiment)
+    assert system.status(experiment)["parameters"] == {"go": True, "target_od": 0.5}
 
 
 @pytest.mark.engine
