@@ -6,7 +6,7 @@ from time import process_time
 
 from hardware.clock import RealClock
 from hardware.events import DoseAsked, Event, MakeSafe, Measured, Set, Tick
-from hardware.reactor import simulated_reactor
+from hardware.reactors import simulated_reactor
 from hardware.safety import decide, initial
 from hardware.simulation.equipment import EQUIPMENT
 

@@ -34,14 +34,11 @@ from hardware.events import (
     Tick,
     check,
 )
-from hardware.replay.driver import replay
+from hardware.interlocks import believed
 from hardware.safety import Decision, State, decide, due, initial
-from hardware.simulation.equipment import EQUIPMENT
-from hardware.simulation.organism import PRESETS
-from hardware.simulation.vial import SimulatedVial
 from hardware.ticker import Ticker
 
-__all__ = ["Dose", "Reactor", "ReactorEvent", "replayed_reactor", "simulated_reactor"]
+__all__ = ["Dose", "Reactor", "ReactorEvent"]
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +203,14 @@ class Reactor:
         await self._book.keep(self._state)
         await self._measure()
         self._announcements.emit("run")
+
+    def latest(self, channel: str) -> float | None:
+        """Return a sensor's last value, without asking the device; None: not sound, or stale."""
+        reading = self._state.readings.get(channel)
+        now = self.clock.monotonic()
+        if reading is None or not believed(self._equipment, self._state.readings, channel, now):
+            return None
+        return reading.value
 
     async def read(self) -> Mapping[str, float | None]:
         """Return all channels: what sensors measure, what outputs are set to.
@@ -409,35 +414,3 @@ class Reactor:
                     self._announcements.emit("off", name, channel.safe)
         self._ticker.plan(due(self._equipment, self._state))
         return decision
-
-
-def simulated_reactor(
-    clock: Clock, *, seed: int, state_file: Path | None, organism: str = "e-coli"
-) -> Reactor:
-    """Return a reactor whose vial is simulated; see `hardware/README.md` for what is in it.
-
-    Args:
-        clock: Its seconds are those of the culture.
-        seed: The same seed gives the same noise and the same pumps.
-        state_file: Where the culture is kept, so that it survives a restart of the node, during
-            which it goes on; what the pumps have moved is kept beside it, in ``doses.json``. None:
-            a fresh vial each time.
-        organism: What grows in it, a name in `hardware.simulation.organism.PRESETS`.
-    """
-    vial = SimulatedVial(clock, seed=seed, state_file=state_file, preset=PRESETS[organism])
-    doses_file = None if state_file is None else state_file.with_name("doses.json")
-    return Reactor(EQUIPMENT, [vial], clock, doses_file=doses_file)
-
-
-def replayed_reactor(clock: Clock, recording: Path) -> Reactor:
-    """Return a reactor whose sensors show a recorded run again, from its start for each run.
-
-    Args:
-        clock: Its seconds are those of the recording.
-        recording: A CSV file, see `hardware.replay.recording`.
-
-    Raises:
-        RecordingError: The file is no recorded run.
-    """
-    equipment, driver = replay(clock, recording)
-    return Reactor(equipment, [driver], clock)

@@ -23,12 +23,13 @@ from broker.messages import ContractError, Estop, ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
 from broker.topics import Topic
+from hardware.drivers.interface import DriverError
 from node_service.datadir import DataDir, owned, owner
 from node_service.estop import LOCAL
 from node_service.isolation import choose
 from node_service.ledger import Ledger
 from node_service.ledger_file import read_estop
-from node_service.reactors import ReactorError, open_reactor
+from node_service.reactors import ReactorError, choose_reactor
 from node_service.runner.interface import RunnerError
 from node_service.runner.process import RunnerProcess, RunnerSettings
 from node_service.service import Identity, NodeService
@@ -67,6 +68,13 @@ def main() -> None:
         _refuse(f"{error.message}; {error.hint}")
     except (SettingsError, DatabaseError, SubscriptionRefusedError, ReactorError) as error:
         _refuse(str(error))
+    except DriverError as error:
+        _fail(error)
+    except ExceptionGroup as group:
+        silent = group.subgroup(DriverError)
+        if silent is None:
+            raise
+        _fail(silent)
 
 
 async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
@@ -94,7 +102,8 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
         connection.topics.build(Topic.NODE_STATUS, node=settings.id),
         ServiceStatus(state="online", version=VERSION, boot_id=boot_id, since=utc_now()),
     )
-    reactor = open_reactor(settings, directory)
+    chosen = choose_reactor(settings, directory)
+    reactor = chosen.reactor
     with (
         closing(Ledger.open(directory.ledger)) as ledger,
         closing(Journal.open(directory.journal, budget_bytes=settings.journal_budget)) as journal,
@@ -108,7 +117,7 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
         reactor.on_progress(lambda within: watchdog.beat("control loop", within))
         async with watchdog, reactor, connection, presence:
             service = NodeService(
-                Identity(settings.id, settings.label or settings.id, boot_id),
+                Identity(settings.id, chosen.label, boot_id),
                 ledger=ledger,
                 journal=journal,
                 reactor=reactor,
@@ -117,7 +126,7 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
                 runner=runner.client,
                 watchdog=watchdog,
                 runs=runner_settings.runs,
-                simulated=True,
+                simulated=chosen.simulated,
                 sample_interval=settings.sample_interval,
                 on_exit=settings.on_exit,
             )
@@ -183,6 +192,14 @@ async def _latch(directory: DataDir) -> None:
             await ledger.latch(Estop(latch=str(ULID()), by=LOCAL, since=utc_now(), reason=reason))
         latch = ledger.estop.latch if ledger.estop else ""
     sys.stdout.write(f"The node was not running; it will refuse to act. The latch is {latch}.\n")
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Say which device does not obey; a new start may help, so this is no refusal."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    sys.stderr.write(f"a device does not answer as it must: {error}\n")
+    sys.exit(1)
 
 
 def _refuse(sentence: str) -> NoReturn:

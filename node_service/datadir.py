@@ -52,6 +52,11 @@ class DataDir:
         return self.path / "culture.json"
 
     @property
+    def devices(self) -> Path:
+        """Where devices keep what must survive a restart: totals, calibrations, doses."""
+        return self.path / "devices"
+
+    @property
     def client_id(self) -> Path:
         """What this node is called at the broker; a secret."""
         return self.path / "client-id"

@@ -34,9 +34,10 @@ class NodeSettings(BaseSettings):
             the node; empty is that one alone, as ``standard``. A script picks one by its name.
         cache_dir: Where images are made; the user's cache directory if left out.
         reactor: What is controlled; ``simulated`` is a culture in memory, ``replay`` shows a
-            recorded run again.
+            recorded run again, ``configured`` is the one that a `reactor.toml` describes.
         organism: What grows in the simulated reactor.
         recording: A CSV file, of the run that is shown again.
+        configuration: The `reactor.toml`.
         speed: Seconds of the simulated reactor's clock in one second.
         seed: Of the simulation: the same seed gives the same noise and the same pumps.
         sample_interval: Real seconds between samples.
@@ -61,9 +62,10 @@ class NodeSettings(BaseSettings):
     base_image: str = "python:3.11-slim-bookworm"
     images: Mapping[Name, Path] = Field(default_factory=dict)
     cache_dir: Path | None = None
-    reactor: Literal["simulated", "replay"] = "simulated"
+    reactor: Literal["simulated", "replay", "configured"] = "simulated"
     organism: Annotated[str, AfterValidator(_known_organism)] = "e-coli"
     recording: Path | None = None
+    configuration: Path | None = None
     speed: float = Field(default=1.0, gt=0, le=100_000)
     seed: int = 0
     sample_interval: float = Field(default=1.0, ge=0.05, le=3600)

@@ -18,7 +18,8 @@ from broker.journal import Journal
 from broker.messages import Parameters, Record, RunLimits
 from broker.topics import Topics
 from hardware.clock import Clock, RealClock
-from hardware.reactor import Reactor, simulated_reactor
+from hardware.reactor import Reactor
+from hardware.reactors import simulated_reactor
 from node_service.answers import Answers
 from node_service.console import Console
 from node_service.gateway import Access, create_app

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.clock import ManualClock
-from hardware.reactor import replayed_reactor
+from hardware.reactors import replayed_reactor
 from hardware.replay.recording import RecordingError, read_recording
 from tests.unit.hardware.simulation.recording import CSV
 

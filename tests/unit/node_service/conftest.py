@@ -24,7 +24,8 @@ from broker.messages import (
     Telemetry,
 )
 from hardware.clock import ManualClock
-from hardware.reactor import Reactor, simulated_reactor
+from hardware.reactor import Reactor
+from hardware.reactors import simulated_reactor
 from node_service.answers import Answers
 from node_service.console import Console as RunConsole
 from node_service.gateway import Access, create_app

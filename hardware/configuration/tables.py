@@ -1,0 +1,132 @@
+"""The tables of `reactor.toml`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.messages import Label, Name
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """Base of every table: closed and finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DeviceTable(Table):
+    """`[devices.NAME]`: a device; its kind says what else may stand here."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    driver: Name
+
+
+class ChannelTable(Table):
+    """`[channels.NAME]`: what a device serves.
+
+    Attributes:
+        device: Its name.
+        what: Which of the things it offers; needed where it offers several.
+        label: For people.
+        minimum: The least that may be set, or that the sensor can give.
+        maximum: The most.
+        period: Seconds between samples.
+        precision: Decimals.
+        stale_after: Seconds after which a reading is not believed any more.
+        slew_per_s: How fast an output may change, in its unit.
+        max_on_time: Seconds that an output or a pump may be on at a stretch.
+        rest: Seconds of pause before that counts from zero.
+        safe: The value when nobody is in control.
+        direction: Of a pump: into the vessel or out of it.
+        flow: Of a pump, mL/s.
+        max_dose_ml: mL a dose.
+        max_hourly_ml: mL in any hour.
+        max_total_ml: mL a run.
+    """
+
+    device: Name
+    what: str | None = None
+    label: Label | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    period: Annotated[float, Field(ge=0.02, le=3600)] | None = None
+    precision: Annotated[int, Field(ge=0, le=9)] | None = None
+    stale_after: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    slew_per_s: Positive | None = None
+    max_on_time: Positive | None = None
+    rest: Annotated[float, Field(ge=0)] = 1.0
+    safe: float = 0.0
+    direction: Literal["in", "out"] | None = None
+    flow: Positive | None = None
+    max_dose_ml: Positive | None = None
+    max_hourly_ml: Positive | None = None
+    max_total_ml: Positive | None = None
+
+
+class VesselTable(Table):
+    """`[vessel]`: see `hardware.channels.Vessel`; mL."""
+
+    sensor: Name | None = None
+    filled: Positive
+    low: Annotated[float, Field(ge=0)]
+    high: Positive
+    straw: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ThermostatTable(Table):
+    """A controller of `kind = "thermostat"`; the table's name is that of the setpoint's channel.
+
+    Attributes:
+        sensor: The temperature that is held.
+        output: The heater; nobody else may set it.
+        minimum: The least setpoint, °C.
+        maximum: The highest.
+        trip: The heater goes off at this temperature, °C …
+        reset: … and stays off until it is below this one.
+        proportional: % duty a °C.
+        integral: % duty a °C and second.
+        highest: The most duty, %.
+    """
+
+    kind: Literal["thermostat"]
+    sensor: Name
+    output: Name
+    label: Label = "Temperature setpoint (0 is off)"
+    minimum: Positive = 15.0
+    maximum: Positive = 42.0
+    trip: Positive
+    reset: Positive
+    proportional: Positive = 12.0
+    integral: Annotated[float, Field(ge=0)] = 0.015
+    highest: Annotated[float, Field(gt=0, le=100)] = 70.0
+
+
+class TitrationTable(Table):
+    """A controller of `kind = "titration"`: see `hardware.channels.Titration`."""
+
+    kind: Literal["titration"]
+    sensor: Name
+    label: Label | None = None
+    minimum: Positive
+    maximum: Positive
+    raising: Name | None = None
+    lowering: Name | None = None
+    band: Positive
+    dose_ml: Positive
+    every: Annotated[float, Field(ge=5)]
+
+
+Controller = Annotated[ThermostatTable | TitrationTable, Field(discriminator="kind")]
+
+
+class ReactorTable(Table):
+    """The whole file."""
+
+    label: Label | None = None
+    devices: Annotated[Mapping[Name, DeviceTable], Field(min_length=1)]
+    channels: Annotated[Mapping[Name, ChannelTable], Field(min_length=1)]
+    vessel: VesselTable | None = None
+    controllers: Mapping[Name, Controller] = Field(default_factory=dict)
