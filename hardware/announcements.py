@@ -11,10 +11,12 @@ from pydantic import JsonValue
 from broker.messages import Alarm
 from hardware.clock import Clock
 from hardware.interlocks import Note
+from hardware.plausibility import Plausible, Watch
 
 log = logging.getLogger(__name__)
 
 _DEVICE: Final = "device-"
+_DOUBT: Final = "doubt-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Announcements:
 
     def rules(self, notes: Mapping[str, Note]) -> None:
         """Let exactly these alarms of the safety rules stand."""
-        ours = [name for name in self._alarms if not name.startswith(_DEVICE)]
+        ours = [name for name in self._alarms if not name.startswith((_DEVICE, _DOUBT))]
         self._clear(name for name in ours if name not in notes)
         for name, note in notes.items():
             if name not in self._alarms:
@@ -110,12 +112,28 @@ class Announcements:
                     )
                 )
 
-    def _raise(self, alarm: Alarm) -> None:
+    def doubts(self, doubts: Mapping[str, tuple[Plausible, Watch, str]]) -> None:
+        """Let exactly these sensors be doubted; the event says what the run's policy is."""
+        ours = [name for name in self._alarms if name.startswith(_DOUBT)]
+        self._clear(name for name in ours if name.removeprefix(_DOUBT) not in doubts)
+        for channel, (rule, watch, message) in doubts.items():
+            if _DOUBT + channel not in self._alarms:
+                alarm = Alarm(
+                    id=_DOUBT + channel,
+                    severity="warning",
+                    message=message,
+                    channel=channel,
+                    since=self._clock.now(),
+                )
+                self._raise(alarm, {"doubt": watch.doubt, "policy": rule.policy})
+
+    def _raise(self, alarm: Alarm, more: Mapping[str, JsonValue] | None = None) -> None:
         self._alarms[alarm.id] = alarm
         data: dict[str, JsonValue] = {
             "id": alarm.id,
             "severity": alarm.severity,
             "message": alarm.message,
+            **(more or {}),
         }
         self.emit("alarm", alarm.channel, data=data)
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from broker.messages import ChannelInfo
+from hardware.plausibility import Plausible
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Channel:
         controlled: Commanded by a controller of the node and by nobody else; people see a sensor.
         rest: Seconds that an output must be off before its continuous on-time counts from zero.
         stale_after: Seconds after which a sensor's reading is no longer believed.
+        plausible: What a sensor's readings are like; None: whatever is in its range is believed.
     """
 
     info: ChannelInfo
@@ -29,6 +31,7 @@ class Channel:
     controlled: bool = False
     rest: float = 1.0
     stale_after: float = 30.0
+    plausible: Plausible | None = None
 
     @property
     def output(self) -> bool:

@@ -9,31 +9,15 @@ from typing import Final
 from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
-from hardware.interlocks import sound
+from hardware.plausibility import Plausible, Watch
+from hardware.polling import Polled
 
+LATE: Final = 1.2
+"""Real seconds that a reading waits for a device: the slowest probe takes one."""
 PATIENCE: Final = 10.0
 """Real seconds after which a device that does not answer counts as silent."""
 
 log = logging.getLogger(__name__)
-
-
-class _Polled:
-    """One driver's readings, read again only when they are older than half a period."""
-
-    def __init__(self, driver: Driver, equipment: Equipment) -> None:
-        self.driver = driver
-        self.sensors = [
-            name
-            for name, channel in equipment.channels.items()
-            if channel.info.driver == driver.name
-            and channel.info.kind == "sensor"
-            and not channel.output
-        ]
-        periods = [equipment.channels[name].info.period for name in self.sensors]
-        self.keep = min(periods, default=0.0) / 2
-        self.values: Mapping[str, float | None] = {}
-        self.at = -float("inf")
-        self.lock = asyncio.Lock()
 
 
 class Devices:
@@ -41,6 +25,7 @@ class Devices:
 
     Args:
         patience: As `PATIENCE`.
+        late: As `LATE`.
 
     Raises:
         ValueError: A channel names a driver that is not there.
@@ -53,8 +38,10 @@ class Devices:
         clock: Clock,
         *,
         patience: float = PATIENCE,
+        late: float = LATE,
     ) -> None:
         self._patience = patience
+        self._late = late
         self.drivers = tuple(drivers)
         self._equipment = equipment
         self._clock = clock
@@ -62,54 +49,46 @@ class Devices:
         for name, channel in equipment.channels.items():
             if channel.wired and channel.info.driver not in self._by_name:
                 raise ValueError(f"channel {name} names the driver {channel.info.driver!r}")
-        self._polled = [_Polled(driver, equipment) for driver in drivers]
+        self._polled = [Polled(driver, equipment, clock, patience) for driver in drivers]
         self._line: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.faults: dict[str, str] = {}
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """What is wrong with which device, by driver."""
+        return {p.driver.name: p.fault for p in self._polled if p.fault is not None}
+
+    @property
+    def doubts(self) -> Mapping[str, tuple[Plausible, Watch, str]]:
+        """Which sensors are not believed, and why in a sentence."""
+        return {name: doubt for p in self._polled for name, doubt in p.doubts().items()}
 
     async def read(self) -> tuple[Mapping[str, float | None], Mapping[str, float | None]]:
-        """Return all sensors' values, None where there is no sound one, and those read just now."""
+        """Return all sensors' values, and what was read just now as far as it is believed.
+
+        Devices are read side by side, each at its own pace: one that is slow or silent is not
+        waited for longer than `late`, and tells later. A value is None where there is no sound one.
+        """
         if len(self._polled) == 1:
-            fresh = [await self._read(self._polled[0])]
+            await self._polled[0].read()
         else:
-            fresh = list(await asyncio.gather(*(self._read(polled) for polled in self._polled)))
+            reading = [task for p in self._polled if (task := p.begin()) is not None]
+            if reading:
+                await asyncio.wait(reading, timeout=self._late)
         values: dict[str, float | None] = {}
         new: dict[str, float | None] = {}
-        for polled, is_new in zip(self._polled, fresh, strict=True):
-            for name in polled.sensors:
-                values[name] = sound(self._equipment.channels[name], polled.values.get(name))
-                if is_new:
-                    new[name] = values[name]
+        for polled in self._polled:
+            values |= polled.values()
+            new |= polled.news()
         return values, new
 
     def forget(self) -> None:
         """Let the next `read` ask every device again."""
         for polled in self._polled:
-            polled.at = -float("inf")
+            polled.forget()
 
-    async def _read(self, polled: _Polled) -> bool:
-        if self._clock.monotonic() - polled.at < polled.keep:
-            return False
-        async with polled.lock:
-            if self._clock.monotonic() - polled.at < polled.keep:
-                return False
-            name = polled.driver.name
-            try:
-                async with asyncio.timeout(self._patience):
-                    polled.values = await polled.driver.read()
-            except (DriverError, OSError) as error:
-                polled.values = {}
-                self._fault(name, str(error) or "it does not answer")
-            else:
-                self._fault(name, None)
-            polled.at = self._clock.monotonic()
-            return True
-
-    def _fault(self, driver: str, message: str | None) -> None:
-        if message is None:
-            self.faults.pop(driver, None)
-        elif driver not in self.faults:
-            log.warning("device %s: %s", driver, message)
-            self.faults[driver] = message
+    async def close(self) -> None:
+        """End what is being read."""
+        await asyncio.gather(*(polled.close() for polled in self._polled))
 
     def _driver(self, channel: str) -> Driver:
         return self._by_name[self._equipment.channels[channel].info.driver]

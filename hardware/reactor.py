@@ -104,6 +104,7 @@ class Reactor:
         async with AsyncExitStack() as stack:
             for driver in self._devices.drivers:
                 await stack.enter_async_context(driver)
+            stack.push_async_callback(self._devices.close)
             await self.make_safe()
             stack.push_async_callback(self.make_safe)
             await self._tasks.__aenter__()
@@ -356,6 +357,7 @@ class Reactor:
         if new:
             decision = self._apply(Measured(new))
             self._announcements.devices(self._devices.faults)
+            self._announcements.doubts(self._devices.doubts)
             await self._write_quietly(decision.writes)
         return values
 

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -7,6 +8,7 @@ from hardware.channels import Equipment
 from hardware.clock import ManualClock
 from hardware.devices import Devices
 from hardware.drivers.interface import DriverError
+from hardware.plausibility import Doubt, Plausible
 from tests.unit.hardware.drivers.broken import BrokenDevice
 from tests.unit.hardware.equipment import channel
 
@@ -19,11 +21,14 @@ class Counting(BrokenDevice):
         self.name = name
         self.reads = 0
         self.hangs = False
+        self.slow: asyncio.Event | None = None
 
     async def read(self) -> Mapping[str, float | None]:
         self.reads += 1
         if self.hangs:
             await asyncio.Event().wait()
+        if self.slow is not None:
+            await self.slow.wait()
         return await super().read()
 
     async def write(self, channel: str, value: float) -> None:
@@ -32,7 +37,9 @@ class Counting(BrokenDevice):
         await super().write(channel, value)
 
 
-def two_devices(patience: float = 10.0) -> tuple[Devices, Counting, Counting, ManualClock]:
+def two_devices(
+    patience: float = 10.0, late: float = 1.2
+) -> tuple[Devices, Counting, Counting, ManualClock]:
     clock = ManualClock()
     first, second = Counting(clock, "bench"), Counting(clock, "other")
     slow = channel("volume", "sensor")
@@ -40,7 +47,8 @@ def two_devices(patience: float = 10.0) -> tuple[Devices, Counting, Counting, Ma
     equipment = Equipment.of(
         [channel("temperature", "sensor"), type(slow)(slow_info), channel("light", "actuator")]
     )
-    return Devices(equipment, [first, second], clock, patience=patience), first, second, clock
+    devices = Devices(equipment, [first, second], clock, patience=patience, late=late)
+    return devices, first, second, clock
 
 
 async def test_each_device_is_read_at_its_own_period() -> None:
@@ -76,6 +84,63 @@ async def test_one_device_that_fails_leaves_the_others(caplog: pytest.LogCapture
     devices.forget()
     await devices.read()
     assert devices.faults == {}
+
+
+async def test_one_that_is_slow_holds_up_nobody() -> None:
+    """It tells later, and until then an old reading does not stand for a new one."""
+    devices, first, second, clock = two_devices(late=0.05)
+    await devices.read()
+    second.slow = asyncio.Event()
+    await clock.advance(31.0)
+    assert await devices.read() == (
+        {"temperature": 25.0, "volume": 15.0},  # within two periods of 60 s
+        {"temperature": 25.0},
+    )
+    await clock.advance(100.0)
+    first.values["temperature"] = 26.0
+    assert await devices.read() == ({"temperature": 26.0, "volume": None}, {"temperature": 26.0})
+    second.values["volume"] = 16.0
+    second.slow.set()
+    await asyncio.sleep(0)
+    await clock.advance(1.0)
+    assert await devices.read() == (
+        {"temperature": 26.0, "volume": 16.0},
+        {"temperature": 26.0, "volume": 16.0},
+    )
+    assert (second.reads, devices.faults) == (2, {})
+    await devices.close()
+
+
+async def test_closing_ends_what_is_being_read() -> None:
+    devices, _, second, _ = two_devices(late=0.01)
+    second.hangs = True
+    await devices.read()
+    await devices.close()  # the fixture fails a test that leaves a task behind
+
+
+async def test_a_sensor_that_lies_is_told_to_the_rules_as_silent() -> None:
+    clock = ManualClock()
+    device = Counting(clock, "bench")
+    temperature = replace(
+        channel("temperature", "sensor"), plausible=Plausible(fastest=0.1, frozen_after=20.0)
+    )
+    devices = Devices(Equipment.of([temperature]), [device], clock)
+    assert await devices.read() == ({"temperature": 25.0}, {"temperature": 25.0})
+    device.values["temperature"] = 37.0
+    await clock.advance(1.0)
+    assert await devices.read() == ({"temperature": 37.0}, {"temperature": None})
+    ((rule, watch, why),) = devices.doubts.values()
+    assert (rule.policy, watch.doubt) == ("continue", Doubt.JUMPING)
+    assert why == "temperature: it jumps, now 37 1: look at the probe and its cable"
+    for _ in range(2):
+        await clock.advance(1.0)
+        await devices.read()
+    await clock.advance(1.0)
+    assert await devices.read() == ({"temperature": 37.0}, {"temperature": 37.0})
+    assert devices.doubts == {}
+    await clock.advance(30.0)
+    assert (await devices.read())[1] == {"temperature": None}
+    assert devices.doubts["temperature"][1].doubt is Doubt.FROZEN
 
 
 async def test_a_device_that_hangs_counts_as_silent() -> None:

@@ -1,12 +1,13 @@
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from broker.messages import ContractError, ErrorCode
 from hardware.clock import ManualClock
 from hardware.drivers.interface import DriverError
+from hardware.plausibility import Plausible
 from hardware.reactor import Dose, Reactor, ReactorEvent
 from tests.unit.hardware.drivers.broken import BrokenDevice
 from tests.unit.hardware.equipment import bench
@@ -282,3 +283,32 @@ async def test_a_listener_that_fails_or_left_does_no_harm(it: Bench) -> None:
 def test_every_wired_channel_needs_its_driver() -> None:
     with pytest.raises(ValueError, match="bench"):
         Reactor(bench(), [], ManualClock())
+
+
+async def test_a_temperature_that_lies_switches_the_heater_off_and_is_told() -> None:
+    it = Bench()
+    equipment = bench()
+    channels = dict(equipment.channels)
+    channels["temperature"] = replace(
+        channels["temperature"], plausible=Plausible(frozen_after=60.0, policy="stop")
+    )
+    it.reactor = Reactor(replace(equipment, channels=channels), [it.device], it.clock)
+    it.reactor.on_event(it.events.append)
+    async with it.reactor:
+        await it.reactor.set("setpoint", 37.0)
+        await it.clock.advance(20.0)
+        assert it.device.written["heater"] > 0
+        await it.clock.advance(60.0)
+        assert it.device.written["heater"] == 0.0
+        assert "doubt-temperature" in it.alarms()
+        (alarm,) = (e for e in it.events if e.data.get("id") == "doubt-temperature")
+        assert (alarm.channel, alarm.data["doubt"], alarm.data["policy"]) == (
+            "temperature",
+            "frozen",
+            "stop",
+        )
+        assert (await it.reactor.read())["temperature"] == 25.0  # shown as it came
+        it.device.values["temperature"] = 25.1
+        await it.clock.advance(10.0)
+        assert "doubt-temperature" not in it.alarms()
+        assert it.device.written["heater"] > 0

@@ -1,0 +1,132 @@
+"""One device's sensors, read at the device's own pace and judged."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from hardware.channels import Channel, Equipment
+from hardware.clock import Clock
+from hardware.drivers.interface import Driver, DriverError
+from hardware.interlocks import sound
+from hardware.plausibility import Plausible, Watch, judge, sentence
+
+log = logging.getLogger(__name__)
+
+
+class Polled:
+    """One driver's readings, read again only when they are older than half a period.
+
+    Args:
+        driver: Of the device.
+        equipment: Says which sensors it has and what their readings are like.
+        clock: Of the reactor.
+        patience: Real seconds after which a device that does not answer counts as silent.
+    """
+
+    def __init__(self, driver: Driver, equipment: Equipment, clock: Clock, patience: float) -> None:
+        self.driver = driver
+        self.fault: str | None = None
+        self.sensors: Mapping[str, Channel] = {
+            name: channel
+            for name, channel in equipment.channels.items()
+            if channel.info.driver == driver.name
+            and channel.info.kind == "sensor"
+            and not channel.output
+        }
+        self._clock = clock
+        self._patience = patience
+        self._period = min((c.info.period for c in self.sensors.values()), default=0.0)
+        self._values: Mapping[str, float | None] = {}
+        self._watches = {
+            name: Watch() for name, c in self.sensors.items() if c.plausible is not None
+        }
+        self._at = -float("inf")
+        self._told = True
+        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether the readings are old."""
+        return self._clock.monotonic() - self._at >= self._period / 2
+
+    async def read(self) -> None:
+        """Read if it is due; who asks meanwhile shares it."""
+        if not self.due:
+            return
+        async with self._lock:
+            if self.due:
+                await self._read()
+
+    def begin(self) -> asyncio.Task[None] | None:
+        """Begin to read if it is due; return what is under way, if anything."""
+        if self._reading is not None and self._reading.done():
+            self._reading.result()
+            self._reading = None
+        if self._reading is None and self.due:
+            self._reading = asyncio.create_task(self.read(), name=f"reading {self.driver.name}")
+        return self._reading
+
+    def forget(self) -> None:
+        """Let it be due now."""
+        self._at = -float("inf")
+
+    def values(self) -> dict[str, float | None]:
+        """Return the readings as they came; None where there is no sound or only an old one."""
+        late = self._reading is not None and not self._reading.done()
+        known = not late or self._clock.monotonic() - self._at < 2 * self._period
+        return {
+            name: sound(channel, self._values.get(name)) if known else None
+            for name, channel in self.sensors.items()
+        }
+
+    def news(self) -> dict[str, float | None]:
+        """Return what was read since this was last asked; None also for what is not believed."""
+        if self._told:
+            return {}
+        self._told = True
+        return {
+            name: None
+            if name in self._watches and self._watches[name].doubt is not None
+            else sound(channel, self._values.get(name))
+            for name, channel in self.sensors.items()
+        }
+
+    def doubts(self) -> dict[str, tuple[Plausible, Watch, str]]:
+        """Return the sensors that are not believed, and why in a sentence."""
+        found = {}
+        for name, watch in self._watches.items():
+            channel = self.sensors[name]
+            rule = channel.plausible
+            if rule is not None and watch.doubt is not None and watch.value is not None:
+                why = sentence(watch.doubt, watch.value, rule, channel.info.unit)
+                found[name] = (rule, watch, f"{name}: {why}")
+        return found
+
+    async def close(self) -> None:
+        """End what is under way."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                self._values = await self.driver.read()
+        except (DriverError, OSError) as error:
+            self._values = {}
+            self._note_fault(str(error) or "it does not answer")
+        else:
+            self.fault = None
+        self._at = self._clock.monotonic()
+        self._told = False
+        for name, watch in self._watches.items():
+            rule = self.sensors[name].plausible
+            if rule is not None:
+                self._watches[name] = judge(rule, watch, self._values.get(name), self._at)
+
+    def _note_fault(self, message: str) -> None:
+        if self.fault is None:
+            log.warning("device %s: %s", self.driver.name, message)
+            self.fault = message
