@@ -58,3 +58,12 @@ async def connect(broker: EmbeddedBroker) -> AsyncIterator[Connector]:
     """Open connections to the broker: ``connection = await connect("hub")``."""
     async with AsyncExitStack() as stack:
         yield Connector(broker, stack)
+
+
+@pytest.fixture
+async def queue_system(broker: EmbeddedBroker, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a portal before a hub and a node that follows the contract."""
+    from tests.support.queue_system import queue_system_on  # noqa: PLC0415  services cost start-up
+
+    async with queue_system_on(broker, tmp_path) as address:
+        yield address

@@ -212,8 +212,8 @@ def limits(state: QueueState, event: LimitsAsked) -> Decision:
     )
     outcome: Literal["done", "unchanged"] = "unchanged" if changed == old else "done"
     told = (
-        f"{changed.per_user} experiments a user, {changed.max_duration:g} s a run, "
-        f"{changed.max_pause:g} s a pause, {changed.max_script} bytes a script"
+        f"{changed.per_user} experiments a user, {changed.max_duration:.12g} s a run, "
+        f"{changed.max_pause:.12g} s a pause, {changed.max_script} bytes a script"
     )
     return Decision(replace(state, limits=changed), (Answered(outcome, told),))
 

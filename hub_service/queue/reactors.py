@@ -65,7 +65,7 @@ def declare_dead(state: QueueState, event: DeclareDeadAsked, now: datetime) -> D
             ErrorCode.CONFIRMATION_REQUIRED,
             f"nobody has said that the power of {event.node} is off: its pumps and its heater "
             "may be on",
-            "switch the reactor off, look that it is, then ask again with power_is_off",
+            "switch it off, look that it is, then say so: power_is_off, --power-is-off",
         )
     if node.online and node.heard_at is not None and now - node.heard_at < LIVELY:
         return refuse(
