@@ -44,4 +44,4 @@ lock: ## Pin every package anew that pyproject.toml asks for; what is pinned sta
 		--generate-hashes --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what was built (experiments and their data stay)
-	rm -rf .venv build dist portal/static portal/frontend/node_modules
+	rm -rf .venv build dist portal/static portal/frontend/node_modules tools/micropython/node_modules
