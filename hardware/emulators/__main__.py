@@ -4,8 +4,9 @@ It prints the port's name, then takes a command a line from its standard input: 
 switches that on, ``clear`` all of them off, ``value 6.9`` changes what is measured, ``reboot``
 takes its power away and gives it back, ``quit`` ends it, as Ctrl-C does.
 
-``bench --directory DIR`` is the whole reference reactor, its devices around one simulated vial;
-a command begins with the device's name there: ``board unplug``.
+``bench --directory DIR`` is a whole reactor, its devices around one simulated vial, and the
+``reactor.toml`` that describes it to a node; a command begins with the device's name there:
+``board unplug``.
 """
 
 import argparse
@@ -34,7 +35,9 @@ def main() -> None:
     parser.add_argument("device", nargs="?", metavar="DEVICE", help="; ".join(DEVICES))
     parser.add_argument("--list", action="store_true", help="list devices and their faults")
     parser.add_argument("--link", type=Path, metavar="PATH", help="a stable name for the port")
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="of the bench's ports")
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="for the bench's ports and file"
+    )
     parser.add_argument("--value", type=float, metavar="X", help="what it measures")
     parser.add_argument("--speed", type=float, default=1.0, help="its seconds in a real one")
     parser.add_argument(
@@ -51,7 +54,9 @@ def main() -> None:
     if options.device == BENCH:
         if options.directory is None:
             parser.error("say where its ports shall be: --directory DIR")
-        asyncio.run(_run_bench(options.directory, options.speed))
+        if options.speed != 1:
+            parser.error("the bench runs at speed 1: its board counts real seconds")
+        asyncio.run(_run_bench(options.directory))
         return
     entry = CATALOGUE[options.device]
     if options.link is not None and options.link.exists() and not options.link.is_symlink():
@@ -80,10 +85,11 @@ async def _run(emulator: Emulator, source: Constant, faults: list[Fault]) -> Non
         await _until_told(lambda words: _obey(emulator, source, words))
 
 
-async def _run_bench(directory: Path, speed: float) -> None:
-    async with Bench(directory, speed=speed) as bench:
+async def _run_bench(directory: Path) -> None:
+    async with Bench(directory) as bench:
         for emulator in bench.emulators.values():
             _say(f"{emulator.path}")
+        _say(f"{bench.file}")
         await _until_told(lambda words: _obey_bench(bench, words))
 
 

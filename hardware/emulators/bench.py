@@ -1,4 +1,13 @@
-"""The reference reactor's devices (`hardware/reference.py`), emulated around one simulated vial."""
+"""A whole reactor of emulated devices around one simulated vial, and the file that describes it.
+
+| port | device | channels |
+|---|---|---|
+| `board` | our controller board | temperature, od, heater, stirring, light |
+| `ezo-ph`, `ezo-do` | Atlas EZO | ph, do |
+| `gas` | Senseair S8 | co2 |
+| `media`, `acid`, `base` | peristaltic pumps on Pololu Tics | the pump of that name |
+| `waste` | Atlas EZO-PMP | waste |
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -13,9 +22,14 @@ from hardware.emulators.ezo_probes import EzoDo, EzoPh
 from hardware.emulators.ezo_pump import EzoPump
 from hardware.emulators.senseair import EmulatedSenseair
 from hardware.emulators.tic import EmulatedTic, TicSettings
-from hardware.reference import DENSITY, ML_PER_MICROSTEP, TICS
 from hardware.simulation.vial import SimulatedVial
 
+FILE: Final = "reactor.toml"
+_TEMPLATE: Final = Path(__file__).with_name("bench.toml")
+_TICS: Final = ("media", "acid", "base")
+_ML_PER_MICROSTEP: Final = 0.0005
+_BLANK, _PER_OD = 600.0, 400.0
+"""mV of the culture's photodiode; as the template says, and so the pumps' volume."""
 _SATURATED: Final = 9.09
 """mg/L that an EZO-DO calls 100 %."""
 _BRIGHT: Final = 1500.0
@@ -65,38 +79,41 @@ class Bench:
     """All devices, each on a pseudo terminal; used as an async context manager.
 
     Args:
-        directory: Where the ports appear, named as the devices are.
-        speed: Seconds of the vial and of the devices in a real one.
+        directory: Where the ports appear, named as the devices are, and `FILE`.
         seed: Of the vial.
     """
 
-    def __init__(self, directory: Path, *, speed: float = 1.0, seed: int = 1) -> None:
-        self.vial = BenchVial(SimulatedVial(RealClock(speed), seed=seed))
+    def __init__(self, directory: Path, *, seed: int = 1) -> None:
+        self.vial = BenchVial(SimulatedVial(RealClock(), seed=seed))
         look = self.vial.source
         self.board = EmulatedBoard(
             temperature=look("temperature"),
-            signal=look("od", lambda od: DENSITY.blank + DENSITY.slope * od),
+            signal=look("od", lambda od: _BLANK + _PER_OD * od),
             reference=lambda: _BRIGHT,
             driven=self.vial.act,
         )
-        self.pumps: Mapping[str, EmulatedTic] = {name: EmulatedTic(_settings()) for name in TICS}
+        self.pumps: Mapping[str, EmulatedTic] = {name: EmulatedTic(_settings()) for name in _TICS}
         self.waste = EzoPump(keeps_totals=True)
         devices: Mapping[str, EmulatedDevice] = {
             "board": self.board,
             "ezo-ph": EzoPh(look("ph"), true_temperature=look("temperature")),
             "ezo-do": EzoDo(look("do", lambda percent: percent / 100.0 * _SATURATED)),
-            "co2": EmulatedSenseair(look("co2")),
+            "gas": EmulatedSenseair(look("co2")),
             "waste": self.waste,
             **self.pumps,
         }
         self.emulators: Mapping[str, Emulator] = {
-            name: Emulator(device, link=directory / name, speed=speed)
-            for name, device in devices.items()
+            name: Emulator(device, link=directory / name) for name, device in devices.items()
         }
+        self.file = directory / FILE
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Plug everything in."""
+        """Plug everything in, and describe it in `file` unless somebody has one there.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         async with AsyncExitStack() as stack:
             for emulator in self.emulators.values():
                 await stack.enter_async_context(emulator)
@@ -104,6 +121,9 @@ class Bench:
         for name, tic in self.pumps.items():
             self.vial.connect(name, _pumped(tic))
         self.vial.connect("waste", lambda: self.waste.pumped)
+        if not self.file.exists():
+            ports = str(self.file.parent.absolute())
+            self.file.write_text(_TEMPLATE.read_text("utf-8").replace("PORTS", ports), "utf-8")
         return self
 
     async def __aexit__(
@@ -126,4 +146,4 @@ def _settings() -> TicSettings:
 
 
 def _pumped(tic: EmulatedTic) -> Callable[[], float]:
-    return lambda: tic.steps() * ML_PER_MICROSTEP
+    return lambda: tic.steps() * _ML_PER_MICROSTEP

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ QUANTITIES: Final = frozenset({"temperature", *OPTICS, *UNITS})
 _MEASURING: Final = 0.4
 _BEATS: Final = 4
 """Beats in each timeout, so that one may get lost."""
-_FRESH: Final = 30.0
 _LIVE: Final = "live"
 
 
@@ -91,7 +89,6 @@ class ControllerBoard:
         self._heartbeat = Heartbeat(self._beat, every=timeout / _BEATS, attention=attention)
         self._wanted: dict[str, float] = {}
         self._serial: str | None = None
-        self._latest: tuple[float, float | None] = (-math.inf, None)
         self._settling = asyncio.Lock()
         self._stack = AsyncExitStack()
 
@@ -145,9 +142,7 @@ class ControllerBoard:
         try:
             await self._compare(fields)
             if "temperature" in self._sensors:
-                celsius = quantity(fields, "temperature", "C")
-                values[self._sensors["temperature"]] = celsius
-                self._latest = (asyncio.get_running_loop().time(), celsius)
+                values[self._sensors["temperature"]] = quantity(fields, "temperature", "C")
             if OPTICS & self._sensors.keys():
                 values |= self._optics(await self._link.ask("measure", seconds=_MEASURING))
         except BoardReplyError as error:
@@ -193,14 +188,6 @@ class ControllerBoard:
 
     async def begin_run(self) -> None:
         """Do nothing: the board has no run."""
-
-    def temperature(self) -> float | None:
-        """Return the temperature as it was read last, to compensate other sensors; °C.
-
-        None if it is not known or was read more than 30 s ago.
-        """
-        at, value = self._latest
-        return value if asyncio.get_running_loop().time() - at < _FRESH else None
 
     async def _greet(self) -> Mapping[str, str]:
         fields = await self._link.ask(f"hello {PROTOCOL} {self._timeout * 1000:.0f}ms")
