@@ -25,12 +25,14 @@ class Reply:
         code: … followed by this code; "" for none.
         seconds: Until it is done.
         after: Done after all was said.
+        code_first: The code is said before the lines.
     """
 
     lines: tuple[str, ...] = ()
     code: str = "*OK"
     seconds: float = SHORT
     after: Callable[[], None] | None = None
+    code_first: bool = False
 
 
 REFUSED = Reply(code="*ER")
@@ -45,12 +47,15 @@ class Firmware:
         shouting: Names in answers are in capitals: ``?I,``, ``?CAL,``.
         compensates_at_once: Knows ``RT,t``.
         slope_offset: ``?Slope`` ends with the offset.
+        acknowledges_first: Answers ``RT,t`` by ``*OK``, reading and not the other way round; so
+            ezo-driver expects it of pH.
     """
 
     version: str = "2.12"
     shouting: bool = False
     compensates_at_once: bool = True
     slope_offset: bool = True
+    acknowledges_first: bool = False
 
 
 @dataclass(slots=True)
@@ -143,10 +148,10 @@ class EzoCircuit(EmulatedDevice):
         self.line.later(done.seconds, lambda: self._done(done))
 
     def _done(self, reply: Reply) -> None:
-        for line in reply.lines:
+        said = reply.code and (reply.code != "*OK" or self.settings.codes)
+        codes = (reply.code,) if said else ()
+        for line in (*codes, *reply.lines) if reply.code_first else (*reply.lines, *codes):
             self.say(line)
-        if reply.code and (reply.code != "*OK" or self.settings.codes):
-            self.say(reply.code)
         self._busy = False
         if reply.after is not None:
             reply.after()

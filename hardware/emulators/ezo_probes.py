@@ -1,5 +1,6 @@
 """The EZO circuits that measure."""
 
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from hardware.emulators.emulator import Constant, Source
@@ -45,7 +46,7 @@ class EzoProbe(EzoCircuit):
             case ["R"]:
                 return self._read()
             case ["RT", text] if self.firmware.compensates_at_once and self._compensate(text):
-                return self._read()
+                return replace(self._read(), code_first=self.firmware.acknowledges_first)
             case ["T", "?"] if self.compensation is not None:
                 return Reply((self.answer("T", f"{self.temperature:.1f}"),))
             case ["T", text] if self._compensate(text):
@@ -271,7 +272,7 @@ class EzoEc(EzoProbe):
         """Switch outputs; take the cell constant."""
         match words:
             case ["O", "?"]:
-                return Reply((",".join(["?", "O", *(k for k, on in self.outputs.items() if on)]),))
+                return Reply((",".join(["?O", *(k for k, on in self.outputs.items() if on)]),))
             case ["O", key, "0" | "1" as on] if key in self.outputs:
                 self.outputs[key] = on == "1"
                 return Reply()

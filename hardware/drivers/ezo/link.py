@@ -107,22 +107,31 @@ class EzoLink:
         """Whether the next answer will be that of the next command."""
         return self._in_step == self.port.epoch and self.port.connected
 
-    async def query(self, command: str, seconds: float, wanted: Callable[[Line], bool]) -> Line:
+    async def query(
+        self,
+        command: str,
+        seconds: float,
+        wanted: Callable[[Line], bool],
+        *,
+        acknowledged_first: bool = False,
+    ) -> Line:
         """Ask something that changes nothing; asked a second time if the answer was not understood.
 
         Args:
             command: Without its end.
             seconds: How long the circuit takes.
             wanted: Whether a line is the answer.
+            acknowledged_first: The acknowledgement may also come before the answer.
         """
+        either = acknowledged_first
         async with self._turn:
             try:
-                return await self._synchronised(command, seconds, wanted)
+                return await self._synchronised(command, seconds, wanted, either=either)
             except EzoRefusedError:
                 raise
             except (EzoGarbledError, PortError) as error:
                 log.info("%s: %s; asking once more", self.port, error)
-            return await self._synchronised(command, seconds, wanted)
+            return await self._synchronised(command, seconds, wanted, either=either)
 
     async def ask(self, command: str, name: str, seconds: float = SHORT) -> Answer:
         """Ask with a command that is answered by ``?NAME,…``."""
@@ -186,10 +195,10 @@ class EzoLink:
         self._in_step = None
 
     async def _synchronised(
-        self, command: str, seconds: float, wanted: Callable[[Line], bool]
+        self, command: str, seconds: float, wanted: Callable[[Line], bool], *, either: bool
     ) -> Line:
         await self._synchronise()
-        return await self._command(command, seconds, wanted)
+        return await self._command(command, seconds, wanted, either=either)
 
     async def _synchronise(self) -> None:
         async with self.port.exchange(self.pace.grace) as line:
@@ -204,6 +213,7 @@ class EzoLink:
         wanted: Callable[[Line], bool] | None,
         *,
         stray: bool = False,
+        either: bool = False,
     ) -> Line:
         """Send a command and return its answer; without `wanted`, its acknowledgement.
 
@@ -212,12 +222,13 @@ class EzoLink:
             seconds: How long the circuit takes.
             wanted: Whether a line is the answer.
             stray: Acknowledgements of earlier commands may still come before the answer.
+            either: Its own acknowledgement may come before the answer, and then not after it.
         """
         try:
             async with self.port.exchange(self.pace.real(seconds)) as line:
                 self._reasons.clear()
                 await line.write(command.encode("ascii") + b"\r")
-                answer, end = await self._converse(line, wanted, stray=stray)
+                answer, end = await self._converse(line, wanted, stray=stray, either=either)
         except BaseException:
             self.lost_step()
             raise
@@ -231,21 +242,30 @@ class EzoLink:
         return end if answer is None else answer
 
     async def _converse(
-        self, line: Exchange, wanted: Callable[[Line], bool] | None, *, stray: bool
+        self,
+        line: Exchange,
+        wanted: Callable[[Line], bool] | None,
+        *,
+        stray: bool,
+        either: bool,
     ) -> tuple[Line | None, Code]:
         """Read up to the code that ends an answer; return both. What is neither is passed over."""
         answer: Line | None = None
+        acknowledged = False
         while True:
             got = self._note(parse(await line.read_line()))
             if wanted is not None and wanted(got):
                 answer = got
                 if isinstance(got, Code):  # such an answer stands alone
                     return answer, got
-            elif isinstance(got, Code) and (
-                got.name in _ENDS
-                or (got.name == "OK" and not (stray and answer is None and wanted is not None))
-            ):
+                if acknowledged:
+                    return answer, Code("OK")
+            elif isinstance(got, Code) and got.name in _ENDS:
                 return answer, got
+            elif got == Code("OK"):
+                if answer is not None or wanted is None or not (stray or either):
+                    return answer, Code("OK")
+                acknowledged = either
 
     async def _start(self) -> Identity:
         """Do the start sequence: HARDWARE.md 1, "Driver start"."""

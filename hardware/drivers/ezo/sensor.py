@@ -190,7 +190,9 @@ class EzoSensor:
         if self._at_once:
             command = f"RT,{temperature:.2f}"
             try:
-                return await self._link.query(command, self.circuit.seconds, self._is_reading)
+                return await self._link.query(
+                    command, self.circuit.seconds, self._is_reading, acknowledged_first=True
+                )
             except EzoRefusedError:  # firmware from before this command
                 self._at_once = False
         if self._told is None or abs(self._told - temperature) > _STEP:

@@ -115,6 +115,7 @@ async def test_another_circuit_after_replugging_is_refused(make: MakeRig, tmp_pa
         Firmware("1.0", shouting=True),
         Firmware("1.8", slope_offset=False),
         Firmware("1.9", compensates_at_once=False),
+        Firmware("2.16", acknowledges_first=True),
     ],
 )
 async def test_firmwares_differ(make: MakeRig, firmware: Firmware) -> None:
