@@ -17,7 +17,14 @@ app = typer.Typer(
 _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 app.command()(up)
-for service in (services.hub, services.node, services.portal, services.image, services.emulate):
+for service in (
+    services.hub,
+    services.node,
+    services.portal,
+    services.image,
+    services.emulate,
+    services.hardware,
+):
     app.command(context_settings=_PASSED_ON, add_help_option=False)(service)
 app.command()(experiments.submit)
 app.command("list")(experiments.list_)

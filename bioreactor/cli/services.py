@@ -1,4 +1,4 @@
-"""`bioreactor hub|node|portal|image|emulate`: one program alone, as `python -m …` does.
+"""`bioreactor hub|node|portal|image|emulate|hardware`: one program alone, as `python -m …` does.
 
 The services are separate programs; this one becomes them, so that signals and exit codes are
 theirs.
@@ -34,6 +34,11 @@ def image(context: typer.Context) -> None:
 def emulate(context: typer.Context) -> None:
     """Be a device on a pseudo terminal, faults included (see `bioreactor emulate --list`)."""
     _become("hardware.emulators", context)
+
+
+def hardware(context: typer.Context) -> None:
+    """Look at the devices of a reactor.toml (see `bioreactor hardware --help`)."""
+    _become("hardware.tools", context)
 
 
 def _become(module: str, context: typer.Context) -> NoReturn:

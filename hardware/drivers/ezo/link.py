@@ -74,6 +74,9 @@ class Identity:
     name: str
     firmware: str
 
+    def __str__(self) -> str:
+        return f"EZO-{self.name}, firmware {self.firmware}"
+
 
 class EzoLink:
     """The conversation with one circuit. Every method may raise `PortError` and `EzoError`.

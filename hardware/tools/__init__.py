@@ -1,0 +1,1 @@
+"""What a technician types: `bioreactor hardware check|monitor`."""
