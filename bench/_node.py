@@ -117,6 +117,7 @@ def node(
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
             + f"[node.images]\nbare = {json.dumps(str(recipe))}\n"
         )
+        config.chmod(0o600)
         running = Node(data.path, config, start(config), RunPaths.of(data.runner / "runs", key))
         try:
             yield running

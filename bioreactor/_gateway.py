@@ -28,7 +28,9 @@ _SILENCE: Final = 900.0
 """Seconds without an answer after which a call is repeated."""
 _AWAY: Final = (ConnectionError, FileNotFoundError, TimeoutError, BlockingIOError)
 """What connecting to a node that restarts, or has too much to do, ends with."""
-_PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.5)
+_SAY_AFTER: Final = 4.0
+"""Seconds of waiting for a node after which that is said."""
 
 
 class BioreactorError(Exception):
@@ -224,7 +226,7 @@ class Gateway:
             patience = _LAST_PATIENCE if self.stopping else self._patience
             if not isinstance(error, UnavailableError) or waited > patience:
                 raise error
-            if waited > min(_PAUSES[-1] * 2, patience) and not said:
+            if waited > min(_SAY_AFTER, patience) and not said:
                 print("bioreactor: the node does not answer, waiting for it", file=sys.stderr)
                 said = True
             time.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ulid import ULID
 
@@ -26,15 +27,18 @@ from broker.topics import Topic
 from hardware.drivers.interface import DriverError
 from node_service.datadir import DataDir, owned, owner
 from node_service.estop import LOCAL
+from node_service.identity import Identity
 from node_service.isolation import choose
 from node_service.ledger import Ledger
 from node_service.ledger_file import read_estop
 from node_service.reactors import ReactorError, choose_reactor
 from node_service.runner.interface import RunnerError
 from node_service.runner.process import RunnerProcess, RunnerSettings
-from node_service.service import Identity, NodeService
 from node_service.settings import NodeSettings
 from node_service.watchdog.process import Watchdog
+
+if TYPE_CHECKING:
+    from node_service.service import NodeService
 
 REFUSED: Final = 78
 """Exit status where starting again would not help (EX_CONFIG)."""
@@ -104,67 +108,70 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
     )
     chosen = choose_reactor(settings, directory)
     reactor = chosen.reactor
-    with (
-        closing(Ledger.open(directory.ledger)) as ledger,
-        closing(Journal.open(directory.journal, budget_bytes=settings.journal_budget)) as journal,
-    ):
-        watchdog = Watchdog(
-            directory,
-            reactor.rescues,
-            patience=settings.hang_after,
-            safe=lambda: reactor.safe,
-        )
-        reactor.on_progress(lambda within: watchdog.beat("control loop", within))
-        async with watchdog, reactor, connection, presence:
-            service = NodeService(
-                Identity(settings.id, chosen.label, boot_id),
-                ledger=ledger,
-                journal=journal,
-                reactor=reactor,
-                connection=connection,
-                presence=presence,
-                runner=runner.client,
-                watchdog=watchdog,
-                runs=runner_settings.runs,
-                simulated=chosen.simulated,
-                sample_interval=settings.sample_interval,
-                on_exit=settings.on_exit,
+    async with _kept(runner, stopping):
+        # Half of the start is this import; runner and watchdog come up meanwhile.
+        service_class = asyncio.create_task(asyncio.to_thread(_load_service))
+        with (
+            closing(Ledger.open(directory.ledger)) as ledger,
+            closing(
+                Journal.open(directory.journal, budget_bytes=settings.journal_budget)
+            ) as journal,
+        ):
+            watchdog = Watchdog(
+                directory,
+                reactor.rescues,
+                patience=settings.hang_after,
+                safe=lambda: reactor.safe,
             )
-            async with Systemd.of().told():
-                await _serve(service, runner, stopping, local_stop)
+            reactor.on_progress(lambda within: watchdog.beat("control loop", within))
+            async with watchdog, reactor, connection, presence:
+                service = (await service_class)(
+                    Identity(settings.id, chosen.label, boot_id),
+                    ledger=ledger,
+                    journal=journal,
+                    reactor=reactor,
+                    connection=connection,
+                    presence=presence,
+                    runner=runner.client,
+                    watchdog=watchdog,
+                    runs=runner_settings.runs,
+                    simulated=chosen.simulated,
+                    sample_interval=settings.sample_interval,
+                    on_exit=settings.on_exit,
+                )
+                async with Systemd.of().told():
+                    await service.run(stopping, local_stop)
     log.info("the node has stopped; its reactor is safe")
 
 
-async def _serve(
-    service: NodeService,
-    runner: RunnerProcess,
-    stopping: asyncio.Event,
-    local_stop: asyncio.Event,
-) -> None:
-    """Serve with the runner's process beside.
+def _load_service() -> "type[NodeService]":
+    from node_service.service import NodeService  # noqa: PLC0415
+
+    return NodeService
+
+
+@asynccontextmanager
+async def _kept(runner: RunnerProcess, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Keep the runner's process while the block runs; if it cannot work, have the node stop.
 
     Raises:
         RunnerError: The runner cannot do its work on this machine.
-        ContractError: Another node of this name was there before.
     """
-    refused: list[RunnerError | ContractError] = []
 
-    async def keep_runner() -> None:
+    async def keep() -> None:
         try:
             await runner.run()
-        except RunnerError as error:
-            refused.append(error)
+        finally:
             stopping.set()
 
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(keep_runner(), name="runner")
-        try:
-            await service.run(stopping, local_stop)
-        except ContractError as error:
-            refused.append(error)
+    running = asyncio.create_task(keep(), name="runner")
+    try:
+        yield
+    finally:
         running.cancel()
-    for reason in refused:
-        raise reason
+        await asyncio.wait([running])
+    if not running.cancelled():
+        await running
 
 
 def _engage(directory: DataDir) -> None:

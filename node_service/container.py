@@ -90,7 +90,7 @@ class Container:
         """Remove it; returns when it is gone."""
         await self._unless_gone("remove", lambda: self._runner.remove(self.id))
 
-    async def watch(self, changed: Callable[[ContainerStatus], Awaitable[None]]) -> None:
+    async def watch(self, measured: Callable[[ContainerStatus], Awaitable[None]]) -> None:
         """Measure it each second until cancelled."""
         while True:
             try:
@@ -98,8 +98,7 @@ class Container:
             except RunnerError as error:
                 logger.debug("no status of %s: %s", self._key, error)
             else:
-                self.status = ContainerStatus.model_validate(status, from_attributes=True)
-                await changed(self.status)
+                await measured(ContainerStatus.model_validate(status, from_attributes=True))
             await asyncio.sleep(STATUS_SECONDS)
 
     async def follow(self, console: Console) -> None:

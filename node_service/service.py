@@ -6,7 +6,7 @@ may be away for as long as they like.
 
 import asyncio
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
 
@@ -34,6 +34,7 @@ from node_service.duties import Duties
 from node_service.endings import emergency
 from node_service.engine import Engine
 from node_service.estop import LOCAL, EmergencyStop
+from node_service.identity import Identity
 from node_service.ledger import Ledger
 from node_service.live import Live
 from node_service.recorder import Recorder
@@ -52,19 +53,6 @@ STOP_SECONDS: Final = 35.0
 _ESTOP_EVENTS: Final = frozenset({"estop", "estop-released"})
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this node is.
-
-    Attributes:
-        boot_id: Fresh at every start.
-    """
-
-    node: str
-    label: str
-    boot_id: str
 
 
 class NodeService:

@@ -30,8 +30,6 @@ from node_service.safety import make_safe
 from node_service.steps import step
 from node_service.workplace import Station
 
-RECORD_EVERY: Final = 10
-"""Measurements of the container between two that are recorded."""
 MAX_PARAMETERS: Final = 100
 MAX_TEXT: Final = 1000
 """Of the changed parameters, what is told in an event."""
@@ -115,7 +113,6 @@ class Supervision:
         self._inbox = inbox
         self._frozen = frozen
         self._show = show
-        self._measured_times = 0
         self._warned: set[str] = set()
 
     @property
@@ -254,24 +251,25 @@ class Supervision:
             # Frozen, the clock stands still, and what is left is looked at again after as long.
             await self._clock.clock.sleep(left)
 
-    async def _measured(self, status: ContainerStatus) -> None:
+    async def _measured(self, measured: ContainerStatus) -> None:
+        # An engine does not tell how much a container printed; its console knows.
+        status = measured.model_copy(update={"log_bytes": self._console.position.bytes})
+        self._container.status = status
         self._station.changed()
         for warning in limits_reached(status, self._limits):
             if warning not in self._warned:
                 self._warned.add(warning)
                 await self._console.tell(warning)
-        if self._measured_times % RECORD_EVERY == 0:
-            self._station.recorder.post(
-                ContainerRecord(
-                    t=self._clock.clock.now(),
-                    mono=self._clock.clock.monotonic(),
-                    experiment_id=self._key.experiment_id,
-                    attempt=self._key.attempt,
-                    elapsed=self._clock.elapsed,
-                    status=status,
-                )
+        self._station.recorder.post(
+            ContainerRecord(
+                t=self._clock.clock.now(),
+                mono=self._clock.clock.monotonic(),
+                experiment_id=self._key.experiment_id,
+                attempt=self._key.attempt,
+                elapsed=self._clock.elapsed,
+                status=status,
             )
-        self._measured_times += 1
+        )
 
     def _step(self, phase: str, ending: Ending | None = None) -> PhaseRecord:
         return step(

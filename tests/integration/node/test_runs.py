@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from broker.messages import Error, ErrorCode, EventRecord
+from broker.messages import ContainerRecord, Error, ErrorCode, EventRecord
 from tests.support.node import SMALL, Hub, Node
 from tests.support.waiting import eventually
 
@@ -171,6 +171,39 @@ async def test_a_run_that_breaks_its_limits_is_ended(running: Node, hub: Hub, li
     assert finished.outcome == "failed"
     assert finished.error is not None
     assert (finished.error.code, finished.error.details["limit"]) == (ErrorCode.LIMIT, limit)
+
+
+async def test_a_container_is_measured_each_second(running: Node, hub: Hub) -> None:
+    assignment = await hub.run("""
+        from bioreactor import experiment
+
+        held = bytearray(b"x" * 16 * 1024 ** 2)
+        with open("/results/data.bin", "wb") as file:
+            file.write(bytes(1_000_000))
+        print("x" * 5000, flush=True)
+        while not experiment.parameters.get("end"):
+            experiment.sleep(0.1)
+    """)
+    experiment = str(assignment.experiment_id)
+
+    def measured() -> list[ContainerRecord]:
+        return [r for r in hub.records(experiment) if isinstance(r, ContainerRecord)]
+
+    await eventually(lambda: len(measured()) >= 4, within=30)
+    status = measured()[-1].status
+    apart = [(b.t - a.t).total_seconds() for a, b in pairwise(measured())]
+    assert max(apart) < 5  # each second, where the machine has time
+    assert (status.state, status.memory_limit) == ("running", SMALL.memory)
+    assert 16 * 1024**2 < status.memory < SMALL.memory
+    assert status.pids >= 1
+    assert 5000 <= status.log_bytes < 5100
+    assert status.results_bytes >= 1_000_000
+    assert 0 < status.uptime < 60
+    shown = hub.report.container
+    assert shown is not None
+    assert shown.log_bytes == status.log_bytes
+    await hub.again(assignment, parameters={"end": True})
+    await hub.until_phase(experiment, "finished")
 
 
 async def test_another_assignment_ends_what_runs_and_an_idle_one_does_not(
