@@ -199,6 +199,15 @@ async def test_two_nodes_never_share_a_directory(running: Node) -> None:
 
 
 @pytest.mark.parametrize("node_settings", [{"on_exit": "stop"}])
+async def test_a_node_whose_runner_cannot_work_ends_and_says_why(node: Node) -> None:
+    with node.config.open("a") as config:
+        config.write('\nbad = "/nowhere"\n')
+    node.start()
+    await eventually(lambda: node.returncode is not None, within=20)
+    assert node.returncode == 78
+    assert "the image bad cannot be offered" in node.lines[-1]
+
+
 async def test_a_node_may_end_its_run_when_it_is_stopped(running: Node, hub: Hub) -> None:
     assignment = await hub.run(BUSY)
     experiment = str(assignment.experiment_id)
