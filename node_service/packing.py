@@ -1,9 +1,9 @@
 """Moves the results of an attempt into the journal's files stream, piece by piece.
 
 Memory stays constant whatever the size. A file counts as moved once its last piece is in the
-journal; a node that starts again goes on after the last such file and sends the one it was at
-from its beginning. Where the manifest would outgrow a message, the rest of the files goes into one
-tar archive.
+journal; a node that starts again goes on with the piece after the newest one in the journal, or, if
+that is of something else, with the beginning of the file it was at. Where the manifest would
+outgrow a message, the rest of the files goes into one tar archive.
 """
 
 import asyncio
@@ -35,6 +35,10 @@ class FilesJournal(Protocol):
         self, stream: Literal["records", "files"], entries: Sequence[Payload]
     ) -> tuple[str, int]:
         """Append; durable on return. STORAGE_FULL if the budget is spent."""
+        ...
+
+    async def newest(self, stream: Literal["records", "files"]) -> bytes | None:
+        """Return the encoded entry that was appended last, None if there is none."""
         ...
 
     def fill(self) -> float:
@@ -107,11 +111,12 @@ class Packer:
     ) -> tuple[tuple[ResultFile, ...], tuple[str, int] | None]:
         """Move the files; return the manifest and the place of the last piece in the stream."""
         done = {file.name: file for file in await self._kept.packed(self._key)}
+        begun, upto = await self._begun()
         for parcel in parcels(files):
             if parcel.name in done:
                 continue
             try:
-                packed = await self._move(parcel)
+                packed = await self._move(parcel, upto if parcel.name == begun else 0)
             except OSError as error:
                 await self._tell(f"Result left out: {parcel.name}: {error.strerror or error}")
                 continue
@@ -124,12 +129,23 @@ class Packer:
         # epochs are ULIDs, so that the later one is also the greater one
         return manifest, max(((file.epoch, file.n) for file in done.values()), default=None)
 
-    async def _move(self, parcel: Parcel) -> PackedFile:
+    async def _begun(self) -> tuple[str, int]:
+        """Return which file an earlier process of the node was at, and how far it had come."""
+        newest = await self._journal.newest("files")
+        if newest is None:
+            return "", 0
+        chunk = FileChunk.model_validate_json(newest)
+        if chunk.last or (chunk.experiment_id, chunk.attempt) != self._key:
+            return "", 0
+        return chunk.name, chunk.offset + len(base64.b64decode(chunk.data))
+
+    async def _move(self, parcel: Parcel, upto: int) -> PackedFile:
+        """Move a file; what is before `upto` is in the journal already."""
         digest = hashlib.sha256()
         offset = 0
         held = b""
         async for piece in _pieces(parcel):
-            if held:
+            if held and offset > upto:
                 await self._append(parcel.name, offset - len(held), held)
             digest.update(piece)
             offset += len(piece)

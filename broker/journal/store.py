@@ -250,6 +250,19 @@ class Journal:
         )
         return await self._reader.run(read)
 
+    async def newest(self, stream: Stream) -> bytes | None:
+        """Return the encoded entry that was appended last, in whatever epoch; None if none is."""
+        for shelf in reversed(self._shelves[stream]):
+            span = shelf.span
+            if span.last < span.floor:
+                continue
+            found = await self.read(
+                stream, Want(span.epoch, span.order, span.floor, span.last, span.last)
+            )
+            if found:
+                return found[0]
+        return None
+
     async def acknowledge(self, stream: Stream, ack: JournalAck) -> bool:
         """Note what the hub says that it has; less than before means that it must get it again.
 

@@ -16,7 +16,7 @@ from node_service.datadir import DataDir
 from node_service.ledger import Ledger
 from node_service.runs import Ending, RunKey
 from node_service.steps import step
-from tests.support.node import Hub, Node, engine
+from tests.support.node import SMALL, Hub, Node, engine
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -210,22 +210,34 @@ async def test_a_run_whose_container_is_gone_was_interrupted(running: Node, hub:
 
 
 async def test_a_node_killed_while_it_collects_goes_on(running: Node, hub: Hub) -> None:
-    assignment = await hub.run("""
+    assignment = await hub.run(
+        """
         import os
+        with open("/results/50.bin", "wb") as file:
+            file.write(os.urandom(1000) * 12_000)
         for i in range(40):
             with open(f"/results/{i:02}.bin", "wb") as file:
                 file.write(os.urandom(1000) * 90)
-    """)
+        """,
+        limits=SMALL.model_copy(update={"results": 32 * 1024**2}),
+    )
     experiment = str(assignment.experiment_id)
-    await hub.until_phase(experiment, "released")
-    await running.kill()
-    running.start()
+    for pieces in (10, 70):  # among the small files, and in the middle of the large one
+        await eventually(lambda: len(hub.entries["files"]) > pieces, within=60)  # noqa: B023
+        await running.kill()
+        running.start()
     finished = await hub.until_phase(experiment, "finished")
-    assert len(finished.files) == 40
-    await eventually(lambda: len(hub.files(experiment)) == 40)
+    assert len(finished.files) == 41
+    assert finished.files_upto is not None
+    epoch, last = finished.files_upto
+    await eventually(lambda: hub.committed["files"].get(epoch, 0) >= last, within=60)
+    assert len(hub.files(experiment)) == 41
     assert re.fullmatch(
         r"(accepted|executing|released|finished| )+", " ".join(hub.phases(experiment))
     )
+    # The large one went on where it was.
+    offsets = [e["offset"] for _, _, e in hub.entries["files"] if e["name"] == "50.bin"]
+    assert offsets == sorted(set(offsets))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,21 @@ async def test_concurrent_appends_share_commits_and_keep_their_order(tmp_path: P
     journal.close()
 
 
+async def test_the_newest_entry_is_found_in_whatever_epoch(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    assert await journal.newest("records") is None
+    await journal.append("records", [log(1), log(2)])
+    await journal.append("files", [log(9)])
+    journal.close()
+    journal = Journal.open(tmp_path)
+    for n in (2, 3):
+        newest = await journal.newest("records")
+        assert newest is not None
+        assert orjson.loads(newest)["n"] == n
+        await journal.append("records", [log(3)])
+    journal.close()
+
+
 async def test_acknowledgements_survive_a_clean_end(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path)
     await journal.append("records", [log(n) for n in range(1, 6)])

@@ -72,6 +72,10 @@ class MemoryJournal:
             return []
         return [entry.encode() for entry in kept[want.first - 1 : want.last]][:50]
 
+    async def newest(self, stream: Literal["records", "files"]) -> bytes | None:
+        kept = self.records if stream == "records" else self.files
+        return kept[-1].encode() if kept else None
+
     def of(self, kind: str) -> list[Any]:
         return [record for record in self.records if getattr(record, "kind", "") == kind]
 

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import io
 import os
+import random
 import socket
 import tarfile
 import tracemalloc
@@ -221,6 +222,32 @@ async def test_moved_files_are_not_moved_again(tmp_path: Path, packing: Packing)
     ]  # fmt: skip
     assert first[1] == ("0" * 26, 2)
     assert upto == ("0" * 26, 3)
+
+
+@pytest.mark.parametrize("came", [1, 3, 5])
+async def test_a_file_goes_on_where_a_crash_cut_it_off(
+    tmp_path: Path, packing: Packing, came: int
+) -> None:
+    content = random.Random(came).randbytes(5 * PIECE + 17)  # noqa: S311 - no secret
+    (tmp_path / "big.bin").write_bytes(content)
+    manifest, _ = await packing.pack(tmp_path)
+    assert len(packing.journal.files) == 6
+    del packing.journal.files[came:]
+    packing.kept.files.clear()
+    again, _ = await packing.pack(tmp_path)
+    assert again == manifest
+    assert len(packing.journal.files) == 6
+    assert packing.contents() == {"big.bin": content}
+
+
+async def test_a_file_behind_another_runs_begins_anew(tmp_path: Path, packing: Packing) -> None:
+    (tmp_path / "big.bin").write_bytes(bytes(2 * PIECE))
+    other = "01M8A8A89A318QFTQ3BKZH2242"
+    piece = FileChunk(experiment_id=other, attempt=1, name="big.bin", offset=PIECE, data="AAAA")
+    packing.journal.files.append(piece)
+    await packing.pack(tmp_path)
+    del packing.journal.files[0]
+    assert packing.contents() == {"big.bin": bytes(2 * PIECE)}
 
 
 @pytest.mark.parametrize("how", ["full", "level"])
