@@ -124,7 +124,7 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
                 safe=lambda: reactor.safe,
             )
             reactor.on_progress(lambda within: watchdog.beat("control loop", within))
-            async with watchdog, reactor, connection, presence:
+            async with watchdog, reactor, connection:
                 service = (await service_class)(
                     Identity(settings.id, chosen.label, boot_id),
                     ledger=ledger,

@@ -61,7 +61,7 @@ class NodeService:
     Args:
         reactor: Entered already: safe, its controllers running.
         connection: Entered already; need not be connected.
-        presence: Says on it that the node is there.
+        presence: Says on it that the node is there; not entered yet.
         watchdog: Entered already; makes the reactor safe if this process cannot.
         runs: Directory of the attempts' files, shared with the runner.
         simulated: Whether no real reactor stands behind it.
@@ -90,6 +90,7 @@ class NodeService:
         self._journal = journal
         self._reactor = reactor
         self._connection = connection
+        self._presence = presence
         self._runner = runner
         self._watchdog = watchdog
         self._runs = runs
@@ -193,13 +194,14 @@ class NodeService:
             tasks.create_task(_on(local_stop, estop), name="local stop"),
             tasks.create_task(sender.run(), name="journal"),
         ]
-        await stopping.wait()
-        if self._on_exit == "stop":
-            try:
-                async with asyncio.timeout(STOP_SECONDS):
-                    await duties.stop_all()
-            except TimeoutError:
-                logger.warning("results are still on their way; the next start goes on with them")
+        async with self._presence:  # not said before everybody listens to the answer
+            await stopping.wait()
+            if self._on_exit == "stop":
+                try:
+                    async with asyncio.timeout(STOP_SECONDS):
+                        await duties.stop_all()
+                except TimeoutError:
+                    logger.warning("results are on their way; the next start goes on with them")
         duties.leave_all()
         for task in background:
             task.cancel()
