@@ -3,7 +3,7 @@
 import sqlite3
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Final
 
@@ -14,6 +14,8 @@ from hub_service.archive.downsampling import downsample
 from hub_service.archive.schema import PREFIXES, SERIES
 
 MINUTE: Final = 60_000_000
+MAX_CUT: Final = 10_000
+"""Samples of a minute at a window's edge; with more, its extremes must do."""
 _LONGEST: Final = 2**62
 
 
@@ -172,15 +174,26 @@ def add_rollups(
     channels: dict[int, str],
     curves: dict[str, Curve],
 ) -> None:
-    """Add the minimum and the maximum of every minute of a segment, where they stood."""
+    """Add the minimum and the maximum of every minute of a segment, where they stood.
+
+    Of a minute that lies only partly in the window come its samples: its extremes may be outside.
+    """
+    cut = _cut_minutes(connection, segment, window)
+    for minute, inside in cut.items():
+        part = replace(segment, minutes=(minute, minute), x=_on_axis(connection, segment, minute))
+        if not window.by_time:
+            part = replace(part, x=(inside.start, inside.end))
+        add_rows(connection, part, inside, channels, curves)
     axis = "t_lo / 1e6, t_hi / 1e6" if window.by_time else "x_lo, x_hi"
     for channel, name in channels.items():
         xs, vs = array("d"), array("d")
-        for x_lo, x_hi, lo, hi in connection.execute(
-            f"SELECT {axis}, lo, hi FROM rollups"  # noqa: S608  constants
+        for minute, x_lo, x_hi, lo, hi in connection.execute(
+            f"SELECT minute, {axis}, lo, hi FROM rollups"  # noqa: S608  constants
             " WHERE run = ? AND channel = ? AND minute BETWEEN ? AND ? ORDER BY minute",
             (segment.run, channel, *segment.minutes),
         ):
+            if minute in cut:
+                continue
             pair = [(x_lo, nan if lo is None else lo)]
             if x_hi != x_lo:
                 pair = sorted([*pair, (x_hi, hi)])
@@ -190,3 +203,30 @@ def add_rollups(
                     vs.append(v)
         if xs:
             curves.setdefault(name, Curve(segment.kind)).add(xs, vs)
+
+
+def _cut_minutes(
+    connection: sqlite3.Connection, segment: Segment, window: Window
+) -> dict[int, Window]:
+    """Return the minutes at the window's edges, and what of each is inside."""
+    bounds = "minute * 60.0, minute * 60.0 + 60" if window.by_time else "x_first, x_last"
+    cut: dict[int, Window] = {}
+    for minute, n, first, last in connection.execute(
+        f"SELECT minute, n, {bounds} FROM minutes"  # noqa: S608  constants
+        " WHERE run = ? AND kind = ? AND minute BETWEEN ? AND ?",
+        (segment.run, segment.kind, *segment.minutes),
+    ):
+        outside = last < window.start or first > window.end
+        whole = window.start <= first and last <= window.end
+        if not outside and not whole and n <= MAX_CUT:
+            inside = max(first, window.start), min(last, window.end)
+            cut[minute] = Window(*inside, by_time=window.by_time)
+    return cut
+
+
+def _on_axis(connection: sqlite3.Connection, segment: Segment, minute: int) -> tuple[float, float]:
+    found: tuple[float, float] = connection.execute(
+        "SELECT x_first, x_last FROM minutes WHERE run = ? AND kind = ? AND minute = ?",
+        (segment.run, segment.kind, minute),
+    ).fetchone()
+    return found

@@ -1,7 +1,11 @@
 """Curves out of the archive."""
 
+import asyncio
 import random
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,7 @@ from tests.unit.hub_service.archive_entries import (
 )
 
 EPOCH_T0 = T0.timestamp()
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  its disk is not the subject
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ async def of_experiment(archive: Archive, **more: object) -> HistoryOf:
     return await archive.history(request)
 
 
-def points(trace: Trace) -> list[tuple[float, float | None]]:
+def points_of(trace: Trace) -> list[tuple[float, float | None]]:
     return list(zip(trace.t, trace.v, strict=True))
 
 
@@ -69,9 +74,9 @@ async def test_few_samples_come_as_they_are(archive: Archive) -> None:
     found = await of_experiment(archive)
     assert found.started_at == T0
     assert set(found.traces) == {"od", "temperature", "series.od"}
-    assert points(found.traces["od"]) == [(0.0, 0.1), (1.0, None)]
-    assert points(found.traces["temperature"]) == [(0.0, 37.0), (1.0, 37.1), (2.0, 37.2)]
-    assert points(found.traces["series.od"]) == [(1.5, 5.0)]
+    assert points_of(found.traces["od"]) == [(0.0, 0.1), (1.0, None)]
+    assert points_of(found.traces["temperature"]) == [(0.0, 37.0), (1.0, 37.1), (2.0, 37.2)]
+    assert points_of(found.traces["series.od"]) == [(1.5, 5.0)]
     assert found.traces["series.od"].series
     assert not found.traces["od"].series
     assert not found.traces["od"].downsampled
@@ -87,8 +92,8 @@ async def test_only_what_was_asked_for_comes(archive: Archive) -> None:
     )
     found = await of_experiment(archive, channels=["od", "container.cpu_percent"], start=2, end=4)
     assert set(found.traces) == {"od", "container.cpu_percent"}
-    assert points(found.traces["od"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
-    assert points(found.traces["container.cpu_percent"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
+    assert points_of(found.traces["od"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
+    assert points_of(found.traces["container.cpu_percent"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
 
 
 async def test_an_unknown_experiment_has_no_history(archive: Archive) -> None:
@@ -102,7 +107,7 @@ async def test_only_the_latest_attempt_counts(archive: Archive) -> None:
         [sample(0.0, {"od": 1.0}), sample(0.0, {"od": 2.0}, attempt=2)],
     )
     found = await of_experiment(archive)
-    assert points(found.traces["od"]) == [(0.0, 2.0)]
+    assert points_of(found.traces["od"]) == [(0.0, 2.0)]
 
 
 @pytest.mark.parametrize("raw_rows", [10**9, 0], ids=["rows", "minutes"])
@@ -117,10 +122,78 @@ async def test_a_spike_of_one_sample_is_seen_in_a_long_run(
     found = await of_experiment(archive, points=100)
     for name, value in (("od", 9.0), ("ph", -3.0)):
         trace = found.traces[name]
-        assert (7654.0 * speed, value) in points(trace)
+        assert (7654.0 * speed, value) in points_of(trace)
         assert len(trace.t) <= 100
         assert trace.downsampled
         assert list(trace.t) == sorted(trace.t)
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> tuple[list[float | None], float, int]:
+    """Values of one channel, seconds between them, and how many come in a commit."""
+    calm = draw(st.floats(-1, 1))
+    values: list[float | None] = [calm] * draw(st.integers(2, 400))
+    for place, value in draw(
+        st.lists(st.tuples(st.integers(0, 399), st.none() | st.floats(-1e6, 1e6)), max_size=60)
+    ):
+        values[place % len(values)] = value
+    return values, draw(st.sampled_from([0.5, 7.0, 90.0])), draw(st.integers(1, 80))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    recorded=recordings(),
+    edges=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    points=st.integers(2, 60),
+    rolled=st.booleans(),
+    by_time=st.booleans(),
+)
+def test_no_extreme_is_lost(
+    recorded: tuple[list[float | None], float, int],
+    edges: tuple[float, float],
+    points: int,
+    *,
+    rolled: bool,
+    by_time: bool,
+) -> None:
+    """Each value has one at least as high, and one at least as low, shown where it stood.
+
+    Near is a bucket of the answer, and a minute where it is made of minutes.
+    """
+    values, pause, size = recorded
+    x = [n * pause for n in range(len(values))]
+    recording = list(zip(x, values, strict=True))
+    start, end = sorted(edge * x[-1] for edge in edges)
+    offset = EPOCH_T0 if by_time else 0.0
+
+    async def ask() -> HistoryOf:
+        subject = {"node": NODE} if by_time else {"experiment_id": EXPERIMENT}
+        window = {"start": offset + start, "end": offset + end, "points": points}
+        with (
+            tempfile.TemporaryDirectory(dir=MEMORY) as directory,
+            closing(Archive.open(Path(directory))) as archive,
+        ):
+            await feed(archive, [sample(a, {"od": v}) for a, v in recording], size)
+            return await archive.history(History.model_validate(subject | window))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history_module, "RAW_ROWS", 0 if rolled else 10**9)
+        found = asyncio.run(ask())
+    inside = [
+        (offset + a, v) for a, v in recording
+        if v is not None and start + 1e-3 <= a <= end - 1e-3
+    ]  # fmt: skip
+    trace = found.traces.get("od", Trace(t=(), v=()))
+    shown = [(t, v) for t, v in points_of(trace) if v is not None]
+    assert len(trace.t) <= points
+    assert list(trace.t) == sorted(trace.t)
+    real = {(round(offset + a, 3), float(f"{v:.7g}")) for a, v in recording if v is not None}
+    assert set(shown) <= real
+    near = 1e-2 + (end - start) / max(1, points // 2) + (60.0 if rolled else 0.0)
+    for t, v in inside:
+        about = [w for s, w in shown if abs(s - t) <= near]
+        assert max(about, default=-inf) >= v - 1e-6 * abs(v)
+        assert min(about, default=inf) <= v + 1e-6 * abs(v)
 
 
 async def test_minutes_hold_minimum_and_maximum_whatever_the_commits(archive: Archive) -> None:
@@ -164,7 +237,7 @@ async def test_values_that_overflow_any_sum_are_taken(archive: Archive) -> None:
     for value in (1e308, -1e308, 1.0):
         await node.record(*(series(0.0, {"mine": value}) for _ in range(3)))
     got = await of_experiment(archive)
-    assert sorted(v for _, v in points(got.traces["series.mine"]) if v is not None) == (
+    assert sorted(v for _, v in points_of(got.traces["series.mine"]) if v is not None) == (
         [-1e308] * 3 + [1.0] * 3 + [1e308] * 3
     )
 
@@ -181,9 +254,9 @@ async def test_what_came_before_the_clock_started_is_kept_but_not_on_its_axis(
 ) -> None:
     await feed(archive, [sample(None, {"od": 0.3}, t=-5.0), sample(0.0, {"od": 0.4})])
     found = await of_experiment(archive)
-    assert points(found.traces["od"]) == [(0.0, 0.4)]
+    assert points_of(found.traces["od"]) == [(0.0, 0.4)]
     of_node = await archive.history(History(node=NODE))
-    assert [v for _, v in points(of_node.traces["od"])] == [0.3, 0.4]
+    assert [v for _, v in points_of(of_node.traces["od"])] == [0.3, 0.4]
 
 
 @pytest.mark.parametrize("raw_rows", [10**9, 0], ids=["rows", "minutes"])
@@ -205,7 +278,7 @@ async def test_a_node_has_one_history_over_idle_time_and_experiments(
     assert list(dict.fromkeys(trace.v)) == [0.1, 0.2, 0.3]
     if raw_rows:
         found = await archive.history(History(node=NODE, start=EPOCH_T0 + 58, end=EPOCH_T0 + 61.5))
-        assert [v for _, v in points(found.traces["od"])] == [0.1, 0.1, 0.2, 0.2]
+        assert [v for _, v in points_of(found.traces["od"])] == [0.1, 0.1, 0.2, 0.2]
 
 
 async def test_a_node_without_bounds_shows_its_last_day(archive: Archive) -> None:
@@ -214,7 +287,7 @@ async def test_a_node_without_bounds_shows_its_last_day(archive: Archive) -> Non
     new = sample(None, {"od": 0.2}, experiment=None, t=0.0)
     await feed(archive, [old, new])
     found = await archive.history(History(node=NODE))
-    assert points(found.traces["od"]) == [(EPOCH_T0, 0.2)]
+    assert points_of(found.traces["od"]) == [(EPOCH_T0, 0.2)]
 
 
 async def test_an_answer_fits_into_a_message(archive: Archive) -> None:
