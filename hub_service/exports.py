@@ -61,7 +61,7 @@ class _Made:
 
     Attributes:
         key: What it was made of; the same again needs no work.
-        used: Seconds of the Unix epoch.
+        used: By the clock that only grows.
     """
 
     key: str
@@ -75,11 +75,11 @@ class Exports:
     Args:
         archive: Where they come from.
         directory: Of the exports alone; made if missing. What a crash left there is removed.
-        clock: Seconds of the Unix epoch.
+        clock: Seconds that only grow.
     """
 
     def __init__(
-        self, archive: Archive, directory: Path, *, clock: Callable[[], float] = time.time
+        self, archive: Archive, directory: Path, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._archive = archive
         self._directory = directory

@@ -30,6 +30,7 @@ from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.exports import Exports
 from hub_service.figures import Figures
+from hub_service.leaps import Leaps
 from hub_service.nodes import NodeWatch
 from hub_service.notifier import Notifier
 from hub_service.pulse import Pulse
@@ -302,12 +303,13 @@ class HubService:
     async def _tick(self) -> None:
         """Let time pass for the queue; make good what a full disk kept back."""
         ticks = 0
+        leaps = Leaps(self._clock)
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
             self.pulse.beat("store")
             try:
-                await self._desk.learn(Ticked())
+                await self._desk.learn(Ticked(leaps.since_last()))
                 if self._store.state.listening and self._listened():
                     await self._desk.learn(Listened())
                 await self._tell_generation()

@@ -98,8 +98,8 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
             return Decision(*nodes.doubted(state, reason))
         case Listened():
             return Decision(replace(state, listening=False))
-        case Ticked():
-            return nodes.ticked(state, now)
+        case Ticked(leap=leap):
+            return nodes.ticked(nodes.leapt(state, leap), now)
         case _:
             assert_never(event)
 

@@ -1,7 +1,7 @@
 """Everything that can happen to the queue, and what follows from it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import JsonValue
@@ -208,7 +208,13 @@ class Listened:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time has passed."""
+    """Time has passed.
+
+    Attributes:
+        leap: By how much the clock was set forward meanwhile, or back.
+    """
+
+    leap: timedelta = timedelta(0)
 
 
 Command = (

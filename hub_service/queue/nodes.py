@@ -83,6 +83,20 @@ def identified(state: QueueState, event: Identified) -> Decision:
     return Decision(state.put(replace(entry, plan=event.plan)))
 
 
+def leapt(state: QueueState, leap: timedelta) -> QueueState:
+    """Let what is timed by the hub's clock last as long as before the clock was set."""
+    if leap:
+        for entry in list(state.entries.values()):
+            moved = replace(
+                entry,
+                frozen_at=None if entry.frozen_at is None else entry.frozen_at + leap,
+                ledger_since=None if entry.ledger_since is None else entry.ledger_since + leap,
+            )
+            if moved != entry:
+                state = state.put(moved)
+    return state
+
+
 def ticked(state: QueueState, now: datetime) -> Decision:
     """Stop what was paused too long; conclude ends that the journal never told."""
     effects: tuple[Effect, ...] = ()
