@@ -35,12 +35,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def when(time: datetime | None) -> str:
-    """Return a time on the local clock, the day only if it is not today."""
+def when(time: datetime | None, *, exact: bool = True) -> str:
+    """Return a time on the local clock: the day only if it is not today, seconds where wanted."""
     if time is None:
         return ""
     local, now = time.astimezone(), utc_now().astimezone()
-    return local.strftime("%H:%M:%S" if local.date() == now.date() else "%Y-%m-%d %H:%M")
+    if local.date() != now.date():
+        return local.strftime("%Y-%m-%d %H:%M")
+    return local.strftime("%H:%M:%S" if exact else "%H:%M")
 
 
 def status(value: Status) -> Text:
@@ -82,7 +84,7 @@ def queue(value: Queue) -> Table:
         "owner",
         _whole("state", 9),
         "reactor",
-        "expected start",
+        Column("expected start", overflow="fold", min_width=16),
         box=None,
     )
     table.title = f"The queue is {value.posture.value}" + (
@@ -110,19 +112,19 @@ def _entry(entry: QueueEntry) -> tuple[str | Text, ...]:
 
 
 def start(forecast: StartForecast | None) -> str:
-    """Return when something starts, as far as it is known: ``14:05:00 (13:50:00 to 14:40:00)``."""
+    """Return when something starts, as far as it is known: ``14:05 (13:50 to 14:40)``."""
     if forecast is None:
         return "unknown"
-    likely, last = when(forecast.likely), when(forecast.latest)
+    likely, last = when(forecast.likely, exact=False), when(forecast.latest, exact=False)
     soon = forecast.earliest is not None and forecast.earliest <= utc_now()
-    first = "now" if soon else when(forecast.earliest)
+    first = "now" if soon else when(forecast.earliest, exact=False)
+    if first and last:
+        spread = f"{first} to {last}"
+    else:
+        spread = f"from {first}" if first else f"by {last}" if last else ""
     if not likely:
-        return " ".join(
-            [*([f"from {first}"] if first else []), *([f"until {last}"] if last else [])]
-        )
-    if not first and not last:
-        return f"about {likely}"
-    return f"{likely} ({first or '?'} to {last or '?'})"
+        return spread
+    return f"{likely} ({spread})" if spread else f"about {likely}"
 
 
 def _number(value: float | None) -> str:

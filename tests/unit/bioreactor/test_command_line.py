@@ -2,14 +2,17 @@
 
 import json
 import socket
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from bioreactor.cli import render
 from bioreactor.cli.app import app
 from bioreactor.cli.arguments import parameters_of
 from bioreactor.cli.session import Session
+from broker.messages import StartForecast, utc_now
 
 COMMANDS = (
     "up", "hub", "node", "portal", "image", "emulate", "submit", "list", "show", "logs", "watch",
@@ -97,3 +100,23 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
         )
     assert result.exit_code == 1
     assert f"Port {port} is in use" in result.stderr
+
+
+def test_a_forecast_is_told_as_exactly_as_it_is_known() -> None:
+    def at(minutes: float) -> datetime:
+        return (utc_now() + timedelta(minutes=minutes)).replace(microsecond=0)
+
+    def shown(time: datetime) -> str:
+        return render.when(time, exact=False)
+
+    soon, later, last = at(5), at(10), at(60)
+    whole = StartForecast(earliest=soon, likely=later, latest=last, basis="script")
+    assert render.start(whole) == f"{shown(later)} ({shown(soon)} to {shown(last)})"
+    begun = whole.model_copy(update={"earliest": at(-5)})
+    assert render.start(begun) == f"{shown(later)} (now to {shown(last)})"
+    assert render.start(StartForecast(likely=later)) == f"about {shown(later)}"
+    assert render.start(StartForecast(latest=last)) == f"by {shown(last)}"
+    assert render.start(StartForecast(earliest=soon)) == f"from {shown(soon)}"
+    bounded = StartForecast(likely=later, latest=last)
+    assert render.start(bounded) == f"{shown(later)} (by {shown(last)})"
+    assert render.start(None) == "unknown"

@@ -71,6 +71,8 @@ def test_the_authors_word_comes_before_earlier_runs_and_these_before_the_users()
     desk = running(1, 2, duration=300.0)
     assert expected(desk) == {2: (None, 299.0, None)}
     assert expected(desk, past(100.0, 200.0)) == {2: (99.0, 299.0, 299.0)}
+    own = past(5.0, 9.0, script="b" * 64)  # of the user's other scripts
+    assert expected(desk, own) == {2: (None, 299.0, None)}
     basis = {f.basis for f in forecasts(desk.state, desk.now, past(1.0)).values()}
     assert basis == {"declared"}
     desk = running(1, 2)
