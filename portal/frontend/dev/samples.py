@@ -22,6 +22,7 @@ from broker.messages import (
     QueueEntry,
     QueueLimits,
     ResultFile,
+    StartForecast,
     Status,
     StreamBacklog,
 )
@@ -99,6 +100,20 @@ def _activity(experiment: Experiment, phase: Phase = Phase.EXECUTING, detail: st
     )
 
 
+def forecast(hours: float, *, unknown: bool = False) -> dict[str, Any]:
+    """Return the fields that say when something starts, with a range around it."""
+    if unknown:
+        return {}
+    likely = NOW + timedelta(hours=hours)
+    told = StartForecast(
+        earliest=NOW + timedelta(hours=hours * 0.8),
+        likely=likely,
+        latest=NOW + timedelta(hours=hours * 1.5),
+        basis="script",
+    )
+    return {"estimated_start": likely, "forecast": told}
+
+
 def experiment(number: int, name: str, status: Status, **more: Any) -> Experiment:
     """Return an experiment; mine unless told otherwise."""
     return Experiment.model_validate(
@@ -157,11 +172,16 @@ PAUSED: Final = experiment(
 )  # fmt: skip
 QUEUED: Final = experiment(
     41, "Chemostat D = 0.2", Status.QUEUED, queue_position=2, needs=("od", "media", "waste"),
-    estimated_start=NOW + timedelta(hours=5),
+    **forecast(5),
 )  # fmt: skip
 PREPARING: Final = experiment(
     42, "First try", Status.RUNNING, phase=Phase.PREPARING, node="reactor-1",
     phase_since=NOW - timedelta(seconds=40), phase_detail="building the image: step 7 of 12",
+)  # fmt: skip
+AWAY: Final = experiment(
+    44, "Fed batch, night", Status.RUNNING, phase=Phase.EXECUTING,
+    phase_detail="reactor-3 is unreachable since 2026-03-01 11:20 UTC; it may well be running on",
+    unreachable_since=NOW - timedelta(minutes=40), **{**_RAN, "node": "reactor-3"},
 )  # fmt: skip
 COLLECTING: Final = experiment(
     43, "Overnight", Status.RUNNING, phase=Phase.COLLECTING,
@@ -173,13 +193,14 @@ CANCELLED: Final = experiment(
     Status.CANCELLED, completed_at=NOW - timedelta(days=3),
     error=Error(code=ErrorCode.ESTOP, message="cancelled by calm-otter"),
 )  # fmt: skip
-ALL: Final = (COLLECTING, PREPARING, QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)
+ALL: Final = (AWAY, COLLECTING, PREPARING, QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)
 
 
 def entry(e: Experiment, **more: Any) -> QueueEntry:
     """Return an experiment's line in the queue."""
-    fields = {key: getattr(e, key) for key in QueueEntry.model_fields if key != "position"}
-    return QueueEntry.model_validate({**fields, "position": e.queue_position, **more})
+    others = {"position": e.queue_position, "detail": e.phase_detail}
+    fields = {key: getattr(e, key) for key in QueueEntry.model_fields if key not in others}
+    return QueueEntry.model_validate({**fields, **others, **more})
 
 
 def _waiting() -> tuple[QueueEntry, ...]:
@@ -196,10 +217,10 @@ def _waiting() -> tuple[QueueEntry, ...]:
     for i, (name, owner, user) in enumerate(others):
         paused = i == 3  # noqa: PLR2004 - one of them waits paused
         position += not paused
-        start = None if paused else NOW + timedelta(hours=4 * position)
+        start = {} if paused else forecast(4.0 * position, unknown=position == 4)  # noqa: PLR2004
         place = None if paused else position
         if name is None:
-            rows.append(entry(QUEUED, position=place, estimated_start=start))
+            rows.append(entry(QUEUED, position=place, **start))
             continue
         rows.append(
             QueueEntry(
@@ -210,7 +231,8 @@ def _waiting() -> tuple[QueueEntry, ...]:
                 status=Status.PAUSED if paused else Status.QUEUED,
                 position=place,
                 created_at=NOW - timedelta(minutes=90 - 11 * i),
-                estimated_start=start,
+                detail="needs xenon: no reactor has it" if position == 4 else "",  # noqa: PLR2004
+                **start,
             )
         )
     return tuple(rows)
@@ -228,6 +250,7 @@ def queue(**more: Any) -> Queue:
             "limits": QueueLimits(),
             "running": (
                 entry(RUNNING),
+                entry(AWAY),
                 entry(PAUSED, owner="quiet-heron", user="web:other0000001"),
             ),
             "waiting": _waiting(),

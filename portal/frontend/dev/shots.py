@@ -31,6 +31,7 @@ PAGES = {
     "experiment-running": f"/experiment/{ID % 40}",
     "experiment-queued": f"/experiment/{ID % 41}",
     "experiment-preparing": f"/experiment/{ID % 42}",
+    "experiment-away": f"/experiment/{ID % 44}",
     "experiment-completed": f"/experiment/{ID % 38}",
     "experiment-failed": f"/experiment/{ID % 36}",
     "experiment-paused": f"/experiment/{ID % 39}",
