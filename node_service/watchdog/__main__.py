@@ -9,12 +9,12 @@ something off. All of it is loaded before it is needed.
 import argparse
 import fcntl
 import json
+import math
 import os
 import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -43,13 +43,37 @@ _WANTED: Final = signal.SIGUSR1
 """Sent by the watchdog of a node that has started again, which wants the devices."""
 
 
+class _Asked:
+    """Who wants the watchdog to end; it does so only when each device was tried.
+
+    A node that has started again wants the devices. A service manager waits for the last process
+    of a service before it starts it again. What it asked for while the node lived means nothing:
+    it asks the node as well.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self._at = -math.inf
+        signal.signal(_WANTED, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def since(self, noticed: float) -> bool:
+        """Say whether somebody asked once the node was dead, which was noticed at that time."""
+        return self._wanted or self._at >= noticed - _TICK
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number == _WANTED:
+            self._wanted = True
+        else:
+            self._at = time.monotonic()
+
+
 def main() -> None:
     """Watch until dismissed by the node, or until the devices of a dead one are safe."""
     options = _parser().parse_args()
-    wanted = threading.Event()
-    signal.signal(_WANTED, lambda *_: wanted.set())
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a service manager sends it to the node as well
+    asked = _Asked()
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     devices = {name: Rescue(**what).load() for name, what in json.loads(options.rescues).items()}
@@ -59,7 +83,8 @@ def main() -> None:
     node.send(READY)
     why = _watch(node, options.node)
     if why is not None:
-        _rescue(devices, why, options.account, wanted.is_set)
+        noticed = time.monotonic()
+        _rescue(devices, why, options.account, lambda: asked.since(noticed))
     os.close(lock)
     os._exit(0)  # a thread that hangs in a device must not hold it any longer
 

@@ -1,5 +1,6 @@
 """The node dies or hangs, and what it drove goes off all the same; nobody fights over the line."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -121,6 +122,7 @@ async def test_a_device_that_does_not_answer_is_asked_until_it_does(
     async with heating(tmp_path, heater, "killed") as node:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(node.watchdog, number)  # a service manager sends such to every process
+        await asyncio.sleep(0.3)
         heater.deaf = True
         node.child.send_signal(signal.SIGKILL)
         rescue = node.directory.rescue
@@ -132,3 +134,7 @@ async def test_a_device_that_does_not_answer_is_asked_until_it_does(
         account = take(rescue)
         assert isinstance(account, Account)
         assert list(account.unsafe) == ["broken"]
+        # A service manager that waits for it, to start the node again, is not kept waiting.
+        assert alive(node.watchdog)
+        os.kill(node.watchdog, signal.SIGTERM)
+        await eventually(lambda: not alive(node.watchdog), within=3)
