@@ -12,20 +12,18 @@ shall be done.
 
 import asyncio
 import difflib
-import hashlib
 import logging
-import re
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
-import orjson
-
 from broker.asking import Asker
 from broker.connection import Connection, Delivery, Message, NotConnectedError
+from broker.doorbook import Doorbook
+from broker.incoming import Back, Open, demand_current, fingerprint
 from broker.lanes import Lanes, Rate, RateLimiter
 from broker.logs import about
 from broker.messages import (
@@ -43,7 +41,7 @@ from broker.messages import (
     decode,
     utc_now,
 )
-from broker.topics import ANY, NAME, Address, Topic
+from broker.topics import ANY, Address, Topic
 
 __all__ = ["Asked", "Asker", "Rate", "RequestServer"]
 
@@ -52,10 +50,13 @@ log = logging.getLogger(__name__)
 READS: Final = frozenset({"check", "get", "list", "history", "logs", "export", "fetch"})
 """Verbs that change nothing: a slow one holds nothing up but its like."""
 
-_ECHO_WITHIN: Final = timedelta(seconds=10)
 _UNSENT_REPLIES: Final = 200
 _LARGE_ERROR: Final = 64 * 1024
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_DEADLY: Final = Error(
+    code=ErrorCode.INTERNAL,
+    message="the hub ended each time that it began to carry this out; it does not try again",
+    hint="tell the administrator: the hub's log says how it ended",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class RequestServer:
         handle: Does the work; its `ContractError` becomes the reply, any other exception is logged
             and becomes INTERNAL.
         rate: For each principal but portals, which limit their own sessions.
+        book: Remembers what must outlive the process; absent: in memory alone.
         clock: The wall clock, in UTC.
     """
 
@@ -108,6 +110,7 @@ class RequestServer:
         portals: frozenset[str],
         handle: Callable[[Asked], Awaitable[Result]],
         rate: Rate | None = None,
+        book: Doorbook | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._connection = connection
@@ -115,12 +118,12 @@ class RequestServer:
         self._handle = handle
         self._limiter = RateLimiter(rate or Rate())
         self._clock = clock
-        self._echoes: dict[str, datetime] = {}
+        self._book = book or Doorbook(clock=clock)
         self._lanes: asyncio.Future[Lanes] = asyncio.get_running_loop().create_future()
         self._group = asyncio.TaskGroup()
         self._room = asyncio.Semaphore(_UNSENT_REPLIES)
         self._over = False
-        self._open: dict[tuple[str, bytes], list[_Open]] = {}
+        self._open: dict[tuple[str, bytes], list[Open]] = {}
         for topic in (Topic.HUB_REQUEST, Topic.HUB_ADMIN):
             connection.take(connection.topics.build(topic, principal=ANY, verb=ANY), self._receive)
 
@@ -162,7 +165,7 @@ class RequestServer:
         address = self._connection.topics.parse(message.topic)
         if message.retain:
             await self._clear(message.topic)
-        elif self._is_echo(message):
+        elif self._book.is_echo(message):
             delivery.done()
             return
         if address is None:
@@ -175,7 +178,7 @@ class RequestServer:
             log.debug("dropped a request of %s, which floods", address["principal"])
             delivery.done()
         except ContractError as error:
-            await self._refuse(_Back.of(address, message), error.error)
+            await self._refuse(Back.of(address, message), error.error)
             self._acknowledge(delivery)
 
     def _is_under_way(self, delivery: Delivery) -> bool:
@@ -201,9 +204,9 @@ class RequestServer:
                 "publish it without the retain flag; the retained one was removed",
             )
         asked = self._check(address, message)
-        back = _Back(principal, message.topic, asked.request.id, asked.request.client)
+        back = Back(principal, message.topic, asked.request.id, asked.request.client)
         lane = (asked.user, asked.verb if asked.verb in READS else None)
-        open_ = _Open((message.topic, message.payload), [delivery])
+        open_ = Open((message.topic, message.payload), [delivery])
         work = partial(self._serve, asked, back, open_)
         if not lanes.put(principal, lane, work, len(message.payload)):
             raise ContractError(
@@ -235,7 +238,7 @@ class RequestServer:
                 f"did you mean {near[0]}?" if near else f"it knows {', '.join(sorted(known))}",
             )
         request = decode(model, message.payload)
-        _demand_current(request, now)
+        demand_current(request, now)
         if verb in ID_REQUIRED and request.id is None:
             raise ContractError(
                 ErrorCode.ID_REQUIRED,
@@ -248,9 +251,9 @@ class RequestServer:
             raise ContractError(
                 ErrorCode.FORBIDDEN, "only administrators may do this", "log in as administrator"
             )
-        return Asked(principal, admin, verb, request, _fingerprint(address, request), now)
+        return Asked(principal, admin, verb, request, fingerprint(address, request), now)
 
-    async def _serve(self, asked: Asked, back: "_Back", open_: "_Open") -> None:
+    async def _serve(self, asked: Asked, back: Back, open_: Open) -> None:
         """Answer one request; left to the broker where this is cancelled."""
         request = asked.request
         with about(
@@ -258,7 +261,7 @@ class RequestServer:
             experiment_id=getattr(request, "experiment_id", None),
             node=getattr(request, "node", None),
         ):
-            await self._answer(asked, back)
+            await self._answer_once(asked, back, open_.deliveries[0].message)
         same = self._open[open_.key]
         same.remove(open_)
         if not same:
@@ -266,9 +269,18 @@ class RequestServer:
         for delivery in open_.deliveries:
             self._acknowledge(delivery)
 
-    async def _answer(self, asked: Asked, back: "_Back") -> None:
+    async def _answer_once(self, asked: Asked, back: Back, message: Message) -> None:
+        """Answer, unless the process ended too often when it began to."""
+        if await self._book.begin(message):
+            await self._answer(asked, back)
+            self._book.end(message)
+        else:
+            log.error("%s of %s is given up: the hub ended each time", asked.verb, asked.user)
+            await self._refuse(back, _DEADLY)
+
+    async def _answer(self, asked: Asked, back: Back) -> None:
         try:
-            _demand_current(asked.request, self._clock())  # it may have waited long
+            demand_current(asked.request, self._clock())  # it may have waited long
             reply = Reply(id=back.id, result=await self._handle(asked)).encode()
             if len(reply) > MAX_PAYLOAD_BYTES:
                 raise ContractError(  # noqa: TRY301  told like any other refusal
@@ -290,7 +302,7 @@ class RequestServer:
             )
             await self._refuse(back, internal)
 
-    async def _refuse(self, back: "_Back", error: Error) -> None:
+    async def _refuse(self, back: Back, error: Error) -> None:
         if len(error.encode()) > _LARGE_ERROR:  # it quotes the sender, who may have sent megabytes
             error = Error(code=error.code, message=error.message[:500], hint=error.hint[:500])
         if back.client is not None:
@@ -300,7 +312,7 @@ class RequestServer:
         report = ErrorReport(id=back.id, topic=back.topic, error=error)
         await self._say(topic, report.encode())
 
-    def _reply_topic(self, back: "_Back") -> str:
+    def _reply_topic(self, back: Back) -> str:
         client = back.client or ""
         return self._connection.topics.build(Topic.REPLY, principal=back.principal, client=client)
 
@@ -326,70 +338,12 @@ class RequestServer:
         """Remove a retained command.
 
         The broker also sends the empty message that removes it to us, not retained, where it would
-        be taken for a request without fields. So one such message is expected and ignored.
+        be taken for a request without fields. So one such message is expected and ignored, also by
+        the next life of this process.
         """
-        now = self._clock()
-        self._echoes = {other: until for other, until in self._echoes.items() if until > now}
-        self._echoes[topic] = now + _ECHO_WITHIN
+        await self._book.expect_echo(topic)
         await self._say(topic, b"", retain=True)
-
-    def _is_echo(self, message: Message) -> bool:
-        if message.payload:
-            return False
-        until = self._echoes.pop(message.topic, None)
-        return until is not None and self._clock() < until
-
-
-@dataclass(eq=False, slots=True)
-class _Open:
-    """A request that waits or runs, and what is to be acknowledged when it is answered."""
-
-    key: tuple[str, bytes]
-    deliveries: list[Delivery] = field(default_factory=list)
 
 
 class _FloodError(Exception):
     """So many requests too many that not even an error is sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Back:
-    """Where the answer goes, as far as it can be told from a message that may be malformed."""
-
-    principal: str
-    topic: str
-    id: str | None
-    client: str | None
-
-    @classmethod
-    def of(cls, address: Address, message: Message) -> "_Back":
-        try:
-            body = orjson.loads(message.payload) if message.payload else {}
-        except orjson.JSONDecodeError:
-            body = {}
-        fields = body if isinstance(body, dict) else {}
-        identity, client = fields.get("id"), fields.get("client")
-        return cls(
-            address["principal"],
-            message.topic,
-            identity if isinstance(identity, str) and _REQUEST_ID.fullmatch(identity) else None,
-            client if isinstance(client, str) and NAME.fullmatch(client) else None,
-        )
-
-
-def _demand_current(request: Request, now: datetime) -> None:
-    if request.expires_at is not None and request.expires_at < now:
-        raise ContractError(
-            ErrorCode.EXPIRED,
-            f"the request expired at {request.expires_at:%H:%M:%S} UTC, "
-            f"the hub's clock says {now:%H:%M:%S} UTC",
-            "ask again; if this happens always, the clocks of the two machines disagree",
-        )
-
-
-def _fingerprint(address: Address, request: Request) -> str:
-    body = request.model_dump(mode="json", exclude={"id", "client", "expires_at", "actor"})
-    canonical = orjson.dumps(
-        [address.topic.value, address["verb"], body], option=orjson.OPT_SORT_KEYS
-    )
-    return hashlib.sha256(canonical).hexdigest()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from broker.connection import Connection, Message, NotConnectedError, Presence
+from broker.doorbook import Doorbook
 from broker.health import Health
 from broker.journal import JournalReceiver
 from broker.logs import about
@@ -150,7 +151,11 @@ class HubService:
         )
         self._watch = NodeWatch(connection, self._desk.learn, self._acknowledge)
         self._requests = RequestServer(
-            request_connection, portals=settings.portals, handle=self._handle, clock=clock
+            request_connection,
+            portals=settings.portals,
+            handle=self._handle,
+            book=Doorbook(settings.data_dir / "doorbook.json", clock=clock),
+            clock=clock,
         )
         self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)
         journal_connection.on_connect(self._acknowledge_all)

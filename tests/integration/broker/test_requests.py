@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ulid import ULID
 
 from broker.connection import Connection, Delivery, Handler, Message, Presence, Taker
+from broker.doorbook import MAX_TRIES, Doorbook
 from broker.embedded import EmbeddedBroker
 from broker.messages import (
     Actor,
@@ -471,6 +472,29 @@ async def check_server_survives(messages: list[tuple[bool, str, bytes, bool]]) -
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_request_that_ends_every_life_of_the_hub_is_refused_at_last() -> None:
+    """The broker brings it again each time; the process never came to acknowledge it."""
+    deadly = Message(
+        "bioreactor/hub/request/alice/list", b'{"client": "c", "id": "deadly"}', repeated=True
+    )
+    book = Doorbook()
+    for _ in range(MAX_TRIES):
+        assert await book.begin(deadly)
+    fed, hub = Fed(), Hub()
+    server = RequestServer(fed, portals=frozenset(), handle=hub.handle, book=book)  # type: ignore[arg-type]
+    task = asyncio.create_task(server.run())
+    await fed.bring(False, deadly)
+    await fed.bring(False, Message(deadly.topic, b'{"client": "c", "id": "fresh"}'))
+    async with asyncio.timeout(5):
+        await fed.acknowledged.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    first, second = (decode(Reply, payload) for payload in fed.replies)
+    assert (first.id, first.error is not None and first.error.code) == ("deadly", "INTERNAL")
+    assert (second.id, second.error) == ("fresh", None)
+    assert [asked.request.id for asked in hub.asked] == ["fresh"]
+
+
 class Fed:
     """Stands where the connection stands: the network, from the server's point of view."""
 
@@ -478,6 +502,7 @@ class Fed:
         self.topics = Topics()
         self.takers: list[Taker] = []
         self.replied, self.acknowledged = asyncio.Event(), asyncio.Event()
+        self.replies: list[bytes] = []
         self.unanswered = 0
 
     def take(self, _topic_filter: str, taker: Taker) -> Callable[[], None]:
@@ -497,6 +522,7 @@ class Fed:
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         assert payload or retain
         if topic == "bioreactor/reply/alice/c":
+            self.replies.append(payload)
             self.replied.set()
 
 
