@@ -4,6 +4,7 @@ Sources: HARDWARE.md 3. K-series sensors are read from RAM, the others from inpu
 each answers to both.
 """
 
+import math
 import struct
 from typing import ClassVar, Final
 
@@ -17,7 +18,6 @@ _ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS = 1, 2
 _SILENCE: Final = 0.02
 """Seconds after which what came before is no part of a frame any more."""
 _WARM: Final = 30.0
-_PERIOD: Final = 2.0
 _CALIBRATION: Final = 4.0
 _BACKGROUND: Final = 0x7C06
 _FRESH_AIR: Final = 400.0
@@ -31,14 +31,23 @@ class EmulatedSenseair(EmulatedDevice):
         co2: ppm around it.
         address: Its own address; it answers to FE too.
         factor: ppm of one count.
+        period: Seconds between two measurements.
     """
 
     known_faults: ClassVar[frozenset[Fault]] = ANYWHERE | {Fault.CORRUPT}
 
-    def __init__(self, co2: Source | None = None, *, address: int = 0x68, factor: int = 1) -> None:
+    def __init__(
+        self,
+        co2: Source | None = None,
+        *,
+        address: int = 0x68,
+        factor: int = 1,
+        period: float = 2.0,
+    ) -> None:
         self._co2 = Constant(_FRESH_AIR) if co2 is None else co2
         self._address = address
         self._factor = factor
+        self._period = period
         self._offset = 0.0
         self.status = 0
         self._on_since = 0.0
@@ -50,7 +59,7 @@ class EmulatedSenseair(EmulatedDevice):
     def power_up(self) -> None:
         """Start: it reads 0 until it is warm."""
         self._on_since = self.line.now()
-        self._measured = (-_PERIOD, 0)
+        self._measured = (-math.inf, 0)
         self._holding = [0, 0]
         self._buffer = b""
 
@@ -125,7 +134,7 @@ class EmulatedSenseair(EmulatedDevice):
         if now - self._on_since < _WARM:
             return 0
         at, counts = self._measured
-        if now - at >= _PERIOD:
+        if now - at >= self._period:
             ppm = self.line.sense(self._co2) + self._offset
             counts = min(max(round(ppm / self._factor), 0), 0xFFFF)
             self._measured = (now, counts)

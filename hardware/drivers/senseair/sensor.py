@@ -31,8 +31,8 @@ from hardware.drivers.transport import Backoff, LineSettings, PortError, SerialP
 log = logging.getLogger(__name__)
 
 _TRIES: Final = 3
-_QUIET: Final = 0.03
-"""Seconds of silence between two attempts; a frame's bytes follow within 4 ms."""
+_LATEST: Final = 0.2
+"""Seconds after which no answer comes any more; the sensor takes up to 0.18."""
 _CALIBRATION: Final = 20.0
 _LOOK: Final = 1.0
 
@@ -69,6 +69,7 @@ class SenseairCo2:
         self._port = SerialPort(path, LineSettings(stop_bits=variant.stop_bits), backoff=backoff)
         self._frames = Frames()
         self._turn = asyncio.Lock()
+        self._out_of_step = False
         self._stack = AsyncExitStack()
 
     @property
@@ -173,12 +174,17 @@ class SenseairCo2:
             raise AssertionError
 
     async def _try(self, request: ModbusPDU) -> tuple[int, ...]:
-        async with self._port.exchange(self._patience) as line:
-            if line.pending():
-                await line.quiet(_QUIET)
+        silence = 2 * _LATEST if self._out_of_step else 0.0
+        async with self._port.exchange(self._patience + silence) as line:
+            if self._out_of_step:
+                # The answer to a former question may still come, and would pass for this one's.
+                await line.quiet(_LATEST)
+            self._out_of_step = True
+            line.discard()
             await line.write(self._frames.request(request))
             came = b""
             while True:
                 came += await line.read_some()
                 if (registers := self._frames.answer(request, came)) is not None:
+                    self._out_of_step = False
                     return registers

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from hardware.clock import Clock
-from hardware.drivers.interface import DriverError, Rescue
+from hardware.drivers.interface import DriverError, NotDosedError, Rescue
 from hardware.drivers.tic.link import TicLink
 from hardware.drivers.tic.protocol import (
     FASTEST,
@@ -179,10 +179,14 @@ class TicPump:
         """Pump one piece; see `Driver.dose`.
 
         Raises:
+            NotDosedError: It was not started: nothing was delivered.
             DriverError: It did not move as it should; the motor is told to stop.
         """
         self._check_channel(channel)
-        await self._check()
+        try:
+            await self._check()
+        except DriverError as error:
+            raise NotDosedError(str(error)) from error
         self._stopped, self._dosing = False, True
         steps = round(ml / self._ml)
         try:
@@ -227,7 +231,10 @@ class TicPump:
 
     async def _start(self, steps: int) -> int:
         """Move to a position; return the one before."""
-        _refuse_trouble(await self._status(Command.GET_VARIABLE_AND_CLEAR))
+        try:
+            _refuse_trouble(await self._status(Command.GET_VARIABLE_AND_CLEAR))
+        except DriverError as error:
+            raise NotDosedError(str(error)) from error
         # What of a former piece may still be going on ends here, so that `before` stands.
         await self._link.tell(quick(Command.HALT_AND_HOLD))
         before = (await self._motion()).position

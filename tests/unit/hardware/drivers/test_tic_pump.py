@@ -7,7 +7,7 @@ import pytest
 from broker.messages import ChannelInfo, Quantity
 from hardware.channels import Channel
 from hardware.clock import RealClock
-from hardware.drivers.interface import DriverError
+from hardware.drivers.interface import DriverError, NotDosedError
 from hardware.drivers.tic.pump import TicPump
 from hardware.drivers.transport import Backoff
 from hardware.emulators.emulator import Constant, Emulator
@@ -150,7 +150,7 @@ async def test_what_is_wrong_is_said_in_a_sentence(rig: TicRig, pump: TicPump) -
     rig.vin.value = 4.0
     with pytest.raises(DriverError, match="supply is too low"):
         await pump.read()
-    with pytest.raises(DriverError, match="supply is too low"):
+    with pytest.raises(NotDosedError, match="supply is too low"):
         await pump.dose("media", 0.1)
     rig.vin.value = 12.0
     await pump.read()
@@ -219,7 +219,7 @@ async def test_it_is_found_again_after_it_was_unplugged(rig: TicRig, pump: TicPu
     rig.emulator.clear()
     await eventually(lambda: pump._port.connected)
     # Another Tic may have been plugged in: it is looked at before it moves.
-    with pytest.raises(DriverError, match="timeout is disabled"):
+    with pytest.raises(NotDosedError, match="timeout is disabled"):
         await pump.dose("media", 0.1)
     rig.settings.timeout_ms = 1000
     assert await pump.dose("media", 0.1) == pytest.approx(0.1)
