@@ -3,12 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from hardware.channels import Channel, Equipment
 from hardware.clock import Clock
 from hardware.drivers.interface import Driver, DriverError
 from hardware.interlocks import sound
 from hardware.plausibility import Plausible, Watch, judge, sentence
+
+_SENSORLESS: Final = 2.0
+"""Seconds, as the period of a device that measures nothing: whether it is there is looked at."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ class Polled:
         }
         self._clock = clock
         self._patience = patience
-        self._period = min((c.info.period for c in self.sensors.values()), default=0.0)
+        self._period = min((c.info.period for c in self.sensors.values()), default=_SENSORLESS)
         self._values: Mapping[str, float | None] = {}
         self._watches = {
             name: Watch() for name, c in self.sensors.items() if c.plausible is not None

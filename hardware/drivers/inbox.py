@@ -80,7 +80,7 @@ class Inbox:
             PortError: So it is.
         """
         if self.error is not None:
-            raise self.error
+            raise type(self.error)(str(self.error))  # a fresh one: each raising adds to a traceback
         if opening is not None and opening != self.counters.openings:
             raise PortLostError("the device was unplugged meanwhile")
 

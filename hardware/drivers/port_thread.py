@@ -155,6 +155,13 @@ class PortThread:
             self._loop.call_soon_threadsafe(what, *args)
 
     def _run(self) -> None:
+        try:
+            self._keep_open()
+        finally:  # whatever ends it, nobody waits for it in vain
+            self._failed(PortLostError(f"{self._path} was closed"))
+            self._tell(self._events.closed)
+
+    def _keep_open(self) -> None:
         delay = self._backoff.first
         while not self._closing.is_set():
             since = time.monotonic()
@@ -171,8 +178,6 @@ class PortThread:
                 delay = self._backoff.first
             self._rest(delay)
             delay = min(2 * delay, self._backoff.longest)
-        self._failed(PortLostError(f"{self._path} was closed"))
-        self._tell(self._events.closed)
 
     def _serve(self, port: serial.Serial) -> None:
         descriptor = port.fileno()

@@ -15,6 +15,7 @@ however it ended: the kernel gives its lock back.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,6 +45,10 @@ __all__ = [
 ]
 
 _LONGEST_LINE: Final = 256
+_CLOSING: Final = 5.0
+"""Seconds that closing waits for a thread which the kernel may hold; more than a write takes."""
+
+log = logging.getLogger(__name__)
 
 
 class PortTimeoutError(PortError):
@@ -173,15 +178,19 @@ class SerialPort:
         if thread is None:
             return
         thread.close()
-        # Who is cancelled while closing still closes: the port is held until the thread has ended.
         ended = asyncio.ensure_future(self._inbox.ended.wait())
         try:
-            await asyncio.shield(ended)
+            await asyncio.wait([ended], timeout=_CLOSING)
         except asyncio.CancelledError:
-            await ended
+            # Who is cancelled while closing still closes: the thread holds the port until it ends.
+            await asyncio.wait([ended], timeout=_CLOSING)
             raise
         finally:
-            thread.join()
+            if ended.done():
+                thread.join()
+            else:
+                ended.cancel()
+                log.error("%s hangs in the kernel; its thread was left behind", self.path)
 
 
 class Exchange:
