@@ -31,7 +31,7 @@ from hub_service.authority import demand_change, handle, powerful
 from hub_service.desk import Desk
 from hub_service.queue import Decision, Event, Plan, events, views
 from hub_service.queue.durations import Durations
-from hub_service.queue.estimates import forecasts
+from hub_service.queue.estimates import forecast
 from hub_service.queue.reasons import detail
 from hub_service.settings import HubSettings
 
@@ -158,15 +158,15 @@ class Commands:
         def tell(decision: Decision) -> Result:
             entry = decision.state.entries[plan.experiment_id]
             place = views.positions(decision.state).get(entry.id)
-            forecast = forecasts(decision.state, entry.created_at, self._durations).get(entry.id)
+            start = forecast(decision.state, entry.created_at, self._durations, entry.id)
             told = "it starts now" if place is None else f"it is number {place} in the queue"
             why = detail(decision.state, entry) if place is not None else ""
             return Submitted(
                 experiment_id=entry.id,
                 status=entry.status,
                 queue_position=place,
-                estimated_start=views.likely(forecast),
-                forecast=forecast,
+                estimated_start=views.likely(start),
+                forecast=start,
                 warnings=plan.warnings,
                 message=f"{plan.name} is queued; {told}" + (f" ({why})" if why else ""),
             )

@@ -189,7 +189,6 @@ class QueueStore:
             raise self._unusable
         new = _New(self._state, self._cursor, {})
         decisions: list[Decision] = []
-        before: list[Future[None]] = []
         for change in group:
             decision = _decide_all(new.state, change.events, change.now)
             kept = None if change.remember is None else change.remember(decision)
@@ -198,18 +197,20 @@ class QueueStore:
             new.state = decision.state
             new.cursor = new.cursor if change.cursor is None else change.cursor
             decisions.append(decision)
-        for change, decision in zip(group, decisions, strict=True):
-            if change.first is not None:
-                before.append(change.first(decision))
         written = bool(new.added) or (new.state.durable, new.cursor) != (
             self._state.durable,
             self._cursor,
         )
+        if written:
+            new.dropped = self._answers.outdated(new.added, group[-1].now)
+        before = [
+            change.first(decision)
+            for change, decision in zip(group, decisions, strict=True)
+            if change.first is not None
+        ]
         if not written and not before:
             self._succeeded(group, decisions, new)
             return
-        if written:
-            new.dropped = self._answers.outdated(new.added, group[-1].now)
         work = self._write if written else _wait_for
         self._writing = asyncio.wrap_future(self._thread.submit(work, before, new))
         self._writing.add_done_callback(partial(self._ended, group, decisions, new))

@@ -9,6 +9,8 @@ what it rests on, not with each look at the clock.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Final
 
 from broker.messages import Posture, StartForecast
 from hub_service.queue.durations import BASES, Basis, Durations, Length
@@ -16,6 +18,7 @@ from hub_service.queue.settle import may_run, ready
 from hub_service.queue.state import Entry, NodeState, QueueState, Stage
 
 _Choose = Callable[[Length], float | None]
+_CHOICES: Final[Sequence[_Choose]] = (attrgetter("least"), attrgetter("likely"), attrgetter("most"))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,24 +37,34 @@ def forecasts(
     Several reactors, needs, order and pauses are taken into account: a paused experiment is passed
     over, one that is paused on its reactor holds it for nobody knows how long.
     """
+    least, likely, most = _plays(state, now, durations)
+    return {
+        i: _forecast(least.get(i), likely.get(i), most.get(i)) for i in {**least, **likely, **most}
+    }
+
+
+def forecast(
+    state: QueueState, now: datetime, durations: Durations, experiment_id: str
+) -> StartForecast | None:
+    """Return when one of them will start; costs less than asking for all."""
+    known = [play.get(experiment_id) for play in _plays(state, now, durations)]
+    return None if not any(known) else _forecast(*known)
+
+
+def _plays(state: QueueState, now: datetime, durations: Durations) -> Sequence[Mapping[str, _Free]]:
+    """Return who starts when with the least, the likely and the most that each takes."""
     if state.posture is not Posture.RUNNING or not state.order:
-        return {}
+        return {}, {}, {}
+    frees = [_first_free(state, now, durations, choose) for choose in _CHOICES]
+    if not any(at for free in frees for at in free.values()):
+        return {}, {}, {}
     queued = [entry for entry in state.waiting() if not entry.held]
     suitable = _suitable(state, queued)
     lengths = {entry.id: Length.of(entry.plan, durations) for entry in queued}
-
-    def play(choose: _Choose) -> Mapping[str, _Free]:
-        free = _first_free(state, now, durations, choose)
-        return _play(state, queued, suitable, lengths, free, choose)
-
-    least = play(lambda length: length.least)
-    likely = play(lambda length: length.likely)
-    most = play(lambda length: length.most)
-    told = {
-        entry.id: _forecast(least.get(entry.id), likely.get(entry.id), most.get(entry.id))
-        for entry in queued
-    }
-    return {i: forecast for i, forecast in told.items() if forecast != StartForecast()}
+    return [
+        _play(state, queued, suitable, lengths, free, choose)
+        for free, choose in zip(frees, _CHOICES, strict=True)
+    ]
 
 
 def _forecast(least: _Free | None, likely: _Free | None, most: _Free | None) -> StartForecast:

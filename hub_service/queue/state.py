@@ -344,7 +344,7 @@ class QueueState:
         """
         holders: dict[str, Entry] = {}
         for entry in self.entries.values():
-            if entry.holds and entry.node is not None:
+            if entry.node is not None and entry.holds:
                 other = holders.get(entry.node)
                 if other is None or other.stage is Stage.ASSIGNED:
                     holders[entry.node] = entry
