@@ -253,3 +253,32 @@ def test_a_flow_that_no_tic_can_make_is_refused(tmp_path: Path) -> None:
             flow=1.0,
             clock=RealClock(),
         )
+
+
+@pytest.mark.parametrize("fault", sorted(set(Fault) - {Fault.UNSOLICITED, Fault.STUCK}))
+async def test_a_dose_is_told_as_it_was_or_not_at_all(
+    rig: TicRig, pump: TicPump, fault: Fault
+) -> None:
+    for _ in range(2):
+        before = rig.actual("media")
+        rig.emulator.faults.slow_seconds = 0.4 * SPEED
+        rig.emulator.inject(fault)
+        try:
+            told = await pump.dose("media", 0.3)
+        except DriverError:
+            told = None
+        rig.emulator.clear()
+        await rig.advance(1.5)
+        moved = rig.actual("media") - before
+        if fault is not Fault.REBOOT:  # then its position counts from 0 again
+            assert moved <= 0.3 + 1e-6
+            if told is not None:
+                assert told == pytest.approx(moved, abs=1e-3)
+
+    async def well() -> bool:
+        try:
+            return await pump.dose("media", 0.1) == pytest.approx(0.1)
+        except DriverError:
+            return False
+
+    await eventually(well)
