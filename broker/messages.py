@@ -920,6 +920,8 @@ class ChannelInfo(Payload):
             ``setpoint`` is set and held by a controller of the node; ``pump`` doses volumes.
         safe_value: What the channel is set to when nobody is in control.
         period: Seconds between samples.
+        calibration: Which one its values are brought to truth with; absent: none is known.
+        calibrated_at: When that was made.
     """
 
     name: Name
@@ -932,6 +934,8 @@ class ChannelInfo(Payload):
     limits: ChannelLimits = ChannelLimits()
     safe_value: float | None = None
     precision: int = Field(default=3, ge=0, le=9)
+    calibration: Annotated[str, StringConstraints(max_length=80)] | None = None
+    calibrated_at: Time | None = None
 
 
 class Channels(Payload):

@@ -24,8 +24,9 @@ class ReactorEvent:
     """Something that happened.
 
     Attributes:
-        event: set, off (by itself: duration over, on-time spent, interlock), dose, alarm,
-            alarm-cleared, hold, safe, estop, estop-released, run.
+        event: set, off (by itself: duration over, on-time spent, interlock), dose, dose-refused
+            (a controller's), alarm, alarm-cleared, hold, safe, estop, estop-released, run,
+            calibrations (those in force from now on, by channel).
         t: Wall time in UTC.
         mono: Seconds of the reactor's clock.
     """

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from broker.messages import ChannelInfo
+from hardware.calibration.curve import Curve
 from hardware.plausibility import Plausible
 
 
@@ -22,6 +23,8 @@ class Channel:
         rest: Seconds that an output must be off before its continuous on-time counts from zero.
         stale_after: Seconds after which a sensor's reading is no longer believed.
         plausible: What a sensor's readings are like; None: whatever is in its range is believed.
+        curve: Brings what a sensor's device reads to what is true; None: it is true.
+        volume_factor: Of a pump: what it moves of what its driver believes to move.
     """
 
     info: ChannelInfo
@@ -32,6 +35,8 @@ class Channel:
     rest: float = 1.0
     stale_after: float = 30.0
     plausible: Plausible | None = None
+    curve: Curve | None = None
+    volume_factor: float = 1.0
 
     @property
     def output(self) -> bool:

@@ -113,10 +113,11 @@ class Devices:
             DriverError: It is not known what was delivered.
         """
         driver = self._driver(channel)
+        factor = self._equipment.channels[channel].volume_factor
         longest = self._patience + MAX_PIECE_SECONDS / self._clock.speed
         try:
             async with self._line[channel], asyncio.timeout(longest):
-                return await driver.dose(channel, ml)
+                return factor * await driver.dose(channel, ml / factor)
         except OSError as error:
             raise DriverError(f"{driver.name} does not answer") from error
 

@@ -117,7 +117,7 @@ class Polled:
     async def _read(self) -> None:
         try:
             async with asyncio.timeout(self._patience):
-                self._values = await self.driver.read()
+                self._values = self._calibrated(await self.driver.read())
         except (DriverError, OSError) as error:
             self._values = {}
             self._note_fault(str(error) or "it does not answer")
@@ -129,6 +129,15 @@ class Polled:
             rule = self.sensors[name].plausible
             if rule is not None:
                 self._watches[name] = judge(rule, watch, self._values.get(name), self._at)
+
+    def _calibrated(self, raw: Mapping[str, float | None]) -> Mapping[str, float | None]:
+        """Return readings as their calibrations have them."""
+        values = dict(raw)
+        for name, channel in self.sensors.items():
+            read = raw.get(name)
+            if channel.curve is not None and read is not None:
+                values[name] = channel.curve(read)
+        return values
 
     def _note_fault(self, message: str) -> None:
         if self.fault is None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from pydantic import JsonValue
+
 from broker.messages import Alarm, ChannelInfo, ContractError, ErrorCode
 from hardware.announcements import Announcements, Listener, ReactorEvent
 from hardware.channels import Equipment
@@ -186,6 +188,7 @@ class Reactor:
         Raises:
             ExceptionGroup: Of `ContractError`, for those that could not be; the others are set.
         """
+        self._tell_calibrations()
         errors: list[Exception] = []
         for name, value in setpoints.items():
             try:
@@ -204,6 +207,7 @@ class Reactor:
         await self._book.keep(self._state)
         await self._measure()
         self._announcements.emit("run")
+        self._tell_calibrations()
 
     def latest(self, channel: str) -> float | None:
         """Return a sensor's last value, without asking the device; None: not sound, or stale."""
@@ -319,6 +323,16 @@ class Reactor:
 
     def _close(self) -> None:
         self._open = False
+
+    def _tell_calibrations(self) -> None:
+        """Put on record which calibrations all samples from now on are brought to truth with."""
+        used: dict[str, JsonValue] = {
+            name: info.calibration
+            for name, info in self.channels.items()
+            if info.calibration is not None
+        }
+        if used:
+            self._announcements.emit("calibrations", data=used)
 
     def _end_titrations(self) -> None:
         for dose in self._doses_under_way.values():

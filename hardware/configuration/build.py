@@ -1,17 +1,19 @@
 """From `reactor.toml` to equipment and drivers; whatever does not fit names its line."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from broker.messages import ChannelInfo, ChannelLimits
-from hardware.channels import Channel, Equipment, Gains, Heating, Titration, Vessel
+from hardware.calibration.record import CalibrationBook, CalibrationFileError
+from hardware.channels import Channel, Equipment
 from hardware.clock import Clock
-from hardware.configuration.document import Document
+from hardware.configuration.controlling import controlled, demand
+from hardware.configuration.document import ConfigurationError, Document
 from hardware.configuration.kinds import (
     Kind,
     Offer,
@@ -23,16 +25,18 @@ from hardware.configuration.kinds import (
 )
 from hardware.configuration.tables import (
     ChannelTable,
+    PlausibleTable,
     ReactorTable,
     ThermostatTable,
     TitrationTable,
 )
 from hardware.drivers.interface import Driver
+from hardware.plausibility import Plausible
 
 M = TypeVar("M", bound=BaseModel)
 
-CONTROLLER: Final = "controller"
-"""The driver that a setpoint's channel names."""
+CALIBRATIONS: Final = "calibrations"
+"""The folder below a reactor's directory where they are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,15 @@ class Configured:
         label: For people; None where the file gives none.
         equipment: Channels, vessel, controllers.
         drivers: Not entered yet.
+        kinds: Of the devices, by name.
+        served: Which of the things its device offers a channel is.
     """
 
     label: str | None
     equipment: Equipment
     drivers: tuple[Driver, ...]
+    kinds: Mapping[str, Kind[Any]]
+    served: Mapping[str, str]
 
 
 class Readings:
@@ -65,7 +73,9 @@ class Readings:
         self._look = look
 
 
-def configure(path: Path, *, clock: Clock, directory: Path, readings: Readings) -> Configured:
+def configure(
+    path: Path, *, clock: Clock, directory: Path, readings: Readings, calibrated: bool = True
+) -> Configured:
     """Read a file and make what it describes.
 
     Args:
@@ -73,6 +83,7 @@ def configure(path: Path, *, clock: Clock, directory: Path, readings: Readings) 
         clock: Whose seconds count.
         directory: Where drivers keep what must survive a restart.
         readings: What drivers may ask for another channel's value.
+        calibrated: Bring readings and doses onto the calibrations that are in force.
 
     Raises:
         ConfigurationError: The first thing that is wrong, with its line and what to do.
@@ -89,14 +100,17 @@ def configure(path: Path, *, clock: Clock, directory: Path, readings: Readings) 
     offers: dict[str, tuple[str, Offer]] = {}
     for name, channel in table.channels.items():
         offers[name] = _offer(document, name, channel, kinds)
+    book = CalibrationBook(directory / CALIBRATIONS) if calibrated else None
     channels = [
-        _channel(document, name, table.channels[name], offer, controlled=name in heated)
+        _calibrated(
+            _channel(document, name, table.channels[name], offer, controlled=name in heated), book
+        )
         for name, (_, offer) in offers.items()
     ]
-    equipment = _controlled(document, table, channels)
+    equipment = controlled(document, table, channels)
     for name, option in options.items():
         for key, channel in option.channels_named().items():
-            _demand(document, equipment.channels, ("devices", name, key), channel, "sensor")
+            demand(document, equipment.channels, ("devices", name, key), channel, "sensor")
     drivers = []
     for device, kind in kinds.items():
         served = {
@@ -107,7 +121,10 @@ def configure(path: Path, *, clock: Clock, directory: Path, readings: Readings) 
         order = Order(
             name=device,
             channels=served,
-            flows={n: equipment.channels[n].flow for n in served.values()},
+            flows={
+                n: equipment.channels[n].flow / equipment.channels[n].volume_factor
+                for n in served.values()
+            },
             clock=clock,
             directory=directory,
             reading=readings,
@@ -116,7 +133,8 @@ def configure(path: Path, *, clock: Clock, directory: Path, readings: Readings) 
             drivers.append(kind.make(order, options[device]))
         except ValueError as error:
             raise document.refuse(("devices", device), str(error)) from error
-    return Configured(table.label, equipment, tuple(drivers))
+    served_as = {name: what for name, (what, _) in offers.items()}
+    return Configured(table.label, equipment, tuple(drivers), kinds, served_as)
 
 
 def _validated(
@@ -229,6 +247,10 @@ def _channel(
         if not needed and given is not None:
             raise document.refuse((*where, key), f"only a pump has {key}; this is a {offer.kind}")
     sensor = offer.kind == "sensor"
+    if table.plausible is not None and not sensor:
+        raise document.refuse(
+            (*where, "plausible"), f"only a sensor has it; this is a {offer.kind}"
+        )
     if sensor and (table.slew_per_s or table.max_on_time):
         raise document.refuse(where, "a sensor has neither slew_per_s nor max_on_time")
     info = ChannelInfo(
@@ -258,112 +280,31 @@ def _channel(
         controlled=controlled,
         rest=table.rest,
         stale_after=table.stale_after,
+        plausible=None if table.plausible is None else _plausible(table.plausible),
     )
 
 
-def _controlled(document: Document, table: ReactorTable, channels: list[Channel]) -> Equipment:
-    by_name = {channel.info.name: channel for channel in channels}
-    heating: Heating | None = None
-    titrations: list[Titration] = []
-    for name, controller in table.controllers.items():
-        where = ("controllers", name)
-        if name in by_name:
-            raise document.refuse(where, f"a channel is called {name} too; choose another name")
-        _demand(document, by_name, (*where, "sensor"), controller.sensor, "sensor")
-        if controller.minimum >= controller.maximum:
-            raise document.refuse((*where, "minimum"), "the minimum is not below the maximum")
-        if isinstance(controller, ThermostatTable):
-            if heating is not None:
-                raise document.refuse(where, "a reactor has one thermostat")
-            heating = _heating(document, name, controller, by_name)
-        else:
-            titrations.append(_titration(document, name, controller, by_name))
-        channels.append(_setpoint(name, controller, by_name[controller.sensor]))
-    vessel = None
-    if (filled := table.vessel) is not None:
-        if not filled.low < filled.filled <= filled.high:
-            raise document.refuse(("vessel",), "low < filled <= high must hold")
-        if filled.sensor is not None:
-            _demand(document, by_name, ("vessel", "sensor"), filled.sensor, "sensor")
-        vessel = Vessel(filled.sensor, filled.filled, filled.low, filled.high, filled.straw)
-    inward = [c.info.name for c in channels if c.direction == "in"]
-    if vessel is None and inward:
-        raise document.refuse(
-            ("channels", inward[0]),
-            "a pump that fills needs [vessel] with filled, low and high: nothing may overflow",
-        )
-    return Equipment.of(channels, vessel=vessel, heating=heating, titrations=titrations)
+def _plausible(table: PlausibleTable) -> Plausible:
+    return Plausible(**table.model_dump())
 
 
-def _heating(
-    document: Document, name: str, table: ThermostatTable, channels: Mapping[str, Channel]
-) -> Heating:
-    where = ("controllers", name)
-    heater = channels.get(table.output)
-    if heater is None or not heater.controlled:
-        raise document.refuse((*where, "output"), f"there is no output {table.output!r}")
-    if not table.maximum < table.reset < table.trip:
-        raise document.refuse((*where, "trip"), "maximum < reset < trip must hold, in °C")
-    unit = channels[table.sensor].info.unit
-    if unit != "°C":
-        raise document.refuse(
-            (*where, "sensor"), f"{table.sensor} is in {unit or 'no unit'}, not °C"
-        )
-    if heater.info.unit != "%":
-        raise document.refuse((*where, "output"), f"{table.output} is in {heater.info.unit}, not %")
-    gains = Gains(table.proportional, table.integral, table.highest)
-    return Heating(table.sensor, name, table.output, table.trip, table.reset, gains)
+def _calibrated(channel: Channel, book: CalibrationBook | None) -> Channel:
+    """Return the channel with the calibration that is in force.
 
-
-def _titration(
-    document: Document, name: str, table: TitrationTable, channels: Mapping[str, Channel]
-) -> Titration:
-    where = ("controllers", name)
-    if table.raising is None and table.lowering is None:
-        raise document.refuse(where, "name a pump: raising, lowering, or both")
-    for key, pump in (("raising", table.raising), ("lowering", table.lowering)):
-        if pump is None:
-            continue
-        _demand(document, channels, (*where, key), pump, "pump")
-        most = channels[pump].info.limits.max_dose_ml
-        if most is not None and table.dose_ml > most:
-            raise document.refuse(
-                (*where, "dose_ml"),
-                f"{table.dose_ml:g} mL is more than {pump} may dose: {most:g} mL",
-            )
-    return Titration(
-        table.sensor, name, table.raising, table.lowering, table.band, table.dose_ml, table.every
+    Raises:
+        ConfigurationError: Its file is damaged.
+    """
+    try:
+        found = None if book is None else book.current(channel.info.name)
+    except CalibrationFileError as error:
+        raise ConfigurationError(str(error)) from error
+    if found is None:
+        return channel
+    factor = found.factor or 1.0
+    return replace(
+        channel,
+        info=channel.info.model_copy(update={"calibration": found.id, "calibrated_at": found.at}),
+        curve=found.curve,
+        volume_factor=factor,
+        flow=channel.flow * factor,
     )
-
-
-def _setpoint(name: str, table: ThermostatTable | TitrationTable, held: Channel) -> Channel:
-    info = ChannelInfo(
-        name=name,
-        kind="setpoint",
-        quantity=held.info.quantity,
-        unit=held.info.unit,
-        label=table.label or f"{held.info.label} setpoint (0 is off)",
-        driver=CONTROLLER,
-        period=held.info.period,
-        limits=ChannelLimits(minimum=table.minimum, maximum=table.maximum),
-        safe_value=0.0,
-        precision=held.info.precision,
-    )
-    return Channel(info, wired=False)
-
-
-def _demand(
-    document: Document,
-    channels: Mapping[str, Channel],
-    where: tuple[str, ...],
-    name: str,
-    kind: str,
-) -> None:
-    channel = channels.get(name)
-    if channel is None or channel.info.kind != kind:
-        there = ", ".join(_of_kind(channels, kind)) or "none"
-        raise document.refuse(where, f"there is no {kind} {name!r}; there are: {there}")
-
-
-def _of_kind(channels: Mapping[str, Channel], kind: str) -> Iterator[str]:
-    return (name for name, channel in channels.items() if channel.info.kind == kind)

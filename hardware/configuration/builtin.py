@@ -1,12 +1,12 @@
 """The kinds of devices that come with the project; named in `pyproject.toml`."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field
 
 from broker.messages import Name, Quantity
-from hardware.configuration.kinds import Kind, Offer, Order, SerialOptions
+from hardware.configuration.kinds import Kind, Offer, Order, SerialOptions, Step
 from hardware.drivers.board.driver import ControllerBoard, Density
 from hardware.drivers.ezo.link import Pace
 from hardware.drivers.ezo.probes import EzoCo2, EzoDo, EzoEc, EzoOrp, EzoPh, EzoRtd
@@ -44,11 +44,33 @@ class CompensatedOptions(EzoOptions):
         return {} if self.temperature is None else {"temperature": self.temperature}
 
 
+D = TypeVar("D", bound=Driver)
+
+
+def _step(
+    prompt: str,
+    usual: float | None,
+    driver: type[D],
+    take: Callable[[D, float], Awaitable[None]],
+    *,
+    optional: bool = False,
+) -> Step:
+    """Return a step that a driver of this class takes."""
+
+    async def tell(device: Driver, true: float) -> None:
+        if not isinstance(device, driver):
+            raise TypeError(f"{device.name} is no {driver.__name__}")
+        await take(device, true)
+
+    return Step(prompt, usual, tell, optional)
+
+
 def _ezo(
     label: str,
     driver: type[EzoSensor],
     offers: Mapping[str, Offer],
     options: type[EzoOptions] = EzoOptions,
+    steps: Sequence[Step] = (),
 ) -> Kind[Any]:
     outputs = {
         offer: output.key for offer, output in zip(offers, driver.circuit.outputs, strict=True)
@@ -64,7 +86,7 @@ def _ezo(
             pace=Pace(speed=chosen.speed),
         )
 
-    return Kind(label, options, offers, make)
+    return Kind(label, options, offers, make, dict.fromkeys(offers, tuple(steps)) if steps else {})
 
 
 def _reading(order: Order, channel: str) -> Callable[[], float | None]:
@@ -87,6 +109,28 @@ EZO_PH: Final = _ezo(
     EzoPh,
     {"ph": _sensor(Quantity.PH, "pH", "pH", (0.0, 14.0), 3)},
     CompensatedOptions,
+    (
+        _step(
+            "Rinse the probe and put it into the buffer near pH 7. This forgets earlier points.",
+            7.0,
+            EzoPh,
+            lambda probe, true: probe.calibrate("mid", true),
+        ),
+        _step(
+            "Rinse it and put it into the acid buffer.",
+            4.0,
+            EzoPh,
+            lambda probe, true: probe.calibrate("low", true),
+            optional=True,
+        ),
+        _step(
+            "Rinse it and put it into the basic buffer.",
+            10.0,
+            EzoPh,
+            lambda probe, true: probe.calibrate("high", true),
+            optional=True,
+        ),
+    ),
 )
 EZO_DO: Final = _ezo(
     "Atlas EZO dissolved oxygen",
@@ -96,16 +140,47 @@ EZO_DO: Final = _ezo(
         "percent": _sensor(Quantity.DISSOLVED_OXYGEN, "%", "Dissolved oxygen", (0.0, 400.0), 1),
     },
     CompensatedOptions,
+    (
+        _step(
+            "Hold the wet probe into air until it is steady.",
+            None,
+            EzoDo,
+            lambda probe, _: probe.calibrate_air(),
+        ),
+        _step(
+            "Put it into water without oxygen (sodium sulphite).",
+            None,
+            EzoDo,
+            lambda probe, _: probe.calibrate_zero(),
+            optional=True,
+        ),
+    ),
 )
 EZO_RTD: Final = _ezo(
     "Atlas EZO temperature",
     EzoRtd,
     {"temperature": _sensor(Quantity.TEMPERATURE, "°C", "Temperature", (-126.0, 1254.0), 2)},
+    steps=(
+        _step(
+            "Put the probe beside a thermometer that you trust.",
+            100.0,
+            EzoRtd,
+            lambda probe, true: probe.calibrate(true),
+        ),
+    ),
 )
 EZO_ORP: Final = _ezo(
     "Atlas EZO redox potential",
     EzoOrp,
     {"orp": _sensor(Quantity.OTHER, "mV", "Redox potential", (-1020.0, 1020.0), 1)},
+    steps=(
+        _step(
+            "Put the probe into the standard solution.",
+            225.0,
+            EzoOrp,
+            lambda probe, true: probe.calibrate(true),
+        ),
+    ),
 )
 EZO_EC: Final = _ezo(
     "Atlas EZO conductivity",

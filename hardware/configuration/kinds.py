@@ -5,8 +5,8 @@ too; another package adds one by naming it there. Only kinds that a configuratio
 """
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
@@ -88,6 +88,23 @@ class Order:
     reading: Callable[[str], float | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One point that a device calibrates itself with.
+
+    Attributes:
+        prompt: What to do first.
+        usual: The true value if nothing else is said, in the channel's unit; None: there is none.
+        take: Tells the device; its driver is entered.
+        optional: It may be left out.
+    """
+
+    prompt: str
+    usual: float | None
+    take: Callable[[Driver, float], Awaitable[None]]
+    optional: bool = False
+
+
 Opt = TypeVar("Opt", bound=Options)
 
 
@@ -100,12 +117,14 @@ class Kind(Generic[Opt]):
         options: What may be set about it.
         offers: What it serves, by name.
         make: Makes its driver; a `ValueError` says which option is wrong.
+        steps: How what it offers is calibrated in the device itself, where it can be.
     """
 
     label: str
     options: type[Opt]
     offers: Mapping[str, Offer]
     make: Callable[[Order, Opt], Driver]
+    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
 
 
 class UnknownKindError(LookupError):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.messages import Label, Name
+from hardware.plausibility import Policy
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -22,6 +23,17 @@ class DeviceTable(Table):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     driver: Name
+
+
+class PlausibleTable(Table):
+    """`[channels.NAME.plausible]`: see `hardware.plausibility.Plausible`."""
+
+    low: float | None = None
+    high: float | None = None
+    frozen_after: Positive | None = None
+    fastest: Positive | None = None
+    step: Annotated[float, Field(ge=0)] = 0.0
+    policy: Policy = "continue"
 
 
 class ChannelTable(Table):
@@ -45,6 +57,7 @@ class ChannelTable(Table):
         max_dose_ml: mL a dose.
         max_hourly_ml: mL in any hour.
         max_total_ml: mL a run.
+        plausible: What a sensor's readings are like; what is not is doubted.
     """
 
     device: Name
@@ -64,6 +77,7 @@ class ChannelTable(Table):
     max_dose_ml: Positive | None = None
     max_hourly_ml: Positive | None = None
     max_total_ml: Positive | None = None
+    plausible: PlausibleTable | None = None
 
 
 class VesselTable(Table):

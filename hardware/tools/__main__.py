@@ -3,6 +3,8 @@
 import asyncio
 import sys
 import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hardware.configuration.build import Configured, Readings
+from hardware.calibration.curve import CalibrationError
+from hardware.calibration.record import CalibrationBook, CalibrationFileError
+from hardware.configuration.build import CALIBRATIONS, Configured, Readings
 from hardware.configuration.document import ConfigurationError
 from hardware.configuration.kinds import UnknownKindError, find, known
+from hardware.drivers.interface import DriverError
+from hardware.tools.calibrating import Bench, report
+from hardware.tools.calibrating import calibrate as run
 from hardware.tools.monitoring import monitor as watch
 from hardware.tools.probing import Probed, configured, probe
 
@@ -26,6 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 File = Annotated[Path, typer.Argument(help="The reactor.toml.", show_default=False)]
+Directory = Annotated[
+    Path, typer.Option(help="The node's folder of devices: data_dir/devices of its settings.")
+]
+DEVICES = Path("/var/lib/bioreactor/node/devices")
 out = Console()
 
 
@@ -66,6 +77,56 @@ def monitor(
 
 
 @app.command()
+def calibrate(
+    file: File,
+    channel: Annotated[str, typer.Argument(help="Which channel.", show_default=False)],
+    directory: Directory = DEVICES,
+    degree: Annotated[int, typer.Option(min=1, max=3, help="Of the curve.")] = 1,
+    note: Annotated[str, typer.Option(help="Who, with which standards.")] = "",
+) -> None:
+    """Calibrate a channel step by step: standards, buffers, or a pump on a scale."""
+    reactor, readings = _configured(file, directory, raw=True)
+    readings.come_from(lambda _: None)
+    bench = Bench(reactor, channel, lambda: datetime.now(UTC))
+    person = Terminal()
+    try:
+        made = replace(asyncio.run(run(bench, person, degree=degree)), note=note)
+        for line in report(made):
+            out.print(line, highlight=False)
+        if not typer.confirm("Keep it?", default=True):
+            out.print("Nothing was kept.")
+            raise typer.Exit(1)
+        path = CalibrationBook(directory / CALIBRATIONS).keep(made)
+    except (CalibrationError, DriverError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    out.print(f"Kept as {path}; the node uses it from its next start.")
+
+
+@app.command()
+def calibrations(
+    channel: Annotated[str, typer.Argument(help="Which channel.", show_default=False)],
+    directory: Directory = DEVICES,
+    revert: Annotated[bool, typer.Option(help="Go back to the one before the newest.")] = False,
+) -> None:
+    """List a channel's calibrations, newest first; or take the newest back."""
+    book = CalibrationBook(directory / CALIBRATIONS)
+    try:
+        if revert:
+            book.revert(channel)
+        found = book.history(channel)
+    except (CalibrationFileError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    if not found:
+        out.print(f"{channel} has no calibration in {directory / CALIBRATIONS}.")
+    for number, one in enumerate(found):
+        out.print(f"[bold]{one.id}[/]{'' if number else '  in force'}  {one.note}")
+        for line in report(one):
+            out.print(f"  {line}", highlight=False)
+
+
+@app.command()
 def drivers() -> None:
     """List the drivers there are, those of other packages too, and what they offer."""
     table = Table("driver", "what", "offers", "options")
@@ -84,9 +145,24 @@ def drivers() -> None:
     out.print(table)
 
 
-def _configured(file: Path, scratch: Path) -> tuple[Configured, Readings]:
+class Terminal:
+    """Asks at the terminal."""
+
+    async def ask(self, question: str) -> str:
+        """Return a line; an end of input is an empty one."""
+        try:
+            return await asyncio.to_thread(input, question)
+        except EOFError:
+            return ""
+
+    def tell(self, text: str) -> None:
+        """Show a line."""
+        out.print(text, highlight=False)
+
+
+def _configured(file: Path, directory: Path, *, raw: bool = False) -> tuple[Configured, Readings]:
     try:
-        return configured(file, scratch)
+        return configured(file, directory, raw=raw)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(WRONG) from None

@@ -34,14 +34,22 @@ class Probed:
     error: str = ""
 
 
-def configured(path: Path, directory: Path) -> tuple[Configured, Readings]:
+def configured(path: Path, directory: Path, *, raw: bool = False) -> tuple[Configured, Readings]:
     """Read a `reactor.toml` for looking at its devices one by one.
+
+    Args:
+        path: The file.
+        directory: Where drivers keep what must survive a restart, and calibrations are.
+        raw: Leave calibrations out: pumps move what their drivers believe.
 
     Raises:
         ConfigurationError: What is wrong with it.
     """
     readings = Readings()
-    return configure(path, clock=RealClock(), directory=directory, readings=readings), readings
+    found = configure(
+        path, clock=RealClock(), directory=directory, readings=readings, calibrated=not raw
+    )
+    return found, readings
 
 
 async def probe(reactor: Configured) -> tuple[Probed, ...]:
