@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ RUNS: Mapping[str, tuple[str, Parameters]] = {
     "fed": ("chemostat.py", {"hours": 6, "start_od": 0.1}),
     "washed out": ("chemostat.py", {"hours": 4, "start_od": 0, "dilution_rate": 1.0}),
     "warmed": ("temperature_profile.py", {"hours": 6, "steps": 3}),
+    "documented": ("../docs/experiments.md", {"target_od": 0.05}),
     "lit": ("light_dark_cycle.py", {"hours": 6, "light_hours": 1.5, "dark_hours": 1.5}),
 }
 
@@ -61,8 +63,17 @@ class Run:
         return json.loads((self.saved / "summary.json").read_bytes())
 
 
+def source(path: Path) -> str:
+    """Return a script, or the one in a page of the documentation."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        return text
+    (script,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return str(script)
+
+
 async def run(directory: Path, packages: Path, name: str, given: Parameters) -> Run:
-    script = (EXAMPLES / name).read_text()
+    script = source(EXAMPLES / name)
     values = parameters(script, given)
     async with bench(directory, speed=SPEED, parameters=values, steady=True) as it:
         done = await it.run(script, python=str(INTERPRETER), packages=packages, seconds=150)
@@ -134,3 +145,9 @@ def test_light_dark_cycle(runs: Mapping[str, Run]) -> None:
     assert len(dark) == 2
     assert len(light) in {2, 3}  # the last phase is just as long as the run
     assert mean(light[1:]) < mean(dark)  # after the lag
+
+
+def test_the_script_in_the_documentation(runs: Mapping[str, Run]) -> None:
+    documented = runs["documented"]
+    assert documented.summary["rounds"] == 31
+    assert {name for record in documented.series for name in record.values} == {"od_mean"}

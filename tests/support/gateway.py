@@ -6,13 +6,10 @@ Scripts run as child processes that find it through `BIOREACTOR_SOCKET`, as in a
 import asyncio
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from starlette.types import ASGIApp
 
 from broker.journal import Journal
 from broker.messages import Parameters, Record, RunLimits
@@ -33,7 +30,7 @@ from node_service.runclock import RunClock
 from node_service.runs import LogPosition, RunKey
 from node_service.saves import Saves
 from node_service.tail import records_after
-from tests.support.steady import SITE, SOCKET_VARIABLE, DosesTakeTime, Stopwatch, sleeping
+from tests.support.steady import SITE, SOCKET_VARIABLE, SteadyClock, SteadyLease, sleeping
 
 KEY = RunKey("01J00000000000000000000000", 1)
 
@@ -74,7 +71,7 @@ class Bench:
     console: Console
     series: set[str] = field(default_factory=set)
     answers: Answers = field(default_factory=Answers)
-    stopwatch: Stopwatch | None = None
+    steady: bool = False
     _serving: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
@@ -99,10 +96,9 @@ class Bench:
             keep_setpoints=_nothing,
             series=self.series,
         )
-        app: ASGIApp = create_app(access)
-        if self.stopwatch is not None:
-            app = DosesTakeTime(app, self.stopwatch)
-        await self._serving.enter_async_context(GatewayServer(self.socket, app, self.lease.touch))
+        await self._serving.enter_async_context(
+            GatewayServer(self.socket, create_app(access), self.lease.touch)
+        )
 
     async def close(self) -> None:
         """Stop serving, as a node that went away."""
@@ -132,7 +128,7 @@ class Bench:
         path.write_text(script)
         paths = [self.sdk, *([packages] if packages else [])]
         more = {}
-        if self.stopwatch is not None:
+        if self.steady:
             more = {SOCKET_VARIABLE: str(self.directory / "sleep.sock")}
             site = self.directory / "site"
             site.mkdir(exist_ok=True)
@@ -214,8 +210,8 @@ async def bench(
 
     `steady`: the reactor's time passes only while the script waits for it.
     """
-    stopwatch = Stopwatch() if steady else None
-    clock: Clock = RealClock(speed, real=stopwatch or time.monotonic)
+    moving = SteadyClock(speed) if steady else None
+    clock: Clock = moving or RealClock(speed)
     (directory / "gateway").mkdir(parents=True)
     async with AsyncExitStack() as stack:
         journal = Journal.open(directory / "journal")
@@ -242,7 +238,7 @@ async def bench(
             journal,
             recorder,
             run_clock,
-            Lease(run_clock),
+            Lease(run_clock) if moving is None else SteadyLease(run_clock, moving),
             Inbox(parameters or {}, 1, clock.now),
             saves,
             Console(
@@ -254,10 +250,10 @@ async def bench(
                 live=Live(Nobody(), Topics(), "reactor-1"),
                 keep=_forget,
             ),
-            stopwatch=stopwatch,
+            steady=steady,
         )
-        if stopwatch is not None:
-            await stack.enter_async_context(sleeping(directory / "sleep.sock", clock, stopwatch))
+        if moving is not None:
+            await stack.enter_async_context(sleeping(directory / "sleep.sock", moving))
         await it.open()
         stack.push_async_callback(it.close)
         yield it

@@ -5,14 +5,18 @@ the machine is busy. Its waits are told to the bench: `time.sleep` in its proces
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from hardware.clock import ManualClock
+from node_service.lease import Lease
+from node_service.runclock import RunClock
 
-from hardware.clock import Clock
+T = TypeVar("T")
+
+_STEP = 0.1
 
 SOCKET_VARIABLE = "BENCH_SLEEP"
 SITE = f'''
@@ -27,58 +31,46 @@ time.sleep = sleep
 '''
 
 
-class Stopwatch:
-    """Real seconds, which pass only while somebody waits for them."""
+class SteadyClock(ManualClock):
+    """Moves on while the script waits, from one sleeper to the next, as fast as these can work.
 
-    def __init__(self) -> None:
-        self._gone = 0.0
-        self._since = 0.0
-        self._waiting = 0
+    Args:
+        speed: Reactor seconds in what a script takes for one second.
+    """
 
-    def __call__(self) -> float:
-        """Return the seconds so far."""
-        return self._gone + (time.monotonic() - self._since if self._waiting else 0.0)
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self._speed = speed
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Let time pass in the block."""
-        if not self._waiting:
-            self._since = time.monotonic()
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._gone += time.monotonic() - self._since
+    @property
+    def speed(self) -> float:
+        """Reactor seconds in one second of a script's sleep."""
+        return self._speed
 
 
-class DosesTakeTime:
-    """Wraps the gateway's application: while a dose is delivered, time passes."""
+class SteadyLease(Lease):
+    """While a script acts, time passes: a dose takes as long as its pump."""
 
-    def __init__(self, app: ASGIApp, stopwatch: Stopwatch) -> None:
-        self._app = app
-        self._stopwatch = stopwatch
+    def __init__(self, clock: RunClock, moving: SteadyClock) -> None:
+        super().__init__(clock)
+        self._moving = moving
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one call."""
-        if not str(scope.get("path", "")).endswith("/dose"):
-            await self._app(scope, receive, send)
-            return
-        with self._stopwatch.running():
-            await self._app(scope, receive, send)
+    async def act(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something to the reactor."""
+        acting = asyncio.ensure_future(super().act(work))
+        await asyncio.sleep(0)
+        while not acting.done():
+            await self._moving.advance(_STEP)
+        return await acting
 
 
 @asynccontextmanager
-async def sleeping(path: Path, clock: Clock, stopwatch: Stopwatch) -> AsyncIterator[None]:
+async def sleeping(path: Path, clock: SteadyClock) -> AsyncIterator[None]:
     """Serve the sleeps of scripts on a socket while the block runs."""
 
     async def sleep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seconds = float(await reader.readline())
-        with stopwatch.running():
-            await clock.sleep(seconds * clock.speed)
+        await clock.advance(float(await reader.readline()) * clock.speed)
         writer.write(b"!")
-        await writer.drain()
         writer.close()
 
     server = await asyncio.start_unix_server(sleep, path)
