@@ -4,29 +4,26 @@ It is played three times, with the least, the likely and the most that each run 
 length is not known, the reactor stays occupied for ever in that play, and nothing is said of who
 depends on it. All times are fixed by starts that happened, so that a forecast changes only with
 what it rests on, not with each look at the clock.
+
+It is played at every change of the queue, so within it a time is a number of seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
+from math import inf
 from operator import attrgetter
 from typing import Final
 
 from broker.messages import Posture, StartForecast
-from hub_service.queue.durations import BASES, Basis, Durations, Length
-from hub_service.queue.settle import may_run, ready
+from hub_service.queue.durations import BASES, Durations, Length
+from hub_service.queue.settle import breadth, may_run, ready
 from hub_service.queue.state import Entry, NodeState, QueueState, Stage
 
+_Free = tuple[float, int]
+"""When a reactor is free, in seconds of the Unix epoch, and by which of `BASES`."""
+_NEVER: Final[_Free] = (inf, 0)
 _Choose = Callable[[Length], float | None]
 _CHOICES: Final[Sequence[_Choose]] = (attrgetter("least"), attrgetter("likely"), attrgetter("most"))
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Free:
-    """When a reactor is free, and by which of `BASES`."""
-
-    at: datetime
-    rank: int = 0
 
 
 def forecasts(
@@ -55,100 +52,118 @@ def _plays(state: QueueState, now: datetime, durations: Durations) -> Sequence[M
     """Return who starts when with the least, the likely and the most that each takes."""
     if state.posture is not Posture.RUNNING or not state.order:
         return {}, {}, {}
-    frees = [_first_free(state, now, durations, choose) for choose in _CHOICES]
-    if not any(at for free in frees for at in free.values()):
+    first = _first_free(state, now, durations)
+    if all(at == _NEVER for ends in first.values() for at in ends):
         return {}, {}, {}
     queued = [entry for entry in state.waiting() if not entry.held]
     suitable = _suitable(state, queued)
-    lengths = {entry.id: Length.of(entry.plan, durations) for entry in queued}
+    lengths = _lengths(queued, durations)
+    speeds = {n: k.offer.speed for n, k in state.nodes.items() if k.offer is not None}
     return [
-        _play(state, queued, suitable, lengths, free, choose)
-        for free, choose in zip(frees, _CHOICES, strict=True)
+        _play(queued, suitable, lengths, {n: ends[i] for n, ends in first.items()}, speeds, choose)
+        for i, choose in enumerate(_CHOICES)
     ]
 
 
 def _forecast(least: _Free | None, likely: _Free | None, most: _Free | None) -> StartForecast:
     """Join the three plays; they may cross where reactors differ, so the range is widened."""
-    ats = [_whole(free.at) for free in (least, likely, most) if free is not None]
+    ats = [free[0] for free in (least, likely, most) if free is not None]
     return StartForecast(
-        earliest=None if least is None else min(ats),
-        likely=None if likely is None else _whole(likely.at),
-        latest=None if most is None else max(ats),
-        basis=None if likely is None else BASES[likely.rank],
+        earliest=None if least is None else _time(min(ats)),
+        likely=None if likely is None else _time(likely[0]),
+        latest=None if most is None else _time(max(ats)),
+        basis=None if likely is None else BASES[likely[1]],
     )
 
 
-def _whole(at: datetime) -> datetime:
-    return at.replace(microsecond=0)
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(int(at), UTC)
 
 
 def _suitable(state: QueueState, queued: Sequence[Entry]) -> Mapping[str, Sequence[str]]:
-    """Return for each experiment the reactors that satisfy it; alike ones are judged once."""
+    """Return for each experiment the reactors that satisfy it, in the order of the dispatch.
+
+    Experiments that need the same are judged once.
+    """
+    nodes = sorted(state.nodes.items(), key=lambda item: (breadth(item[1]), item[0]))
     judged: dict[tuple[object, ...], Sequence[str]] = {}
     found: dict[str, Sequence[str]] = {}
     for entry in queued:
         plan = entry.plan
         key = (plan.node, entry.pinned, plan.image, plan.packages, plan.needs)
         if key not in judged:
-            judged[key] = [n for n, node in state.nodes.items() if may_run(entry, n, node)]
+            judged[key] = [name for name, node in nodes if may_run(entry, name, node)]
         found[entry.id] = judged[key]
     return found
 
 
+def _lengths(queued: Sequence[Entry], durations: Durations) -> Mapping[str, Length]:
+    known: dict[tuple[object, ...], Length] = {}
+    found: dict[str, Length] = {}
+    for entry in queued:
+        plan = entry.plan
+        key = (plan.script_sha256, plan.user, plan.duration, plan.max_duration)
+        if key not in known:
+            known[key] = Length.of(plan, durations)
+        found[entry.id] = known[key]
+    return found
+
+
 def _play(  # noqa: PLR0917  the board and the pieces
-    state: QueueState,
     queued: Sequence[Entry],
     suitable: Mapping[str, Sequence[str]],
     lengths: Mapping[str, Length],
-    free: dict[str, _Free | None],
+    free: dict[str, _Free],
+    speeds: Mapping[str, float],
     choose: _Choose,
 ) -> Mapping[str, _Free]:
     starts: dict[str, _Free] = {}
+    left = sum(at < _NEVER for at in free.values())
     for entry in queued:
-        if not any(free.values()):
+        if not left:
             break
-        known = [(at, n) for n in suitable[entry.id] if (at := free.get(n)) is not None]
-        if not known:
-            # It takes one of them at an unknown time, so nobody behind it can rely on any.
-            free.update(dict.fromkeys(suitable[entry.id]))
+        names = suitable[entry.id]
+        if not names:
             continue
-        start, name = min(known)
-        starts[entry.id] = start
+        name = min(names, key=free.__getitem__)
+        start, rank = free[name]
+        if start == inf:
+            continue  # so are all others that satisfy it
+        starts[entry.id] = (start, rank)
         length = lengths[entry.id]
-        free[name] = _after(start.at, choose(length), length.basis, state.nodes[name], start.rank)
+        free[name] = _after(start, choose(length), length, speeds[name], rank)
+        left -= free[name] == _NEVER
     return starts
 
 
 def _first_free(
-    state: QueueState, now: datetime, durations: Durations, choose: _Choose
-) -> dict[str, _Free | None]:
+    state: QueueState, now: datetime, durations: Durations
+) -> Mapping[str, Sequence[_Free]]:
+    """Return when each reactor is free, in each of the plays."""
     occupied = state.occupants()
     return {
-        name: _free_at(node, occupied.get(name), now, durations, choose)
+        name: _free_at(node, occupied.get(name), now, durations)
         for name, node in state.nodes.items()
         if node.offer is not None
     }
 
 
 def _free_at(
-    node: NodeState,
-    occupant: Entry | None,
-    now: datetime,
-    durations: Durations,
-    choose: _Choose,
-) -> _Free | None:
+    node: NodeState, occupant: Entry | None, now: datetime, durations: Durations
+) -> Sequence[_Free]:
+    never = [_NEVER] * len(_CHOICES)
     if node.withheld is not None:
-        return None
+        return never
     if occupant is None:
-        return _Free(now) if ready(node) else None
+        return [(now.timestamp(), 0)] * len(_CHOICES) if ready(node) else never
     uncertain = occupant.stage is Stage.FROZEN or occupant.want != "run"
     if not node.online or node.offer is None or uncertain:
-        return None
-    held = timedelta(seconds=_frozen(node, occupant) / node.offer.speed)
-    began = (occupant.started_at or occupant.since) + held
-    ran = max((now - began).total_seconds(), 0.0) * node.offer.speed
+        return never
+    held = _frozen(node, occupant) / node.offer.speed
+    began = (occupant.started_at or occupant.since).timestamp() + held
+    ran = max(now.timestamp() - began, 0.0) * node.offer.speed
     length = Length.of(occupant.plan, durations, ran)
-    return _after(began, choose(length), length.basis, node)
+    return [_after(began, choose(length), length, node.offer.speed) for choose in _CHOICES]
 
 
 def _frozen(node: NodeState, occupant: Entry) -> float:
@@ -160,9 +175,9 @@ def _frozen(node: NodeState, occupant: Entry) -> float:
 
 
 def _after(
-    start: datetime, seconds: float | None, basis: Basis | None, node: NodeState, rank: int = 0
-) -> _Free | None:
-    if seconds is None or node.offer is None:
-        return None
-    own = 0 if basis is None else BASES.index(basis)
-    return _Free(start + timedelta(seconds=seconds / node.offer.speed), max(rank, own))
+    start: float, seconds: float | None, length: Length, speed: float, rank: int = 0
+) -> _Free:
+    if seconds is None:
+        return _NEVER
+    own = 0 if length.basis is None else BASES.index(length.basis)
+    return start + seconds / speed, max(rank, own)

@@ -50,13 +50,14 @@ def _place(state: QueueState, now: datetime) -> QueueState:
         if entry.held or not choices:
             continue
         # The one that offers least, so that the others stay free for who needs more.
-        name = min(choices, key=lambda n: (_breadth(idle[n]), n))
+        name = min(choices, key=lambda n: (breadth(idle[n]), n))
         del idle[name]
         state = _assign(state, entry, name, now)
     return state
 
 
-def _breadth(node: NodeState) -> int:
+def breadth(node: NodeState) -> int:
+    """Return how much a reactor offers: of two that do, the one with less is taken."""
     return 0 if node.offer is None else len(node.offer.channels)
 
 

@@ -127,12 +127,17 @@ class ContractNode:
         *,
         exit_code: int | None = 0,
         file: bytes | None = None,
+        elapsed: float | None = None,
     ) -> None:
-        """End the run: release the reactor, send the results, finish."""
+        """End the run: release the reactor, send the results, finish.
+
+        Args:
+            elapsed: What the experiment's clock shows then.
+        """
         assert self.holder is not None
         key, self.holder = self.holder, None
         self.ledger[key] = ("released", None)
-        await self._step(key, "released")
+        await self._step(key, "released", elapsed=elapsed)
         await self.report()
         files: tuple[ResultFile, ...] = ()
         mark: tuple[str, int] | None = None

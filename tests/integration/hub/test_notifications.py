@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -191,6 +192,36 @@ async def test_a_flood_of_alarms_is_one_letter(hub_connection: Connection, tmp_p
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await asyncio.to_thread(archive.close)
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto"])
+async def test_a_crash_before_it_is_noted_tells_the_same_id_again(
+    hub_connection: Connection, connect: Connector, tmp_path: Path
+) -> None:
+    archive = await asyncio.to_thread(Archive.open, tmp_path / "archive")
+    await archive.finish(experiment())
+    await archive.finish(experiment())  # said again, it is one
+    await asyncio.to_thread(archive.close)
+    # as the disk is if the hub is killed when the broker has it and that is not noted yet
+    await asyncio.to_thread(shutil.copytree, tmp_path / "archive", tmp_path / "crashed")
+    inbox = await listen(connect)
+
+    async def find(_: str) -> None:
+        return None
+
+    for place, directory in enumerate(("archive", "crashed"), start=1):
+        archive = await asyncio.to_thread(Archive.open, tmp_path / directory)
+        notifier = Notifier(hub_connection, archive, (), find=find, clock=utc_now)
+        running = asyncio.create_task(notifier.run())
+        try:
+            await inbox.wait_for(place)
+            await emptied(archive)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await asyncio.to_thread(archive.close)
+    assert len({notification.id for notification in told(inbox)}) == 1
+    assert len(inbox.messages) == 2
 
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto"])
