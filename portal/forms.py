@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
@@ -23,6 +23,7 @@ from portal.sessions import Session, Sessions
 _LOGINS_PER_SECOND: Final = 1 / 12
 _LOGIN_BURST_SECONDS: Final = 60.0
 _MAX_FIELDS: Final = 50
+_N = TypeVar("_N", int, float)
 
 
 class Forms:
@@ -101,14 +102,14 @@ class Forms:
             case "pause" | "resume" | "drain":
                 done = await self._desk.posture(session, verb)
             case "limits":
-                per_user = _number(text_of(fields, "per_user"))
-                hours = _number(text_of(fields, "max_hours"))
+                per_user = _number(text_of(fields, "per_user"), int)
+                hours = _number(text_of(fields, "max_hours"), float)
                 max_duration = None if hours is None else 3600.0 * hours
                 done = await self._desk.limits(
                     session, per_user=per_user, max_duration=max_duration
                 )
             case "retention":
-                days = _number(text_of(fields, "days"))
+                days = _number(text_of(fields, "days"), int)
                 done = await self._desk.retention(session, days)
             case _:
                 raise not_found("this command")
@@ -200,15 +201,15 @@ def _position(text: str) -> int:
         ) from error
 
 
-def _number(text: str) -> int | None:
-    """Return a field's whole number, None if it is empty."""
+def _number(text: str, kind: Callable[[str], _N]) -> _N | None:
+    """Return a field's number, None if it is empty."""
     if not text:
         return None
     try:
-        return int(text)
+        return kind(text)
     except ValueError as error:
         raise ContractError(
-            ErrorCode.MALFORMED, f"{text[:20]!r} is no whole number", "write digits only"
+            ErrorCode.MALFORMED, f"{text[:20]!r} is no number that fits here", "write digits only"
         ) from error
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from broker.messages import (
     Channels,
@@ -176,6 +176,12 @@ class RetentionRequest(BaseModel):
     """After how many days finished experiments are deleted; null: never."""
 
     days: int | None
+
+    @field_validator("days", mode="before")
+    @classmethod
+    def _absent(cls, value: object) -> object:
+        """Take a form's empty field for absent."""
+        return None if value == "" else value
 
 
 class DeadBody(BaseModel):

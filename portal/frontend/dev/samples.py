@@ -25,6 +25,7 @@ from broker.messages import (
     StartForecast,
     Status,
     StreamBacklog,
+    Withheld,
 )
 from portal.frontend.dev.records import CHANNELS, ELAPSED, NOW, PACKAGES, values_at
 
@@ -50,6 +51,7 @@ class Node:
     speed: float = 60.0
     channels: Channels | None = None
     report: NodeReport | None = None
+    withheld: Withheld | None = None
     readings: dict[str, float | None] = field(default_factory=dict)
 
 

@@ -86,18 +86,18 @@ class RestDoor:
     name = "rest"
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+        self.client = client
 
     async def ask(self, verb: str, **fields: object) -> Answer:
         method, path, query, body = _call(verb, dict(fields))
-        answer = await self._client.request(method, path, params=query, json=body)
+        answer = await self.client.request(method, path, params=query, json=body)
         if answer.status_code == 200:
             said = answer.json()
             return Answer(said["outcome"], said["status"], said["queue_position"])
         return Answer(_refused(answer))
 
     async def submit(self, script: str, parameters: Fields, key: str) -> tuple[str, str]:
-        answer = await self._client.post(
+        answer = await self.client.post(
             "/api/experiments/start",
             json={"script_content": script, "parameters": parameters},
             headers={"Idempotency-Key": key},

@@ -251,3 +251,40 @@ async def test_submission_by_every_door(house: House) -> None:
     assert hub is not None
     assert len({entry.plan.user for entry in hub.store.state.entries.values()}) == 3
     assert len(hub.store.state.entries) == 3
+
+
+async def test_the_forms_of_the_pages_reach_the_same_commands(house: House) -> None:
+    hub = house.site.hub
+    assert hub is not None
+    rest = house.doors[2]
+    assert isinstance(rest, RestDoor)
+
+    async def post(path: str, **fields: str) -> int:
+        return (await rest.client.post(path, data=fields)).status_code
+
+    assert await post("/nodes/reactor-1/drain") == 303
+    assert hub.store.state.node("reactor-1").withheld is not None
+    await eventually(lambda: _shows(rest, "/nodes/reactor-1", "<strong>Drained</strong>"))
+    assert await post("/nodes/reactor-1/declare-dead") == 428
+    assert await post("/nodes/reactor-1/declare-dead", power_is_off="true") == 409
+    assert await post("/nodes/reactor-1/resume") == 303
+    assert hub.store.state.node("reactor-1").withheld is None
+
+    assert await post("/queue/limits", per_user="3", max_hours="24") == 303
+    assert await post("/queue/retention", days="365") == 303
+    limits = hub.store.state.limits
+    assert (limits.per_user, limits.max_duration, limits.keep_days) == (3, 86400.0, 365)
+    assert await post("/queue/retention", days="") == 303
+    assert hub.store.state.limits.keep_days is None
+    emptied = await rest.client.post("/api/queue/retention", json={"days": ""})
+    assert emptied.json()["outcome"] == "unchanged"
+    assert await post("/queue/limits", per_user="many", max_hours="24") == 400
+    assert await post("/queue/limits", per_user="3", max_hours="nan") == 400
+    assert await post("/queue/limits", per_user="3", max_hours="1.5") == 303
+    assert hub.store.state.limits.max_duration == 5400.0
+    assert await post("/queue/limits", per_user="0", max_hours="24") == 400
+    await eventually(lambda: _shows(rest, "/queue", 'name="per_user" min="1" max="1000"'))
+
+
+async def _shows(rest: RestDoor, path: str, words: str) -> bool:
+    return words in (await rest.client.get(path)).text
