@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from hardware.drivers.ezo.lines import Answer, Code, Line, Noise, NoOutput, Values, parse
+from hardware.drivers.ezo.lines import Answer, Code, Line, Noise, NoOutput, Values, number, parse
 from hardware.drivers.interface import DriverError
 from hardware.drivers.transport import Exchange, PortError, PortTimeoutError, SerialPort
 
@@ -144,6 +144,14 @@ class EzoLink:
         if not isinstance(line, Answer):
             raise EzoGarbledError(f"the answer to {command} was not understood")
         return line
+
+    async def ask_number(self, command: str, name: str) -> float:
+        """Ask with a command whose answer ends with a number."""
+        answer = await self.ask(command, name)
+        value = number(answer.fields[-1]) if answer.fields else None
+        if value is None:
+            raise EzoGarbledError(f"the answer to {command} has no number")
+        return value
 
     async def order(
         self, command: str, seconds: float = SHORT, *, allowed: Callable[[], bool] | None = None

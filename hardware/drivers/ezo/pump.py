@@ -8,30 +8,25 @@ the pump says at the end (``*DONE``); where that is lost, its own total count te
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from hardware.drivers.ezo.circuits import PUMP_NAMES
+from hardware.drivers.ezo.device import EzoDevice
 from hardware.drivers.ezo.lines import Code, Line, number
 from hardware.drivers.ezo.link import (
     SHORT,
     EzoError,
     EzoGarbledError,
-    EzoLink,
     EzoRefusedError,
-    Identity,
     Pace,
 )
 from hardware.drivers.ezo.totals import Totals, load, save
 from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError, Rescue
 from hardware.drivers.transport import (
     Backoff,
-    PortCounters,
     PortError,
     PortTimeoutError,
-    SerialPort,
 )
 
 log = logging.getLogger(__name__)
@@ -50,7 +45,7 @@ _REASONS: Final = {
 }
 
 
-class EzoPump:
+class EzoPump(EzoDevice):
     """One pump on one port.
 
     Args:
@@ -87,23 +82,25 @@ class EzoPump:
                 f"{name} can pump {least:g} to {FASTEST_ML_MIN:g} mL/min in doses that end within "
                 f"{MAX_PIECE_SECONDS:g} s, not {ml_per_minute:g}"
             )
-        self.name = name
+        super().__init__(
+            name,
+            path,
+            names=PUMP_NAMES,
+            pace=pace,
+            backoff=backoff,
+            open_within=open_within,
+            heard=self._hear,
+        )
         self.channel = channel
         self._minutes_per_ml = None if ml_per_minute is None else 1.0 / ml_per_minute
         self.flow = (ml_per_minute or FASTEST_ML_MIN) / 60.0
         self._sign = "-" if reverse else ""
-        self._pace = pace or Pace()
-        self._port = SerialPort(path, backoff=backoff, open_within=open_within)
-        self._link = EzoLink(self._port, PUMP_NAMES, self._pace, self._hear)
-        self._stack = AsyncExitStack()
-        self._prepared: int | None = None
         self._ended = asyncio.Event()
         self._done: float | None = None
         self._rebooted = False
         self._dosing = False
         self._begun = False
         self._stopped = False
-        self._preparing = asyncio.Lock()
         self._totals_file = totals_file
         self._known: Totals | None = None
 
@@ -114,16 +111,6 @@ class EzoPump:
             "hardware.drivers.ezo.rescue:stop_pump",
             {"path": str(self._port.path), "speed": self._pace.speed},
         )
-
-    @property
-    def identity(self) -> Identity | None:
-        """The pump and its firmware, once it has answered."""
-        return self._link.identity
-
-    @property
-    def counters(self) -> PortCounters:
-        """What happened on the port, for diagnosis."""
-        return self._port.counters
 
     @property
     def dosing(self) -> bool:
@@ -143,20 +130,7 @@ class EzoPump:
         """
         if self._totals_file is not None:
             self._known = await asyncio.to_thread(load, self._totals_file)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._port)
-            await self._prepare()
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the port."""
-        await self._stack.aclose()
+        return await super().__aenter__()
 
     async def read(self) -> Mapping[str, float | None]:
         """Return nothing, having seen that the pump is there and what it counts.
@@ -207,9 +181,6 @@ class EzoPump:
         self._stopped = True
         await self._halt()
 
-    async def begin_run(self) -> None:
-        """Do nothing."""
-
     async def calibrate(self, measured_ml: float) -> None:
         """Tell what the last dose truly was.
 
@@ -237,7 +208,7 @@ class EzoPump:
             DriverError: It does not say.
         """
         await self._ready()
-        return int(await self._number("Cal,?", "CAL"))
+        return int(await self._link.ask_number("Cal,?", "CAL"))
 
     async def motor_volts(self) -> float:
         """Return the voltage of the motor's supply; it needs 10.8 V.
@@ -246,31 +217,27 @@ class EzoPump:
             DriverError: It does not say.
         """
         await self._ready()
-        return await self._number("PV,?", "PV")
+        return await self._link.ask_number("PV,?", "PV")
 
     def _check(self, channel: str) -> None:
         if channel != self.channel:
             raise DriverError(f"{self.name} has no pump {channel}")
 
-    async def _ready(self) -> None:
-        async with self._preparing:
-            if self._prepared != self._port.epoch:
-                await self._prepare()
-
     async def _prepare(self) -> None:
         """Look that it is a pump, stands still, and does not start by itself."""
-        opening = self._port.epoch
         await self._link.start()
-        if await self._number("Dstart,?", "DSTART") != 0:
+        if await self._link.ask_number("Dstart,?", "DSTART") != 0:
             raise EzoError(f"{self.name} pumps when it gets power: switch that off (Dstart,0)")
-        if await self._number("D,?", "D") != 0 or await self._number("P,?", "P") != 0:
+        if (
+            await self._link.ask_number("D,?", "D") != 0
+            or await self._link.ask_number("P,?", "P") != 0
+        ):
             await self._halt()
         await self._count()
-        self._prepared = opening
 
     async def _count(self) -> None:
         """Read the pump's own count, and note what no dose told of."""
-        count = abs(await self._number("ATV,?", "ATV"))
+        count = abs(await self._link.ask_number("ATV,?", "ATV"))
         before = Totals(counted=count) if self._known is None else self._known
         self._known = before.seen(count)
         if (untold := self._known.untold - before.untold) > 0:
@@ -335,9 +302,9 @@ class EzoPump:
         prepared, self._prepared = self._prepared, None  # nothing is begun until it stands still
         if opening != self._port.epoch:
             await self._ready()
-        if await self._number("D,?", "D") != 0:
+        if await self._link.ask_number("D,?", "D") != 0:
             await self._halt()
-        count = abs(await self._number("ATV,?", "ATV"))
+        count = abs(await self._link.ask_number("ATV,?", "ATV"))
         self._prepared = prepared if opening == self._port.epoch else self._prepared
         moved = count - before.counted
         # Without power it may have forgotten its count: then no difference tells nothing.
@@ -361,7 +328,7 @@ class EzoPump:
             log.info("%s: %s; asking whether it runs", self.name, error)
         else:
             return
-        if await self._number("D,?", "D") != 0:
+        if await self._link.ask_number("D,?", "D") != 0:
             await self._link.say("X", SHORT, _is_done)
 
     async def _halt_quietly(self) -> None:
@@ -377,13 +344,6 @@ class EzoPump:
             await asyncio.to_thread(save, self._totals_file, self._known)
         except OSError as error:
             log.warning("%s: its total could not be kept: %s", self.name, error)
-
-    async def _number(self, command: str, name: str) -> float:
-        answer = await self._link.ask(command, name)
-        value = number(answer.fields[-1]) if answer.fields else None
-        if value is None:
-            raise EzoGarbledError(f"{self.name} answered {answer} to {command}")
-        return value
 
     def _hear(self, code: Code) -> None:
         if code.name == "DONE":

@@ -3,24 +3,20 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 from hardware.drivers.ezo.circuits import Circuit, Output
-from hardware.drivers.ezo.lines import Answer, Code, Line, NoOutput, Values, number
+from hardware.drivers.ezo.device import EzoDevice
+from hardware.drivers.ezo.lines import Answer, Code, Line, NoOutput, Values
 from hardware.drivers.ezo.link import (
     SHORT,
     EzoError,
-    EzoGarbledError,
-    EzoLink,
     EzoRefusedError,
-    Identity,
     Pace,
 )
 from hardware.drivers.interface import DriverError, Rescue
-from hardware.drivers.transport import Backoff, PortCounters, SerialPort
+from hardware.drivers.transport import Backoff
 
 Temperature = Callable[[], float | None]
 """The temperature of what is measured, °C; None where it is not known just now."""
@@ -32,7 +28,7 @@ _STEP: Final = 0.05
 """°C that make a difference, where the temperature is told apart from the reading."""
 
 
-class EzoSensor:
+class EzoSensor(EzoDevice):
     """One circuit; subclasses say which, and how it is calibrated.
 
     Args:
@@ -70,48 +66,20 @@ class EzoSensor:
             raise ValueError(f"{name} serves no channel")
         if temperature is not None and not self.circuit.compensated:
             raise ValueError(f"an EZO-{min(self.circuit.names)} takes no temperature")
-        self.name = name
+        super().__init__(
+            name,
+            path,
+            names=self.circuit.names,
+            pace=pace,
+            backoff=backoff,
+            open_within=open_within,
+        )
         self._channels = dict(channels)
         self._outputs = tuple(o for o in self.circuit.outputs if o.key in channels)
         self._temperature = temperature
-        self._port = SerialPort(path, backoff=backoff, open_within=open_within)
-        self._link = EzoLink(self._port, self.circuit.names, pace or Pace())
-        self._stack = AsyncExitStack()
-        self._prepared: int | None = None
         self._told: float | None = None
         self._at_once = True
         self._latest: tuple[float, float | None] = (-math.inf, None)
-
-    @property
-    def identity(self) -> Identity | None:
-        """The circuit and its firmware, once it has answered."""
-        return self._link.identity
-
-    @property
-    def counters(self) -> PortCounters:
-        """What happened on the port, for diagnosis."""
-        return self._port.counters
-
-    async def __aenter__(self) -> Self:
-        """Open the port and look which circuit is there.
-
-        Raises:
-            DriverError: The port is not there, nothing answers, or another circuit does.
-        """
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._port)
-            await self._prepare()
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the port."""
-        await self._stack.aclose()
 
     async def read(self) -> Mapping[str, float | None]:
         """Read once; None where the circuit says that it has no value: no probe, warming up.
@@ -120,8 +88,7 @@ class EzoSensor:
             DriverError: The circuit did not answer, or not in a way that can be understood.
         """
         self._latest = (-math.inf, None)
-        if self._prepared != self._port.epoch:
-            await self._prepare()
+        await self._ready()
         line = await self._measured()
         values: dict[str, float | None] = dict.fromkeys(self._channels.values())
         if isinstance(line, Values):
@@ -154,16 +121,13 @@ class EzoSensor:
         """Refuse: there is no pump."""
         raise DriverError(f"{self.name} only measures: there is no pump {channel}")
 
-    async def begin_run(self) -> None:
-        """Do nothing."""
-
     async def calibration_points(self) -> int:
         """Return how many points the circuit is calibrated with, 0 for not at all.
 
         Raises:
             DriverError: It does not say.
         """
-        return int(await self._number("Cal,?", "CAL"))
+        return int(await self._link.ask_number("Cal,?", "CAL"))
 
     async def clear_calibration(self) -> None:
         """Forget the calibration.
@@ -203,7 +167,6 @@ class EzoSensor:
 
     async def _prepare(self) -> None:
         """Look who is there and have it say exactly what is wanted."""
-        opening = self._port.epoch
         self._told = None
         await self._link.start()
         if self.circuit.selectable:
@@ -212,17 +175,9 @@ class EzoSensor:
                 wanted = output.key in self._channels
                 if wanted != (output.key.upper() in on):
                     await self._link.order(f"O,{output.key},{int(wanted)}")
-        self._prepared = opening
 
     async def _outputs_on(self) -> tuple[str, ...]:
         return (await self._link.ask("O,?", "O")).fields
-
-    async def _number(self, command: str, name: str) -> float:
-        answer = await self._link.ask(command, name)
-        value = number(answer.fields[-1]) if answer.fields else None
-        if value is None:
-            raise EzoGarbledError(f"{self.name} answered {answer} to {command}")
-        return value
 
     async def _calibrate(self, command: str) -> None:
         await self._link.order(command, self.circuit.calibration_seconds)
