@@ -28,17 +28,24 @@ class EzoPump(EzoCircuit):
     Args:
         error: What it truly moves of a millilitre.
         keeps_totals: Whether its totals survive a loss of power.
+        full_speed: mL/min as fast as it can.
         firmware: Which one.
     """
 
     name: ClassVar[str] = "PMP"
 
     def __init__(
-        self, *, error: float = 1.0, keeps_totals: bool = False, firmware: Firmware | None = None
+        self,
+        *,
+        error: float = 1.0,
+        keeps_totals: bool = False,
+        full_speed: float = FASTEST,
+        firmware: Firmware | None = None,
     ) -> None:
         super().__init__(firmware)
         self.error = error
         self.keeps_totals = keeps_totals
+        self.full_speed = full_speed
         self.volts = 12.0
         self.starts_by_itself = False
         self._total = self._absolute = 0.0
@@ -63,7 +70,7 @@ class EzoPump(EzoCircuit):
         if not self.keeps_totals:
             self._total = self._absolute = 0.0
         if self.starts_by_itself:
-            self._begin(float("inf"), FASTEST / 60.0)
+            self._begin(float("inf"), self.full_speed / 60.0)
 
     def reading(self) -> str:
         """Return what this dose, or the last one, has moved."""
@@ -115,12 +122,12 @@ class EzoPump(EzoCircuit):
             case "DC", ["?"]:
                 return Reply((self.answer("MAXRATE", "58.5"),))
             case "D", ["*" | "-*" as way]:
-                return self._dosing(float(f"{way.replace('*', '')}inf"), FASTEST)
+                return self._dosing(float(f"{way.replace('*', '')}inf"), self.full_speed)
             case "D", [text]:
-                return self._dosing(_number(text), FASTEST)
+                return self._dosing(_number(text), self.full_speed)
             case "D", [text, minutes]:
                 volume, time = _number(text), _number(minutes)
-                return self._dosing(volume, abs(volume or 0.0) / time if time else FASTEST + 1)
+                return self._dosing(volume, abs(volume or 0.0) / time if time else FASTEST + 1.0)
             case "DC", [text, "*"]:
                 rate = _number(text) or 0.0
                 return self._dosing(rate * float("inf") if rate else None, abs(rate))
@@ -137,7 +144,7 @@ class EzoPump(EzoCircuit):
             return Reply((f"*UV,PUMPPWR,{self.volts:.2f}",), code="*ER")
         if abs(ml) < SMALLEST:
             return Reply(("*MINVOL",), code="*ER")
-        if per_minute > FASTEST:
+        if per_minute > self.full_speed:
             return Reply(("*TOOFAST",), code="*ER")
         self._finish()
         self._begin(ml, per_minute / 60.0)

@@ -53,6 +53,8 @@ class EzoPump(EzoDevice):
         path: The port, best one of ``/dev/serial/by-id/``.
         channel: The pump's channel. Its `Channel.flow` is `flow`, its least dose 0.5 mL.
         ml_per_minute: How fast; None: as fast as it can.
+        full_speed: mL/min that it truly moves as fast as it can: weigh it, for with a thin tube it
+            is half of the maker's, and then the longest dose must be half as well.
         reverse: It pumps the other way.
         totals_file: Where its total is kept over restarts; None: nowhere.
         pace: How long things take.
@@ -70,6 +72,7 @@ class EzoPump(EzoDevice):
         channel: str,
         *,
         ml_per_minute: float | None = None,
+        full_speed: float = FASTEST_ML_MIN,
         reverse: bool = False,
         totals_file: Path | None = None,
         pace: Pace | None = None,
@@ -77,10 +80,11 @@ class EzoPump(EzoDevice):
         open_within: float = 3.0,
     ) -> None:
         least = SMALLEST_ML / MAX_PIECE_SECONDS * 60.0
-        if ml_per_minute is not None and not least <= ml_per_minute <= FASTEST_ML_MIN:
+        speed = full_speed if ml_per_minute is None else ml_per_minute
+        if not (least <= speed <= full_speed <= FASTEST_ML_MIN):
             raise ValueError(
-                f"{name} can pump {least:g} to {FASTEST_ML_MIN:g} mL/min in doses that end within "
-                f"{MAX_PIECE_SECONDS:g} s, not {ml_per_minute:g}"
+                f"{name} can pump {least:g} to {min(full_speed, FASTEST_ML_MIN):g} mL/min in doses "
+                f"that end within {MAX_PIECE_SECONDS:g} s, not {speed:g}"
             )
         super().__init__(
             name,
@@ -93,7 +97,7 @@ class EzoPump(EzoDevice):
         )
         self.channel = channel
         self._minutes_per_ml = None if ml_per_minute is None else 1.0 / ml_per_minute
-        self.flow = (ml_per_minute or FASTEST_ML_MIN) / 60.0
+        self.flow = speed / 60.0
         self._sign = "-" if reverse else ""
         self._ended = asyncio.Event()
         self._done: float | None = None
@@ -279,7 +283,11 @@ class EzoPump(EzoDevice):
             async with asyncio.timeout(self._pace.real(seconds)):
                 await self._ended.wait()
         except TimeoutError:
-            log.warning("%s does not say that its dose has ended", self.name)
+            log.warning(
+                "%s does not say that its dose has ended: is it slower than %.0f mL/min?",
+                self.name,
+                60.0 * self.flow,
+            )
         finally:
             listening.cancel()
             await asyncio.wait([listening])

@@ -118,6 +118,18 @@ async def test_one_deadline_for_all_of_an_exchange(port: SerialPort, echo: Emula
         trickling.cancel()
 
 
+async def test_a_cancelled_exchange_leaves_the_line_to_others(
+    port: SerialPort, echo: Emulator
+) -> None:
+    echo.inject(Fault.SILENCE, times=1)
+    asking = asyncio.ensure_future(ask(port, b"hello", seconds=60.0))
+    await eventually(lambda: port.counters.sent > 0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert await ask(port, b"again") == b"AGAIN"
+
+
 async def test_a_line_without_end_is_skipped(port: SerialPort, echo: Emulator) -> None:
     async with port.exchange(2.0) as line:
         echo.send(b"\xff" * 3000 + b"\r" + b"7.00\r")

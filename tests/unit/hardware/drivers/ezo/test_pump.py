@@ -230,6 +230,19 @@ def test_a_rate_whose_least_dose_takes_too_long_is_refused() -> None:
         EzoPump("ezo-pmp", Path("/dev/null"), "media", ml_per_minute=10.0)
 
 
+async def test_one_that_is_slower_than_it_was_said_to_be_is_stopped(make: Make) -> None:
+    """As soon as it should have ended; what it moved is told."""
+    rig = make(speed=20.0, grace=0.05)
+    rig.device.full_speed = 30.0
+    async with rig.driver as driver:
+        told = await driver.dose("media", 3.5)
+        assert not rig.device.running
+        assert told == pytest.approx(moved(rig), abs=0.02)
+        assert told < 3.0
+    slow = EzoPump("ezo-pmp", Path("/dev/null"), "media", full_speed=30.0)
+    assert slow.flow == 0.5
+
+
 class TestRescue:
     async def test_stops_what_somebody_started(self, rig: PumpRig) -> None:
         rig.device.receive(b"D,*\r")
