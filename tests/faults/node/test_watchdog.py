@@ -109,7 +109,7 @@ async def test_a_watchdog_that_dies_or_hangs_is_replaced(tmp_path: Path, heater:
         for number in (signal.SIGKILL, signal.SIGSTOP):
             before, node.lines[:] = node.watchdog, []
             os.kill(before, number)
-            await eventually(lambda: node.said("watched again"), within=10)
+            await eventually(lambda: node.said("watched again"), within=20)
             assert not alive(before)
         assert heater.duty == 50
         node.child.send_signal(signal.SIGKILL)
