@@ -159,16 +159,20 @@ class ControllerBoard:
         if channel not in self._outputs:
             raise DriverError(f"{self._name} has no output {channel}")
         output = self._outputs[channel]
-        if value == 0:
-            self._wanted[output] = value  # off is pursued even if this fails
+        # Before it is sent: a reading meanwhile must not bring the former value back.
+        self._wanted[output] = value
         try:
             await self._set(output, value)
         except BoardRefusedError as refusal:
             if refusal.reason not in {"lost", "unarmed"}:
+                self._wanted[output] = 0.0
                 raise
             await self._rearm()
             await self._set(output, value)
-        self._wanted[output] = value
+        except DriverError:
+            # The rules will say again what they want; until they do, nothing is wanted.
+            self._wanted[output] = 0.0
+            raise
 
     async def dose(self, channel: str, ml: float) -> float:  # noqa: ARG002 - it has no pumps
         """Refuse: the board has no pumps.

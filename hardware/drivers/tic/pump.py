@@ -103,7 +103,7 @@ class TicPump:
         self._link = TicLink(self._port, crc=crc_for_responses, patience=patience)
         self._checked: int | None = None
         self._stopped = False
-        self._dosing = False
+        self._dosing = asyncio.Lock()
         self._used_at = -float("inf")
 
     @property
@@ -162,9 +162,10 @@ class TicPump:
         await self._check()
         status = await self._status()
         _refuse_trouble(status)
-        idle = self._clock.monotonic() - self._used_at > _IDLE
-        if status.energized and idle and not self._dosing:
-            await self._release()
+        if status.energized and not self._dosing.locked():
+            async with self._dosing:
+                if self._clock.monotonic() - self._used_at > _IDLE:
+                    await self._release()
         return {}
 
     async def write(self, channel: str, value: float) -> None:  # noqa: ARG002 - it has no outputs
@@ -183,21 +184,21 @@ class TicPump:
             DriverError: It did not move as it should; the motor is told to stop.
         """
         self._check_channel(channel)
-        try:
-            await self._check()
-        except DriverError as error:
-            raise NotDosedError(str(error)) from error
-        self._stopped, self._dosing = False, True
-        steps = round(ml / self._ml)
-        try:
-            before = await self._start(steps)
-            position = await self._arrival(before, steps)
-        except BaseException:
-            await self._halt_whatever_comes()
-            raise
-        finally:
-            self._dosing = False
-            self._used_at = self._clock.monotonic()
+        async with self._dosing:
+            try:
+                await self._check()
+            except DriverError as error:
+                raise NotDosedError(str(error)) from error
+            self._stopped = False
+            steps = round(ml / self._ml)
+            try:
+                before = await self._start(steps)
+                position = await self._arrival(before, steps)
+            except BaseException:
+                await self._halt_whatever_comes()
+                raise
+            finally:
+                self._used_at = self._clock.monotonic()
         made = self._sign * moved(before, position)
         # A position beyond the dose is that of a Tic that restarted on the way.
         if not -1 <= made <= steps + 1:
