@@ -91,6 +91,9 @@ def _intend(state: QueueState) -> QueueState:
         seen = node.report.seen_revision
         if wanted is not None and (wanted != node.intent or seen > node.revision):
             changed[name] = replace(node, revision=max(node.revision, seen) + 1, intent=wanted)
+        elif wanted is None and seen > node.revision and state.posture is not Posture.RECOVERY:
+            # What the node was told by a later life of this store is known now, and is no doubt.
+            changed[name] = replace(node, revision=seen, intent=None)
     return replace(state, nodes={**state.nodes, **changed}) if changed else state
 
 

@@ -61,3 +61,21 @@ def test_a_node_that_lost_its_memory_runs_nothing_again(world: ProtocolMachine) 
     world.flow()
     assert node.started == {(one, 1): 1}
     assert world.hub.state.entries == {}
+
+
+def test_a_recovery_that_was_ended_does_not_begin_again(world: ProtocolMachine) -> None:
+    """What was found running needs no word, so the node goes on naming a higher revision."""
+    world.a_backup_is_made()
+    submit(world, 3)
+    world.flow()
+    world.a_node_is_killed("reactor-2", reboot=True, stays_away=False)
+    world.flow()
+    world.the_backup_is_restored()
+    world.flow()
+    assert world.hub.state.posture is Posture.RECOVERY
+    assert len(world.hub.state.entries) == 2
+    world.an_administrator_ends_a_recovery()
+    for name in world.nodes:
+        world.a_node_connects_again(name)
+    world.flow()
+    assert world.hub.state.posture is Posture.RUNNING

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.messages import ContractError, Done, Experiment, Posture, Result
+from hub_service.answers import REMEMBERED_FOR
 from hub_service.queue import Event
 from hub_service.queue.events import (
     CancelAsked,
@@ -148,12 +149,12 @@ class ProtocolMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.home = Path(tempfile.mkdtemp(dir=FAST if FAST.is_dir() else None))
-        self.now = T0
+        self.now = self.latest = T0
         self.ids = 0
         self.to_hub: list[tuple[str, str, bytes]] = []
         self.to_node: dict[str, list[tuple[str, bytes]]] = {name: [] for name in NODES}
         self.retained: dict[tuple[str, str, str], bytes] = {}
-        self.answers: dict[str, tuple[str, Event, Result]] = {}
+        self.answers: dict[str, tuple[str, Event, Result, datetime]] = {}
         self.promised: dict[str, Plan] = {}
         self.backed_up: dict[str, Plan] | None = None
         self.over: dict[str, str] = {}
@@ -277,10 +278,9 @@ class ProtocolMachine(RuleBasedStateMachine):
     def somebody_repeats_a_request(self, number: int) -> None:
         if self.answers and not self.restored:
             identity = list(self.answers)[number % len(self.answers)]
-            user, event, answer = self.answers[identity]
-            verb = "submit" if isinstance(event, Submitted) else "again"
-            if verb == "submit":
-                again = self.try_hub(self.hub.ask(user, verb, event, identity, script=True))
+            user, event, answer, at = self.answers[identity]
+            if isinstance(event, Submitted) and self.latest - at < REMEMBERED_FOR:
+                again = self.try_hub(self.hub.ask(user, "submit", event, identity, script=True))
                 assert again is None or again == answer
 
     def ask(self, user: str, verb: str, event: Event, identity: str) -> None:
@@ -292,7 +292,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             return
         if answer is None:
             return
-        self.answers[identity] = user, event, answer
+        self.answers[identity] = user, event, answer, self.now
         if isinstance(event, Submitted):
             assert isinstance(answer, Done)
             self.promised[event.plan.experiment_id] = event.plan
@@ -395,6 +395,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         """The wall clock may also jump, in either direction."""
         self.now += timedelta(seconds=seconds)
+        self.latest = max(self.latest, self.now)
         self.try_hub(self.hub.desk.learn(Ticked(), *([Listened()] if seconds else [])))
 
     def the_hub_works(self) -> None:
@@ -518,7 +519,10 @@ class ProtocolMachine(RuleBasedStateMachine):
                 self.flow()
                 return
         left = [(e.id, e.stage, e.node, e.want) for e in self.hub.state.entries.values()]
-        raise AssertionError(f"these never end: {left}")
+        state = self.hub.state
+        raise AssertionError(
+            f"these never end: {left}; the queue is {state.posture} {state.posture_reason}"
+        )
 
     def check_end(self) -> None:
         finished = {
