@@ -51,7 +51,7 @@ async def run(
     *,
     open_store: Callable[[Path], QueueStore],
     open_archive: Callable[[Path], Archive],
-    connection: Callable[..., Connection] = Connection,
+    connect: Callable[..., Connection] = Connection,
 ) -> None:
     """Serve until SIGINT or SIGTERM. On a full disk it serves too, or waits for room.
 
@@ -80,15 +80,13 @@ async def run(
                 store,
                 archive,
                 exports,
-                connection=connection(broker, client_id=await known_as("client.id")),
-                request_connection=connection(
+                connection=connect(broker, client_id=await known_as("client.id")),
+                request_connection=connect(
                     broker,
                     client_id=await known_as("requests-client.id", "hub-requests"),
                     clean_session=False,
                 ),
-                journal_connection=connection(
-                    broker, client_id=await known_as("journal-client.id")
-                ),
+                journal_connection=connect(broker, client_id=await known_as("journal-client.id")),
                 settings=settings,
                 version=VERSION,
                 boot_id=new_ulid(),

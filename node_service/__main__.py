@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -65,7 +65,7 @@ def main() -> None:
         broker = load_settings(BrokerSettings, "broker", options.config)
         set_up(settings.log_format, settings.log_level, (broker.password,))
         with about(node=settings.id), owned(DataDir(settings.data_dir)):
-            asyncio.run(_run(settings, broker))
+            asyncio.run(run(settings, broker))
     except ContractError as error:
         _refuse(f"{error}; {error.error.hint}")
     except RunnerError as error:
@@ -81,7 +81,22 @@ def main() -> None:
         _fail(silent)
 
 
-async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
+async def run(
+    settings: NodeSettings,
+    broker: BrokerSettings,
+    *,
+    connect: Callable[..., Connection] = Connection,
+    make_runner: Callable[[RunnerSettings], RunnerProcess] = RunnerProcess,
+) -> None:
+    """Serve until SIGINT or SIGTERM, in a data directory that is owned already.
+
+    Raises:
+        ContractError: The ledger cannot be used.
+        DatabaseError: The journal cannot be used.
+        RunnerError: The runner cannot do its work on this machine.
+        ReactorError: The reactor cannot be used.
+        SubscriptionRefusedError: The broker does not let this principal read what nodes read.
+    """
     kind = choose(settings)
     stopping, local_stop = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -99,8 +114,8 @@ async def _run(settings: NodeSettings, broker: BrokerSettings) -> None:
         cache=settings.cache_dir,
         images=settings.images,
     )
-    runner = RunnerProcess(runner_settings)
-    connection = Connection(broker, client_id=stable_client_id(directory.client_id, "node"))
+    runner = make_runner(runner_settings)
+    connection = connect(broker, client_id=stable_client_id(directory.client_id, "node"))
     presence = Presence(
         connection,
         connection.topics.build(Topic.NODE_STATUS, node=settings.id),

@@ -1,0 +1,243 @@
+"""A hub and a node as processes that are killed again and again, and people who go on working.
+
+What runs is run by a runner of its own, which nobody kills, as a container engine is.
+"""
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from broker.children import Child
+from broker.connection import Connection
+from broker.embedded import EmbeddedBroker
+from broker.identity import write_private
+from broker.messages import (
+    ContractError,
+    Done,
+    ErrorCode,
+    Experiment,
+    ExperimentId,
+    Got,
+    Limits,
+    OnExperiment,
+    Request,
+    Result,
+    Status,
+    Submit,
+    Submitted,
+)
+from broker.requests import Asker
+from node_service.datadir import DataDir
+from tests.support.node import write_config
+from tests.support.waiting import eventually
+
+Service = Literal["hub", "node"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+LIFE_SECONDS: Final = 15.0
+"""How long a life waits for its step to come; then it is killed all the same."""
+_AGAIN: Final = {ErrorCode.UNAVAILABLE, ErrorCode.TIMEOUT, ErrorCode.RATE_LIMIT}
+LINES: Final = 12
+HEAD: Final = """\
+# /// script
+# [tool.bioreactor]
+# needs = ["od"]
+# ///
+from bioreactor import experiment, reactor
+print("begun", flush=True)
+"""
+SCRIPTS: Final = {
+    "completed": HEAD
+    + f"""\
+for i in range({LINES}):
+    print("line", i, flush=True)
+    experiment.record(i=i)
+    experiment.sleep(0.02)
+experiment.save("kept.bin", b"kept" * 5000)
+""",
+    "failed": HEAD + 'experiment.save("kept.bin", b"kept" * 5000)\nraise SystemExit(3)\n',
+    "held": HEAD
+    + 'experiment.save("kept.bin", b"kept" * 5000)\nwhile True: experiment.sleep(0.1)\n',
+}  # fmt: skip
+KEPT: Final = b"kept" * 5000
+
+
+@dataclass
+class Job:
+    """What somebody wants done with an experiment.
+
+    Attributes:
+        kind: A script of `SCRIPTS`, or what is done to one: paused, cancelled.
+    """
+
+    kind: str
+    number: int
+    experiment_id: str = ""
+
+
+@dataclass
+class Laboratory:
+    """Use `Laboratory.open`."""
+
+    path: Path
+    broker: EmbeddedBroker
+    person: Connection
+    admin: Connection
+    jobs: list[Job] = field(default_factory=list)
+    said: dict[Service, list[str]] = field(default_factory=lambda: {"hub": [], "node": []})
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, path: Path, broker: EmbeddedBroker, recipe: Path, cache: Path
+    ) -> AsyncIterator[Self]:
+        async with AsyncExitStack() as stack:
+
+            async def somebody(principal: str) -> Connection:
+                connection = Connection(broker.settings_for(principal), client_id=principal)
+                await stack.enter_async_context(connection)
+                await connection.wait_connected(10)
+                return connection
+
+            lab = cls(path, broker, await somebody("alice"), await somebody("admin"))
+            hub = broker.settings_for("hub")
+            assert hub.password is not None
+            write_private(
+                lab.config("hub"),
+                f'[broker]\nurl = "{hub.url}"\nusername = "hub"\n'
+                f'password = "{hub.password.get_secret_value()}"\n'
+                f'[hub]\ndata_dir = "{path / "hub"}"\n',
+            )
+            write_config(
+                lab.config("node"), broker.settings_for("reactor-1"), {"standard": recipe},
+                id="reactor-1", data_dir=str(path / "node"), runner="bubblewrap",
+                allow_reduced_isolation=True, sample_interval=0.1, cache_dir=str(cache),
+                hang_after=30.0,
+            )  # fmt: skip
+            runner = lab._start_runner(recipe, cache)
+            stack.push_async_callback(runner.stop)
+            await eventually(lambda: DataDir(path / "node").runner.joinpath("runner.sock").exists())
+            yield lab
+
+    def config(self, service: Service) -> Path:
+        return self.path / f"{service}.toml"
+
+    def notes(self, service: Service) -> Path:
+        return self.path / f"{service}.steps"
+
+    @property
+    def starts(self) -> Counter[str]:
+        """How often each run was started: its id and attempt."""
+        noted = self.path / "starts"
+        return Counter(noted.read_text().split() if noted.exists() else ())
+
+    def _start_runner(self, recipe: Path, cache: Path) -> Child:
+        directory = DataDir(self.path / "node").runner
+        program = [sys.executable, "-m", "tests.faults.runner_main", str(directory)]
+        return Child.start([*program, str(cache), str(recipe), str(self.path / "starts")], cwd=ROOT)
+
+    @asynccontextmanager
+    async def life(self, service: Service, at: str = "") -> AsyncIterator[Child]:
+        """Run a service; it kills itself before a step."""
+        command = [sys.executable, "-m", "tests.faults.killed_main", service]
+        child = Child.start(
+            [*command, str(self.config(service)), str(self.notes(service)), at],
+            cwd=ROOT,
+            on_line=self.said[service].append,
+        )
+        try:
+            yield child
+        finally:
+            await child.stop(0.0)
+
+    async def live_and_die(self, service: Service, at: str) -> bool:
+        """Let a service live up to a step; return whether that came."""
+        async with self.life(service, at) as child:
+            try:
+                async with asyncio.timeout(LIFE_SECONDS):
+                    status = await child.wait()
+            except TimeoutError:
+                return False
+            assert status == -9, "\n".join([f"{service} before {at}: {status}", *child.last_lines])
+            return True
+
+    # People
+
+    async def ask(self, verb: str, request: Request, *, admin: bool = False) -> Result:
+        """Ask until there is an answer, always with the same id."""
+        asker = Asker(self.admin, "admin") if admin else Asker(self.person, "alice")
+        while True:
+            try:
+                return await asker.ask(verb, request, admin=admin, timeout=5)
+            except ContractError as error:
+                if error.error.code not in _AGAIN:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def shown(self, job: Job) -> Experiment:
+        got = await self.ask("get", self.about(job))
+        assert isinstance(got, Got)
+        return got.experiment
+
+    @staticmethod
+    def about(job: Job, identity: str | None = None) -> OnExperiment:
+        return OnExperiment(experiment_id=ExperimentId(job.experiment_id), id=identity)
+
+    async def until(self, job: Job, condition: Callable[[Experiment], bool]) -> Experiment:
+        while True:
+            experiment = await self.shown(job)
+            if condition(experiment) or experiment.status.finished:
+                return experiment
+            await asyncio.sleep(0.1)
+
+    async def do(self, kind: str) -> None:
+        """Submit something and see it through to its end."""
+        job = Job(kind, len(self.jobs))
+        self.jobs.append(job)
+        await self.see_through(job)
+
+    async def see_through(self, job: Job) -> None:
+        kind = job.kind
+        script = SCRIPTS.get(kind, SCRIPTS["held"])
+        told = await self.ask("submit", Submit(script=script, id=f"job-{job.number}"))
+        assert isinstance(told, Submitted)
+        job.experiment_id = told.experiment_id
+        if kind not in SCRIPTS:
+            await self.until(job, lambda e: e.phase == "executing")
+            if kind == "paused":
+                await self.steer(job, "pause")
+                await self.until(job, lambda e: e.status is Status.PAUSED)
+                await self.steer(job, "resume")
+                await self.until(job, lambda e: e.phase == "executing")
+            await self.steer(job, "cancel")
+        await self.until(job, lambda _: False)
+
+    async def steer(self, job: Job, verb: str) -> None:
+        try:
+            answer = await self.ask(verb, self.about(job, f"{verb}-{job.number}"))
+        except ContractError as error:
+            assert error.error.code == ErrorCode.WRONG_STATE  # noqa: PT017  it has ended meanwhile
+            return
+        assert isinstance(answer, Done)
+
+    async def everybody_works(self, seed: int) -> None:
+        """Keep a few experiments waiting, until cancelled."""
+        chance = random.Random(seed)  # noqa: S311
+        kinds = ["completed", "failed", "paused", "cancelled"]
+
+        async def somebody() -> None:
+            while True:
+                await self.do(chance.choice(kinds))
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(somebody())
+
+    async def raise_limit(self) -> None:
+        await self.ask("limits", Limits(per_user=1000), admin=True)
