@@ -168,6 +168,8 @@ class ContractError(Exception):
 
 
 P = TypeVar("P", bound=Payload)
+_QUOTED: Final = 300
+"""Characters of a malformed message that its error repeats at most."""
 
 
 def decode(model: type[P], payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> P:
@@ -187,15 +189,15 @@ def decode(model: type[P], payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> P:
     try:
         return model.model_validate_json(payload or b"{}", strict=False)
     except ValidationError as error:
-        problems: list[JsonValue] = [
-            {"field": ".".join(str(part) for part in item["loc"]), "problem": item["msg"]}
+        # Both may quote the sender, who may have sent megabytes.
+        found = [
+            (".".join(str(part) for part in item["loc"])[:_QUOTED], item["msg"][:_QUOTED])
             for item in error.errors(include_url=False, include_input=False)[:10]
         ]
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "message"
+        problems: list[JsonValue] = [{"field": field, "problem": told} for field, told in found]
         raise ContractError(
             ErrorCode.MALFORMED,
-            f"{where}: {first['msg']}",
+            f"{found[0][0] or 'message'}: {found[0][1]}",
             "compare the message with docs/reference/asyncapi.json",
             problems=problems,
         ) from error
