@@ -77,10 +77,9 @@ async def test_killed_before_every_step(
 
         try:
             await asyncio.gather(die_and_die("hub"), die_and_die("node"))
-            assert not working.done(), working.exception()
         finally:
             working.cancel()
-            with suppress(asyncio.CancelledError, ExceptionGroup):
+            with suppress(asyncio.CancelledError):
                 await working
         for service, ends in died.items():
             print(f"{service}: {len(ends)} of {len(steps[service])} steps killed it")  # noqa: T201

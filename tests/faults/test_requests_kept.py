@@ -31,7 +31,7 @@ from broker.messages import (
 )
 from broker.requests import Asker
 from broker.topics import Topic
-from tests.faults.test_hub_killed import ROOT, configure
+from tests.faults.laboratory import ROOT, configure
 from tests.support.brokers import Connector
 from tests.support.inbox import Inbox
 from tests.support.waiting import eventually
