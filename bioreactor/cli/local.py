@@ -76,13 +76,14 @@ class LocalFiles:
             broker=_broker(settings_for("hub", "tcp")),
             hub={"data_dir": str(self._data / "hub")},
         )
+        real = reactor["reactor"] == "configured"  # its file has a label
         for number, name in enumerate(reactors, start=1):
             self._write_toml(
                 self.config(name),
                 broker=_broker(settings_for(name, transport)),
                 node={
                     "id": name,
-                    "label": f"Bioreactor {number}",
+                    **({} if real else {"label": f"Bioreactor {number}"}),
                     "data_dir": str(self._data / "nodes" / name),
                     **reactor,
                     "runner": runner,

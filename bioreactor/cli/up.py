@@ -84,6 +84,7 @@ class Options:
     speed: float
     organism: Organism
     replay: Path | None
+    reactor: Path | None
     on_exit: OnExit
     transport: Transport
     as_json: bool
@@ -124,6 +125,15 @@ def up(
             show_default=False,
         ),
     ] = None,
+    reactor: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Use the real reactor that this reactor.toml describes.",
+            show_default=False,
+        ),
+    ] = None,
     on_exit: Annotated[
         OnExit,
         typer.Option(help="Running experiments: left, to be re-adopted, or stopped."),
@@ -135,7 +145,7 @@ def up(
         bool, typer.Option("--json", help="Say where everything is as one line of JSON.")
     ] = False,
 ) -> None:
-    """Start everything on this machine, with simulated bioreactors."""
+    """Start everything on this machine, with simulated bioreactors or a real one."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -151,6 +161,7 @@ def up(
         speed=speed,
         organism=organism,
         replay=None if replay is None else replay.resolve(),
+        reactor=None if reactor is None else reactor.resolve(),
         on_exit=on_exit,
         transport=transport,
         as_json=as_json,
@@ -265,6 +276,12 @@ async def _run(options: Options) -> None:
 
 def _reactor(options: Options) -> Mapping[str, str]:
     """Return the nodes' settings of what stands for a reactor."""
+    if options.reactor is not None:
+        if options.reactors != 1 or options.speed != 1.0 or options.replay is not None:
+            raise StartError(
+                "--reactor is one real reactor: leave out --reactors, --speed and --replay"
+            )
+        return {"reactor": "configured", "configuration": str(options.reactor)}
     if options.replay is not None:
         return {"reactor": "replay", "recording": str(options.replay)}
     return {"reactor": "simulated", "organism": options.organism.value}
