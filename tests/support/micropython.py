@@ -53,6 +53,7 @@ class MicroPythonBoard:
 @asynccontextmanager
 async def micropython_board(directory: Path) -> AsyncIterator[MicroPythonBoard]:
     """Run the firmware; its port is `path`."""
+    assert (ROOT / "tools/micropython/node_modules").is_dir(), "run tools/setup test"
     port = PtyPort(directory / "board")
     port.plug()
     board = MicroPythonBoard(port.path, directory / "voltages.json")

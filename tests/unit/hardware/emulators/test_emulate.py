@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hardware.clock import RealClock
+from hardware.configuration.build import Readings, configure
 from hardware.drivers.ezo.link import Pace
 from hardware.drivers.ezo.probes import EzoPh
 from hardware.drivers.interface import DriverError
+from hardware.emulators.bench import FILE
 from hardware.emulators.catalogue import CATALOGUE
 
 COMMAND = [sys.executable, "-m", "hardware.emulators"]
@@ -89,3 +92,30 @@ async def test_says_what_is_wrong(arguments: list[str], why: str) -> None:
     code, output = await run(*arguments)
     assert code == 2
     assert why in output
+
+
+async def test_the_bench_is_described_to_a_node(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("bench", "--directory", str(tmp_path)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said = [(await process.stdout.readline()).decode().strip() for _ in range(9)]
+    assert said[0] == str(tmp_path / "board")
+    assert said[-1] == str(tmp_path / FILE)
+    configured = configure(
+        tmp_path / FILE, clock=RealClock(), directory=tmp_path, readings=Readings()
+    )
+    (board,) = (driver for driver in configured.drivers if driver.name == "board")
+    async with board:
+        await board.write("light", 30.0)
+        assert (await board.read())["od"] is not None
+        assert await tell(process, "board unplug") == "unplug is on"
+        assert (await tell(process, "nowhere unplug")).startswith("say a device")
+        assert (await tell(process, "board clear")).startswith("no faults")
+    process.stdin.write(b"quit\n")
+    assert await process.wait() == 0
+    assert not (tmp_path / "board").is_symlink()

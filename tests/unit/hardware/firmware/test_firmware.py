@@ -1,3 +1,6 @@
+import os
+import select
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as effort
@@ -8,6 +11,7 @@ from hardware.firmware.board import quantity, settings
 from hardware.firmware.board.line import MAX_LINE, Reader, crc16, opened, sealed
 from hardware.firmware.board.outputs import Peltier, make
 from hardware.firmware.board.thermometer import celsius
+from hardware.firmware.board.usb import UsbPort
 from tests.unit.hardware.firmware.bench import Bench
 
 OFF = {"heater": 0.0, "stirring": 0.0, "light": 0.0, "led": 0.0}
@@ -294,3 +298,26 @@ def test_whatever_comes_the_outputs_obey_the_limits(steps: list[bytes | int | fl
             assert driven["heater"] == 0
         if silent >= settings.TIMEOUT_MOST + 2:
             assert driven == OFF
+
+
+def test_the_usb_port_never_waits() -> None:
+    """It is standard input and output on the board; here the two ends of pipes."""
+    host_in, host_out = os.pipe()
+    board_in, board_out = os.pipe()
+    with (
+        os.fdopen(board_in, "rb", buffering=0) as source,
+        os.fdopen(host_out, "wb", buffering=0) as sink,
+        os.fdopen(board_out, "wb", buffering=0) as host,
+        os.fdopen(host_in, "rb", buffering=0) as answers,
+    ):
+        poll = select.poll()
+        poll.register(source, select.POLLIN)
+        port = UsbPort(source, sink, poll)
+        assert port.read() == b""
+        host.write(b">1 beat\x03\xff")
+        assert port.read() == b">1 beat\x03\xff"
+        assert port.read() == b""
+        host.write(b"x" * 600)
+        assert [len(port.read()) for _ in range(4)] == [256, 256, 88, 0]
+        port.write(b"<1 ok")
+        assert answers.read(64) == b"<1 ok"
