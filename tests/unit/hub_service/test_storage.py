@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -72,6 +73,7 @@ async def test_a_damaged_or_foreign_file_is_never_replaced_by_an_empty_queue(
     assert why in str(told.value)
     assert str(path) in str(told.value)
     assert f"{FILE}.previous (2 bytes)" in str(told.value)
+    assert f"`bioreactor hub restore {tmp_path}`" in str(told.value)
     assert path.read_bytes() == spoilt
     # The lock is let go: once the file is restored the hub starts.
     path.unlink()
@@ -79,26 +81,53 @@ async def test_a_damaged_or_foreign_file_is_never_replaced_by_an_empty_queue(
     await make(tmp_path).close()
 
 
+async def make_older(directory: Path) -> dict[str, Any]:
+    """Leave a queue as version 1 of its form wrote it, with one experiment that waits."""
+    store = make(directory)
+    await store.apply(Submitted(plan(1)), now=T0)
+    await store.close()
+    path = directory / FILE
+    older: dict[str, Any] = orjson.loads(path.read_bytes())
+    older["about"]["queue"] |= {"schema_version": 1, "durations": {"a" * 64: 60.0}}
+    path.write_bytes(orjson.dumps(older))
+    return older
+
+
+async def open_newer(directory: Path, older: dict[str, Any]) -> None:
+    """Open it twice, and look at what is kept of the older version."""
+    for _ in range(2):
+        store = QueueStore.open(directory, new_id=lambda: ulid(9), now=lambda: T0)
+        assert list(store.state.entries) == [ulid(1)]
+        await store.close()
+    (kept,) = (directory / name for name in names(directory) if ".schema-" in name)
+    assert kept.name == f"{FILE}.schema-1.{T0:%Y%m%dT%H%M%SZ}"
+    assert orjson.loads(kept.read_bytes()) == older
+    newer = orjson.loads((directory / FILE).read_bytes())
+    assert newer["about"]["queue"]["schema_version"] == 2
+    assert "durations" not in newer["about"]["queue"]
+
+
 async def test_a_queue_of_an_older_version_is_kept_and_brought_up_to_date_once(
     tmp_path: Path,
 ) -> None:
-    store = make(tmp_path)
-    await store.apply(Submitted(plan(1)), now=T0)
-    await store.close()
-    path = tmp_path / FILE
-    older = orjson.loads(path.read_bytes())
-    older["about"]["queue"] |= {"schema_version": 1, "durations": {"a" * 64: 60.0}}
-    path.write_bytes(orjson.dumps(older))
-    for _ in range(2):
-        store = QueueStore.open(tmp_path, new_id=lambda: ulid(9), now=lambda: T0)
-        assert list(store.state.entries) == [ulid(1)]
-        await store.close()
-    (kept,) = (tmp_path / name for name in names(tmp_path) if ".schema-" in name)
-    assert kept.name == f"{FILE}.schema-1.{T0:%Y%m%dT%H%M%SZ}"
-    assert orjson.loads(kept.read_bytes()) == older
-    newer = orjson.loads(path.read_bytes())
-    assert newer["about"]["queue"]["schema_version"] == 2
-    assert "durations" not in newer["about"]["queue"]
+    await open_newer(tmp_path, await make_older(tmp_path))
+
+
+@pytest.mark.parametrize("where", ["write", "sync", "keep", "replace", "sync directory"])
+async def test_a_kill_while_it_is_brought_up_to_date_loses_neither_version(
+    tmp_path: Path, where: str
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def die(step: str) -> None:
+        if step == where:
+            raise KilledError
+
+    older = await make_older(tmp_path)
+    with pytest.raises(KilledError):
+        QueueStore.open(tmp_path, new_id=lambda: ulid(9), now=lambda: T0, before=die)
+    await open_newer(tmp_path, older)
 
 
 async def test_a_missing_file_beside_its_previous_generation_is_damage(tmp_path: Path) -> None:
