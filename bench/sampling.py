@@ -18,6 +18,7 @@ from broker.journal import JournalReceiver
 from broker.messages import HubStatus, SampleRecord, utc_now
 from broker.settings import BrokerSettings
 from broker.topics import Topic
+from hardware.simulation.equipment import EQUIPMENT
 from hub_service.archive import Archive
 
 BURNS = """
@@ -93,8 +94,8 @@ def _lateness(broker: BrokerSettings) -> float:
 
 def _load(broker: BrokerSettings) -> float:
     """Return the share of a core that the node takes, %."""
-    channels = 13
-    with node(BURNS, broker=broker, sample_interval=channels / VALUES_PER_SECOND) as running:
+    interval = len(EQUIPMENT.channels) / VALUES_PER_SECOND
+    with node(BURNS, broker=broker, sample_interval=interval) as running:
         _settle(running)
         before = running.processor_seconds()
         time.sleep(SECONDS)
