@@ -1,6 +1,7 @@
 """Ask the hub: send a request, and again when broker or hub came back, until it is answered."""
 
 import asyncio
+import logging
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Final
 from ulid import ULID
 
 from broker.connection import Connection, Message
+from broker.logs import about
 from broker.messages import (
     ContractError,
     Error,
@@ -22,6 +24,8 @@ from broker.messages import (
     utc_now,
 )
 from broker.topics import Topic
+
+log = logging.getLogger(__name__)
 
 _HUB_GRACE: Final = 2.0
 
@@ -86,9 +90,12 @@ class Asker:
         )
         pending = self._pending.setdefault(identity, _Pending(asyncio.Event()))
         pending.askers += 1
+        subject: str | None = getattr(request, "experiment_id", None)
         try:
-            async with asyncio.timeout(timeout):
-                reply = await self._send_until_answered(Message(topic, full.encode()), pending)
+            with about(request_id=identity, experiment_id=subject):
+                log.debug("asking the hub: %s", verb)
+                async with asyncio.timeout(timeout):
+                    reply = await self._send_until_answered(Message(topic, full.encode()), pending)
         except TimeoutError:
             raise self._silence(verb, identity, timeout) from None
         finally:
