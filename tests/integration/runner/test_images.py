@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import secrets
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,37 +51,37 @@ def config(settings: RunnerSettings, bare_recipe: Path, small_recipe: Path, tmp_
 
 
 async def image(*arguments: object) -> tuple[int, Any, str]:
-    """Run the command; return its exit status, its answer and what it said beside."""
+    """Run what `bioreactor image` becomes; return exit status, answer and what it said beside."""
+    return await _run([sys.executable, "-m", "node_service.image"], *arguments)
+
+
+async def _run(command: list[str], *arguments: object) -> tuple[int, Any, str]:
     process = await asyncio.create_subprocess_exec(
-        str(BIOREACTOR), "image", *(str(one) for one in arguments),
+        *command, *(str(one) for one in arguments),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, said = await process.communicate()
     return process.returncode or 0, json.loads(out or b"null"), said.decode()
 
 
-async def test_images_are_built_shown_and_held_to_their_recipe(
+async def test_an_image_is_built_and_held_to_its_recipe(
     settings: RunnerSettings, config: Path
 ) -> None:
     rest = (SMALL, "--json", "--config", config)
-    code, shown, _ = await image("show", "--json", "--config", config)
-    assert (code, list(shown)) == (0, ["bare", SMALL, "standard"])
-    assert shown[SMALL]["packages"].keys() == {"simple-pid"}
-    assert shown[SMALL]["imports"] == {"simple_pid": "simple-pid"}
-    assert "numpy" in shown["standard"]["packages"]
-
     code, built, said = await image("build", *rest)
     assert (code, "image is ready" in said or "packages are ready" in said) == (0, True), said
     digest = built[SMALL]["digest"]
     code, verified, _ = await image("verify", *rest)
     assert (code, verified[SMALL]["problems"]) == (0, [])
     assert verified[SMALL]["digest"] == digest
+    assert verified[SMALL]["packages"].keys() == {"simple-pid"}
+    assert verified[SMALL]["imports"] == {"simple_pid": "simple-pid"}
     assert verified[SMALL]["size"] > 10_000
 
     spoilt = await _spoil(settings, digest)
     code, verified, _ = await image("verify", *rest)
     if spoilt:
-        await _docker("image", "rm", spoilt, digest)
+        await _docker("image", "rm", spoilt)  # and with it the one it was made of
     assert code == 1
     problems = "\n".join(verified[SMALL]["problems"])
     assert "simple_pid/pid.py is not the file that simple-pid came with" in problems
@@ -88,9 +89,14 @@ async def test_images_are_built_shown_and_held_to_their_recipe(
 
 
 @pytest.mark.parametrize("settings", ["bubblewrap"], indirect=True)
-async def test_what_cannot_be_offered_is_said_in_a_sentence(
+async def test_all_that_is_offered_is_shown_and_what_cannot_be_is_said_in_a_sentence(
     config: Path, small_recipe: Path
 ) -> None:
+    command = [str(BIOREACTOR), "image"]
+    code, shown, _ = await _run(command, "show", "--json", "--config", config)
+    assert (code, list(shown)) == (0, ["bare", SMALL, "standard"])
+    assert {"digest", "size", "python", "machine"} <= shown[SMALL].keys()
+    assert "numpy" in shown["standard"]["packages"]
     code, _, said = await image("verify", "large", "--config", config)
     assert (code, said.count("\n")) == (78, 1)
     assert f"there is no image called large; this node has bare, {SMALL}, standard" in said
