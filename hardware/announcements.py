@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from broker.messages import Alarm
 from hardware.clock import Clock
 from hardware.interlocks import Note
-from hardware.plausibility import Plausible, Watch
+from hardware.plausibility import Doubted
 
 log = logging.getLogger(__name__)
 
@@ -113,20 +113,20 @@ class Announcements:
                     )
                 )
 
-    def doubts(self, doubts: Mapping[str, tuple[Plausible, Watch, str]]) -> None:
+    def doubts(self, doubts: Mapping[str, Doubted]) -> None:
         """Let exactly these sensors be doubted; the event says what the run's policy is."""
         ours = [name for name in self._alarms if name.startswith(_DOUBT)]
         self._clear(name for name in ours if name.removeprefix(_DOUBT) not in doubts)
-        for channel, (rule, watch, message) in doubts.items():
+        for channel, doubted in doubts.items():
             if _DOUBT + channel not in self._alarms:
                 alarm = Alarm(
                     id=_DOUBT + channel,
                     severity="warning",
-                    message=message,
+                    message=doubted.why,
                     channel=channel,
                     since=self._clock.now(),
                 )
-                self._raise(alarm, {"doubt": watch.doubt, "policy": rule.policy})
+                self._raise(alarm, {"doubt": doubted.doubt, "policy": doubted.rule.policy})
 
     def _raise(self, alarm: Alarm, more: Mapping[str, JsonValue] | None = None) -> None:
         self._alarms[alarm.id] = alarm

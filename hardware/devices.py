@@ -9,7 +9,7 @@ from typing import Final
 from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
-from hardware.plausibility import Plausible, Watch
+from hardware.plausibility import Doubted
 from hardware.polling import Polled
 
 LATE: Final = 1.2
@@ -58,8 +58,8 @@ class Devices:
         return {p.driver.name: p.fault for p in self._polled if p.fault is not None}
 
     @property
-    def doubts(self) -> Mapping[str, tuple[Plausible, Watch, str]]:
-        """Which sensors are not believed, and why in a sentence."""
+    def doubts(self) -> Mapping[str, Doubted]:
+        """Which sensors are not believed."""
         return {name: doubt for p in self._polled for name, doubt in p.doubts().items()}
 
     async def read(self) -> tuple[Mapping[str, float | None], Mapping[str, float | None]]:

@@ -68,6 +68,21 @@ class Watch:
     doubt: Doubt | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """A sensor that is not believed.
+
+    Attributes:
+        rule: What its readings should be like.
+        doubt: What is wrong with them.
+        why: The same in a sentence.
+    """
+
+    rule: Plausible
+    doubt: Doubt
+    why: str
+
+
 def judge(rule: Plausible, before: Watch, value: float | None, now: float) -> Watch:
     """Take a reading in.
 

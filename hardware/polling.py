@@ -9,7 +9,7 @@ from hardware.channels import Channel, Equipment
 from hardware.clock import Clock
 from hardware.drivers.interface import Driver, DriverError
 from hardware.interlocks import sound
-from hardware.plausibility import Plausible, Watch, judge, sentence
+from hardware.plausibility import Doubted, Watch, judge, sentence
 
 _SENSORLESS: Final = 2.0
 """Seconds, as the period of a device that measures nothing: whether it is there is looked at."""
@@ -96,15 +96,15 @@ class Polled:
             for name, channel in self.sensors.items()
         }
 
-    def doubts(self) -> dict[str, tuple[Plausible, Watch, str]]:
-        """Return the sensors that are not believed, and why in a sentence."""
+    def doubts(self) -> dict[str, Doubted]:
+        """Return the sensors that are not believed."""
         found = {}
         for name, watch in self._watches.items():
             channel = self.sensors[name]
             rule = channel.plausible
             if rule is not None and watch.doubt is not None and watch.value is not None:
                 why = sentence(watch.doubt, watch.value, rule, channel.info.unit)
-                found[name] = (rule, watch, f"{name}: {why}")
+                found[name] = Doubted(rule, watch.doubt, f"{name}: {why}")
         return found
 
     async def close(self) -> None:

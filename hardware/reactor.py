@@ -37,6 +37,7 @@ from hardware.events import (
     check,
 )
 from hardware.interlocks import believed
+from hardware.plausibility import Doubted
 from hardware.safety import Decision, State, decide, due, initial
 from hardware.ticker import Ticker
 
@@ -86,6 +87,7 @@ class Reactor:
         self._announcements = Announcements(clock)
         self._alive: Callable[[float], None] = lambda _: None
         self._unwritten: set[str] = set()
+        self._held_by: str | None = None
         self._dosing = Dosing(
             equipment, self._devices, clock, self._announcements, self._book, self._apply
         )
@@ -204,6 +206,7 @@ class Reactor:
         for driver in self._devices.drivers:
             await driver.begin_run()
         self._devices.forget()
+        self._announcements.doubts({})  # what is doubted is told anew, for this run
         await self._book.keep(self._state)
         await self._measure()
         self._announcements.emit("run")
@@ -244,10 +247,13 @@ class Reactor:
 
         Raises:
             ContractError: UNKNOWN_CHANNEL, NOT_AN_ACTUATOR, OUT_OF_RANGE, MALFORMED (no
-                duration), LIMIT, ESTOP: nothing was changed. HARDWARE: the device did not
-                obey, its output is made safe as soon as it answers.
+                duration), LIMIT, INTERLOCK, ESTOP: nothing was changed. HARDWARE: the device did
+                not obey, its output is made safe as soon as it answers.
         """
         self._check_open()
+        known = self._equipment.channels.get(channel)
+        if known is not None and known.info.kind == "actuator" and value != known.safe:
+            self._check_believed()
         check(self._apply(Set(channel, float(value), duration)).refusal)
         try:
             await self._write(channel)
@@ -277,6 +283,7 @@ class Reactor:
                 unless it struck on the way. HARDWARE: all of the dose is counted as delivered.
         """
         self._check_open()
+        self._check_believed()
         return await self._dosing.dose(channel, ml)
 
     async def hold(self) -> None:
@@ -371,9 +378,35 @@ class Reactor:
         if new:
             decision = self._apply(Measured(new))
             self._announcements.devices(self._devices.faults)
-            self._announcements.doubts(self._devices.doubts)
+            self._heed(self._devices.doubts)
             await self._write_quietly(decision.writes)
         return values
+
+    def _heed(self, doubts: Mapping[str, Doubted]) -> None:
+        """Tell which sensors are doubted, and hold the pumps while one of them asks for that."""
+        self._announcements.doubts(doubts)
+        before = self._held_by
+        self._held_by = next((d.why for d in doubts.values() if d.rule.policy != "continue"), None)
+        if self._held_by is not None and before is None and self._open:
+            self._tasks.create_task(self._hold_for_doubt(), name="reactor-hold")
+
+    async def _hold_for_doubt(self) -> None:
+        paused = self._state.held
+        try:
+            await self._stop_all(Hold(), "hold")
+        except ExceptionGroup as group:
+            log.warning("not everything is known to stand still: %s", group.exceptions[0])
+        if not paused:  # controllers wait for the sensor, and not for a pause to be ended
+            self._apply(GoOn())
+
+    def _check_believed(self) -> None:
+        if self._held_by is not None:
+            raise ContractError(
+                ErrorCode.INTERLOCK,
+                self._held_by,
+                "pumps and direct outputs wait until the sensor can be believed again",
+                limit="doubt",
+            )
 
     async def _control(self) -> None:
         at = self.clock.monotonic()
@@ -382,7 +415,7 @@ class Reactor:
             await self._measure()
             decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
             await self._write_quietly(self._unwritten | set(decision.writes))
-            if not self._state.held:
+            if not self._state.held and self._held_by is None:
                 self._titrate()
             at = max(at + PERIOD, self.clock.monotonic())
             self._progress()

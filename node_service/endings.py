@@ -111,6 +111,19 @@ def emergency(estop: Estop) -> Ending:
     )
 
 
+def doubted(channel: str | None, why: str) -> Ending:
+    """Return the ending of a run whose reactor cannot believe one of its sensors."""
+    return Ending(
+        outcome="failed",
+        error=Error(
+            code=ErrorCode.HARDWARE,
+            message=f"the run was stopped, as configured for this sensor: {why}",
+            hint="put the sensor right, then submit the experiment again",
+            details={} if channel is None else {"channel": channel},
+        ),
+    )
+
+
 def not_started(error: RunnerError) -> Ending:
     """Return the ending of a run whose container could not be started."""
     return Ending(

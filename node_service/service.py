@@ -25,7 +25,7 @@ from broker.messages import (
 from broker.topics import Topic
 from hardware.announcements import ReactorEvent
 from hardware.reactor import Reactor
-from node_service import storage
+from node_service import endings, storage
 from node_service.alarms import STORAGE, Alarms
 from node_service.commands import ManualControl
 from node_service.company import Company
@@ -280,6 +280,8 @@ class NodeService:
         )
         if event.event.startswith("alarm"):
             self._reporter.changed()
+        if event.event == "alarm" and event.data.get("policy") == "stop" and current is not None:
+            current.stop(endings.doubted(event.channel, str(event.data["message"])))
 
     def _news(self) -> None:
         """Tell, and look for the next step: what may start has changed."""

@@ -129,9 +129,9 @@ async def test_a_sensor_that_lies_is_told_to_the_rules_as_silent() -> None:
     device.values["temperature"] = 37.0
     await clock.advance(1.0)
     assert await devices.read() == ({"temperature": 37.0}, {"temperature": None})
-    ((rule, watch, why),) = devices.doubts.values()
-    assert (rule.policy, watch.doubt) == ("continue", Doubt.JUMPING)
-    assert why == "temperature: it jumps, now 37 1: look at the probe and its cable"
+    (doubted,) = devices.doubts.values()
+    assert (doubted.rule.policy, doubted.doubt) == ("continue", Doubt.JUMPING)
+    assert doubted.why == "temperature: it jumps, now 37 1: look at the probe and its cable"
     for _ in range(2):
         await clock.advance(1.0)
         await devices.read()
@@ -140,7 +140,7 @@ async def test_a_sensor_that_lies_is_told_to_the_rules_as_silent() -> None:
     assert devices.doubts == {}
     await clock.advance(30.0)
     assert (await devices.read())[1] == {"temperature": None}
-    assert devices.doubts["temperature"][1].doubt is Doubt.FROZEN
+    assert devices.doubts["temperature"].doubt is Doubt.FROZEN
 
 
 async def test_a_device_that_hangs_counts_as_silent() -> None:

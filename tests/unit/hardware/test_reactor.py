@@ -312,3 +312,39 @@ async def test_a_temperature_that_lies_switches_the_heater_off_and_is_told() -> 
         await it.clock.advance(10.0)
         assert "doubt-temperature" not in it.alarms()
         assert it.device.written["heater"] > 0
+
+
+async def test_a_doubted_sensor_holds_the_pumps_if_that_is_its_policy() -> None:
+    it = Bench()
+    equipment = bench()
+    channels = dict(equipment.channels)
+    channels["volume"] = replace(channels["volume"], plausible=Plausible(high=20.0, policy="hold"))
+    it.reactor = Reactor(replace(equipment, channels=channels), [it.device], it.clock)
+    it.reactor.on_event(it.events.append)
+    async with it.reactor:
+        await it.reactor.set("light", 50.0, duration=90.0)
+        await it.reactor.set("stirring", 100.0)
+        await it.clock.advance(4.5)
+        dose = asyncio.ensure_future(it.reactor.dose("waste", 5.0))
+        await it.clock.advance(0.1)
+        it.device.values["volume"] = 25.0
+        await it.clock.advance(10.0)
+        assert (await dose).delivered_ml < 5.0
+        assert (it.device.written["light"], it.device.written["stirring"]) == (0.0, 100.0)
+        for refused in (
+            it.reactor.dose("waste", 1.0),
+            it.reactor.set("light", 50.0, duration=10.0),
+        ):
+            with pytest.raises(ContractError, match="cannot be: look at the probe") as caught:
+                await refused
+            assert caught.value.error.code == ErrorCode.INTERLOCK
+        await it.reactor.set("light", 0.0)
+        it.events.clear()
+        await it.reactor.begin_run()
+        assert "alarm" in it.names()  # told again: another run has to know it too
+        it.device.values["volume"] = 15.0
+        await it.clock.advance(10.0)
+        await it.reactor.set("light", 50.0, duration=10.0)
+        dose = asyncio.ensure_future(it.reactor.dose("waste", 1.0))
+        await it.clock.advance(2.0)
+        assert (await dose).delivered_ml == 1.0

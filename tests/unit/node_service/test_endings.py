@@ -78,3 +78,11 @@ def test_every_ending_reads_as_a_sentence() -> None:
         assert endings.sentence(ending, 12.0).startswith("The experiment failed after 12.0 s: ")
     completed = endings.of_exit(ended(), LIMITS)
     assert endings.sentence(completed, 3.0) == "The script ended by itself after 3.0 s."
+
+
+def test_a_sensor_that_lies_ended_the_run() -> None:
+    ending = endings.doubted("ph", "ph: 1.2 pH cannot be: look at the probe")
+    assert ending.error is not None
+    assert (ending.outcome, ending.error.code) == ("failed", ErrorCode.HARDWARE)
+    assert ending.error.message.endswith("ph: 1.2 pH cannot be: look at the probe")
+    assert ending.error.details == {"channel": "ph"}
