@@ -1,0 +1,90 @@
+"""A run on a node whose reactor is a serial device."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broker.messages import ErrorCode, EventRecord
+from hardware.emulators.emulator import Constant, Emulator
+from hardware.emulators.ezo_probes import EzoRtd
+from tests.support.node import Hub, Node
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.engine
+
+REACTOR = """
+[devices.probe]
+driver = "ezo-rtd"
+port = "{port}"
+
+[channels.temperature]
+device = "probe"
+
+[channels.temperature.plausible]
+high = 40.0
+policy = "stop"
+"""
+
+WATCHING = """
+    from bioreactor import experiment, reactor
+    print("it is", reactor.read("temperature"))
+    while True:
+        experiment.sleep(0.2)
+"""
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Path:
+    return tmp_path / "usb-probe"
+
+
+@pytest.fixture
+def node_settings(tmp_path: Path, port: Path) -> dict[str, str | float | bool]:
+    file = tmp_path / "reactor.toml"
+    file.write_text(REACTOR.format(port=port))
+    return {"reactor": "configured", "configuration": str(file)}
+
+
+@pytest.fixture
+async def temperature(port: Path) -> AsyncIterator[Constant]:
+    """What the probe measures, °C."""
+    source = Constant(25.0)
+    async with Emulator(EzoRtd(source), link=port):
+        yield source
+
+
+async def test_a_sensor_that_lies_ends_the_run_where_that_is_its_policy(
+    temperature: Constant, node: Node, hub: Hub
+) -> None:
+    node.start()
+    await node.until_ready(hub)
+    experiment = str((await hub.run(WATCHING)).experiment_id)
+    await hub.until_said(experiment, "it is 25.0")
+    temperature.value = 55.0
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.error is not None
+    assert (finished.outcome, finished.error.code) == ("failed", ErrorCode.HARDWARE)
+    assert "temperature: 55 °C cannot be" in finished.error.message
+    (alarm,) = (
+        record
+        for record in hub.records(experiment)
+        if isinstance(record, EventRecord) and record.event == "alarm"
+    )
+    assert (alarm.channel, alarm.data["doubt"]) == ("temperature", "out-of-range")
+    await eventually(lambda: any(a.id == "doubt-temperature" for a in hub.report.alarms))
+
+    # The next run meets the same sensor.
+    again = str((await hub.run(WATCHING)).experiment_id)
+    refused = await hub.until_phase(again, "finished")
+    assert refused.error is not None
+    assert refused.error.code is ErrorCode.HARDWARE
+
+    temperature.value = 26.0
+    reading = """
+        from bioreactor import reactor
+        print("it is", reactor.read("temperature"))
+    """
+    well = str((await hub.run(reading)).experiment_id)
+    assert (await hub.until_phase(well, "finished")).outcome == "completed"
+    assert hub.log(well, "stdout") == ["it is 26.0"]
