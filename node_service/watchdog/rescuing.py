@@ -9,7 +9,8 @@ from typing import Final
 FIRST_PASS: Final = 2.5
 """Seconds after which a device that has not answered yet keeps nobody waiting any more."""
 _LOOK: Final = 0.05
-_RETRY: Final = 0.1
+_FIRST_RETRY: Final = 0.1
+_LONGEST_RETRY: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ def rescue(
     pool = ThreadPoolExecutor(len(devices), "rescue")
     running: dict[Future[None], str] = {pool.submit(act): name for name, act in devices.items()}
     again: dict[str, float] = {}
+    pause = dict.fromkeys(devices, _FIRST_RETRY)
     tried: set[str] = set()
     while outcome.unsafe:
         if running:
@@ -53,6 +55,7 @@ def rescue(
             time.sleep(_LOOK)
             ended = set()
         now = time.monotonic()
+        before = (len(outcome.safe), dict(outcome.unsafe))
         for future in ended:
             name = running.pop(future)
             tried.add(name)
@@ -62,8 +65,9 @@ def rescue(
                 del outcome.unsafe[name]
             else:
                 outcome.unsafe[name] = str(error) or type(error).__name__
-                again[name] = now + _RETRY
-        if ended:
+                again[name] = now + pause[name]
+                pause[name] = min(2 * pause[name], _LONGEST_RETRY)
+        if before != (len(outcome.safe), outcome.unsafe):
             changed(outcome)
         for name in [name for name, at in again.items() if at <= now]:
             del again[name]

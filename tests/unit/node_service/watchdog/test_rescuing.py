@@ -54,6 +54,17 @@ def test_a_device_that_hangs_keeps_no_other_waiting() -> None:
     assert time.monotonic() - began > 2.0  # it was given its time
 
 
+def test_what_does_not_change_is_told_once() -> None:
+    broken = Device(5)
+    told: list[dict[str, str]] = []
+    rescue(
+        {"broken": broken},
+        taken_over=lambda: broken.calls == 4,
+        changed=lambda outcome: told.append(dict(outcome.unsafe)),
+    )
+    assert told == [{"broken": "no answer"}]
+
+
 def test_it_gives_way_once_each_was_tried() -> None:
     broken = Device(10**9)
     outcome = rescue({"broken": broken}, taken_over=lambda: True, changed=lambda _: None)
