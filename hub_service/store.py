@@ -256,7 +256,11 @@ class QueueStore:
             self._unusable = error
             return error
         if isinstance(error, Exception):
-            held = snapshot.contents(self._storage.read() or {})
+            try:
+                held = snapshot.contents(self._storage.read() or {})
+            except SnapshotError as foreign:
+                self._unusable = StoreError(f"the queue's file was changed by another: {foreign}")
+                return self._unusable
             self._state = snapshot.with_live(held.state, self._state)
             self._cursor = held.cursor
             self._answers = Answers(held.answers)

@@ -309,6 +309,22 @@ async def test_a_disk_that_can_be_neither_written_nor_read_ends_the_store(tmp_pa
     await store.close()
 
 
+async def test_a_file_that_others_changed_ends_the_store(tmp_path: Path) -> None:
+    def broken(step: str) -> None:
+        if step == "sync" and (tmp_path / "queue.json.previous").exists():
+            (tmp_path / "queue.json").write_bytes(b'{"about": {"queue": {}}}')
+            raise OSError(errno.EIO, "Input/output error")
+
+    await QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR")).close()
+    await QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR")).close()
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    store._storage._file._before = broken
+    for _ in range(2):
+        with pytest.raises(StoreError, match="changed by another"):
+            await store.apply(Submitted(plan(1)), now=T0)
+    await store.close()
+
+
 async def test_nothing_durable_nothing_written(tmp_path: Path) -> None:
     store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
     written = (tmp_path / "queue.json").stat().st_ino
