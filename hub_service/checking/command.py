@@ -105,6 +105,15 @@ def _surroundings(directory: Path, aside: Aside) -> Iterator[Finding]:
             "the next change of schema removes it",
             lambda path=path: aside.move(path),  # type: ignore[misc]
         )
+    for path in sorted((directory / "exports").glob("*")):
+        if not path.with_name(f"{path.name.split('.')[0]}.json").exists():
+            yield Finding(
+                Severity.NOTE,
+                f"exports/{path.name}",
+                "an export that was cut short",
+                "the next start removes it; whoever wants it exports again",
+                lambda path=path: aside.move(path),  # type: ignore[misc]
+            )
     for path in sorted(directory.iterdir()):
         if path.name not in _OURS and not path.name.startswith(f"{FILE}.schema-"):
             yield Finding(

@@ -85,6 +85,11 @@ def spoil_pages(hub: Path) -> None:
         file.write(os.urandom(path.stat().st_size - 8192))
 
 
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
 def remove(*paths: Path) -> None:
     for path in paths:
         path.unlink()
@@ -237,6 +242,7 @@ def test_damage_is_found_told_and_mended_where_that_is_safe(
         (lambda hub: (hub / "queue.json.new").write_bytes(b"{"), "a crash cut short"),
         (lambda hub: (hub / "archive/staging/1-2").write_bytes(b"x"), "its bytes come again"),
         (lambda hub: (hub / "archive/x.partial").write_bytes(b"x"), "change of schema"),
+        (lambda hub: write(hub / "exports" / "a1.order", b"{}"), "an export that was cut short"),
         (lambda hub: (hub / "notes.txt").write_bytes(b"x"), "none of the hub's"),
         (lambda hub: change(hub, "PRAGMA user_version = 0"), "start the hub once"),
         (
