@@ -151,12 +151,12 @@ def add_rows(
     else:
         query = query.format("x") + " ORDER BY x"
     axes: dict[int, array[float]] = {}
-    packed: dict[int, list[bytes]] = {}
+    tables: dict[int, array[float]] = {}
     for x, layout, blob in connection.execute(query, values):
         axes.setdefault(layout, array("d")).append(x)
-        packed.setdefault(layout, []).append(blob)
+        tables.setdefault(layout, array("d")).frombytes(blob)
     for layout, axis in axes.items():
-        table = array("d", b"".join(packed[layout]))
+        table = tables.pop(layout)
         (text,) = connection.execute(
             "SELECT channels FROM layouts WHERE id = ?", (layout,)
         ).fetchone()
