@@ -25,12 +25,15 @@ from hub_service.answers import REMEMBERED_FOR
 from hub_service.queue import Event
 from hub_service.queue.events import (
     CancelAsked,
+    DeclareDeadAsked,
+    DrainNodeAsked,
     LimitsAsked,
     Listened,
     MoveAsked,
     PauseAsked,
     PostureAsked,
     ResumeAsked,
+    ResumeNodeAsked,
     RunNowAsked,
     SendAsked,
     Submitted,
@@ -93,6 +96,9 @@ USUAL: list[Action] = [
         posture=st.sampled_from([Posture.RUNNING, Posture.PAUSED, Posture.DRAINING]),
     ),
     *_what(3, "an_administrator_resumes_the_queue"),
+    *_what(1, "an_administrator_drains_a_node", name=_NODE),
+    *_what(2, "an_administrator_resumes_a_node", name=_NODE),
+    *_what(1, "an_administrator_declares_a_node_dead", name=_NODE),
     *_what(1, "an_administrator_limits", limit=st.integers(1, 6)),
     *_what(1, "somebody_repeats_a_request", number=NUMBERS),
     *_what(
@@ -159,6 +165,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.backed_up: dict[str, Plan] | None = None
         self.over: dict[str, str] = {}
         self.restored = False
+        self.given_up: set[str] = set()
         self.hub = HubSide(
             self.home / "hub", publish=self.say_to_node, new_id=self.new_id, clock=self.clock
         )
@@ -271,6 +278,20 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     def an_administrator_resumes_the_queue(self) -> None:
         self.an_administrator_sets_the_posture(Posture.RUNNING)
+
+    def an_administrator_drains_a_node(self, name: str) -> None:
+        self.ask("admin", "drain-node", DrainNodeAsked(name, "a"), f"ask-{self.new_id()}")
+
+    def an_administrator_resumes_a_node(self, name: str) -> None:
+        self.ask("admin", "resume-node", ResumeNodeAsked(name, "a"), f"ask-{self.new_id()}")
+
+    def an_administrator_declares_a_node_dead(self, name: str) -> None:
+        """It may be mistaken: the node may be alive, and come back."""
+        if self.hub.alive:
+            held = {e.id for e in self.hub.state.entries.values() if e.node == name}
+            self.given_up |= held
+            event = DeclareDeadAsked(name, "a", power_is_off=True)
+            self.ask("admin", "declare-dead", event, f"ask-{self.new_id()}")
 
     def an_administrator_limits(self, limit: int) -> None:
         self.ask("admin", "limits", LimitsAsked(per_user=limit), f"ask-{self.new_id()}")
@@ -502,6 +523,8 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.the_broker_forgets()
         self.flow()
         self.ask("admin", "posture", PostureAsked(Posture.RUNNING, "a"), "the-end")
+        for name in NODES:
+            self.an_administrator_resumes_a_node(name)
         for _ in range(60):
             for entry in list(self.hub.state.entries.values()):
                 nowhere = "ph" in entry.plan.needs and entry.plan.node == "reactor-1"
@@ -550,6 +573,8 @@ class ProtocolMachine(RuleBasedStateMachine):
         true = {last.ending.outcome}
         if last.ending.interrupted:
             true.add("cancelled")  # it was to be stopped when its container was lost
+        if one in self.given_up:
+            true.add("failed")  # its node was declared dead
         assert shown.status in true, f"{shown.status} is not {true}"
 
 
