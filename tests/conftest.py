@@ -6,10 +6,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from broker.embedded import EmbeddedBroker, Kind
 from tests.support import leaks
 from tests.support.brokers import ROLES, Connector
+
+# How long an example takes is the machine's business: a busy one fails nothing.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
