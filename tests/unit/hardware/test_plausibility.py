@@ -2,7 +2,7 @@ import math
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.plausibility import SETTLED, Doubt, Plausible, Watch, judge, sentence
@@ -79,6 +79,7 @@ def test_without_rules_everything_is_believed() -> None:
     assert set(doubts([1.0, 1e9, -1e9, *[0.0] * 500], Plausible())) == {None}
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(), max_size=60), st.floats(0.01, 1e4))
 def test_never_believes_what_cannot_be(values: list[float | None], every: float) -> None:
     for value, doubt in zip(values, doubts(values, every=every), strict=True):
@@ -86,6 +87,7 @@ def test_never_believes_what_cannot_be(values: list[float | None], every: float)
             assert doubt is Doubt.OUT_OF_RANGE
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(2.0, 12.0), min_size=1, max_size=60))
 def test_comes_right_whatever_was_before(values: list[float]) -> None:
     settled = [7.0 + 0.001 * n for n in range(SETTLED)]

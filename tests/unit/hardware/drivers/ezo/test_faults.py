@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.drivers.ezo.circuits import PH, RTD
@@ -81,11 +81,13 @@ async def test_a_pump_that_is_not_known_to_stand_says_so(pump: PumpRig, fault: F
         assert not pump.device.running
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_mean_something(raw: bytes) -> None:
     assert isinstance(parse(raw), Code | Answer | Values | NoOutput | Noise)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=12), st.integers(0, 5), st.floats(0, 14))
 def test_noise_in_a_reading_does_not_make_another_value(noise: bytes, at: int, ph: float) -> None:
     """Unless it happens to be made of digits, which no protocol without a check sum can tell."""
@@ -95,6 +97,7 @@ def test_noise_in_a_reading_does_not_make_another_value(noise: bytes, at: int, p
         assert noise.strip(b"0123456789.-") == b""
 
 
+@settings(deadline=None)
 @given(st.floats(-126, 1254), st.integers(1, 3))
 def test_a_reading_that_lost_its_end_is_none(celsius: float, lost: int) -> None:
     text = f"{celsius:.3f}"[:-lost]
