@@ -6,6 +6,8 @@ from typing import cast
 
 from broker.connection import Message
 from broker.messages import Assignment
+from hardware.clock import ManualClock
+from node_service.alarms import Alarms
 from node_service.duties import Duties
 from node_service.workplace import Station
 
@@ -32,7 +34,8 @@ def idle(revision: int) -> Message:
 
 async def test_an_old_assignment_does_not_hide_a_newer_one_that_waits() -> None:
     memory = Memory()
-    station = cast("Station", SimpleNamespace(ledger=memory, changed=lambda: None))
+    alarms = Alarms(ManualClock(), lambda _: None)
+    station = cast("Station", SimpleNamespace(ledger=memory, alarms=alarms, changed=lambda: None))
     async with asyncio.TaskGroup() as tasks:
         duties = Duties(station, lambda: None, tasks)
         await duties.hear(idle(6))
@@ -42,3 +45,15 @@ async def test_an_old_assignment_does_not_hide_a_newer_one_that_waits() -> None:
             await memory.saw.wait()
         following.cancel()
     assert memory.seen_revision == 6
+
+
+async def test_what_is_no_assignment_is_an_alarm_until_a_good_one_comes() -> None:
+    alarms = Alarms(ManualClock(), lambda _: None)
+    station = cast("Station", SimpleNamespace(alarms=alarms, changed=lambda: None))
+    async with asyncio.TaskGroup() as tasks:
+        duties = Duties(station, lambda: None, tasks)
+        await duties.hear(Message("assignment", b"[]"))
+        (alarm,) = alarms.current
+        assert "cannot be understood" in alarm.message
+        await duties.hear(idle(6))
+    assert alarms.current == ()

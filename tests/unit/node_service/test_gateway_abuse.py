@@ -6,6 +6,7 @@ Nothing of it may reach the sampler's schedule; what is refused is told like any
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -103,14 +104,16 @@ async def sampled(gate: Gate) -> AsyncIterator[list[float]]:
     ids=["requests", "bodies", "connections"],
 )
 async def test_no_abuse_reaches_the_sampling_schedule(gate: Gate, kinds: tuple[str, ...]) -> None:
+    began = time.monotonic()
     async with sampled(gate) as late:
         abuser = await asyncio.create_subprocess_exec(
             sys.executable, "-c", ABUSE, str(gate.socket), *(kind for kind in kinds for _ in "123")
         )
         assert await abuser.wait() == 0
+    due = (time.monotonic() - began) / SAMPLE_SECONDS
     late.sort()
-    assert len(late) > 15, "samples were left out"
-    assert late[len(late) // 2] < SAMPLE_SECONDS / 4
+    assert len(late) > due / 2, "samples were left out"
+    assert late[len(late) // 2] < SAMPLE_SECONDS / 2
     assert (await gate.get("/clock"))["speed"] == 1.0
 
 
