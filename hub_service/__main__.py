@@ -20,6 +20,7 @@ from broker.logs import set_up
 from broker.messages import utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
+from hub_service.allocator import return_what_is_freed
 from hub_service.archive import Archive, Wanted
 from hub_service.exports import Exports
 from hub_service.ids import GrowingIds
@@ -151,6 +152,7 @@ def main() -> None:
         from hub_service.checking.command import main as look  # noqa: PLC0415  not while it serves
 
         sys.exit(look(sys.argv[1:]))
+    return_what_is_freed()
     parser = argparse.ArgumentParser(
         prog="hub_service",
         description="The bioreactors' hub.",
