@@ -1,7 +1,7 @@
 """``python -m hardware.emulators DEVICE``: a device on a pseudo terminal, to develop against.
 
 It prints the port's name, then takes a command a line from its standard input: a fault's name
-switches that on, ``clear`` all of them off, ``value 6.9`` changes what is measured, ``reboot``
+switches that on, ``clear`` all of them off, ``value 6.9`` changes what is measured, ``power``
 takes its power away and gives it back, ``quit`` ends it, as Ctrl-C does.
 
 ``bench --directory DIR`` is a whole reactor, its devices around one simulated vial, and the
@@ -141,9 +141,9 @@ def _obey(emulator: Emulator, source: Constant, words: list[str]) -> str | None:
         case ["clear"]:
             emulator.clear()
             return f"no faults; {emulator.path}"
-        case ["reboot"]:
+        case ["power"]:
             emulator.reboot()
-            return "rebooted"
+            return "its power was away"
         case ["value", text] if _is_number(text):
             source.value = float(text)
             return f"measures {source.value:g}"
@@ -155,7 +155,7 @@ def _obey(emulator: Emulator, source: Constant, words: list[str]) -> str | None:
 
 
 def _words(device: EmulatedDevice) -> str:
-    return ", ".join([*sorted(device.known_faults), "clear", "reboot", "value X", "quit"])
+    return ", ".join([*sorted(device.known_faults), "clear", "power", "value X", "quit"])
 
 
 def _is_number(text: str) -> bool:

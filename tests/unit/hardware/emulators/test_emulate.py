@@ -55,7 +55,7 @@ async def test_a_driver_talks_to_it_and_a_person_too(child: Process, tmp_path: P
             await driver.read()
         assert (await tell(child, "clear")).startswith("no faults")
         assert await driver.read() == {"ph": 7.25}
-        assert await tell(child, "reboot") == "rebooted"
+        assert await tell(child, "power") == "its power was away"
         assert (await tell(child, "value nan")).startswith("say one of: garbage, partial")
     assert child.stdin is not None
     child.stdin.write(b"quit\n")
