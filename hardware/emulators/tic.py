@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from hardware.emulators.emulator import Constant, EmulatedDevice, Source
 from hardware.emulators.faults import ANYWHERE, Fault
+from hardware.emulators.stepper import Stepper
 
 _POLOLU: Final = 0xAA
 _QUICK: Final = frozenset({0x89, 0x8C, 0x85, 0x86, 0x83, 0x8F, 0xB0, 0x8A})
@@ -77,44 +78,6 @@ class TicSettings:
 
 
 @dataclass(slots=True)
-class _Motor:
-    """Position in microsteps, velocity in microsteps a second, and what it is moving to."""
-
-    position: float = 0.0
-    velocity: float = 0.0
-    target_position: int | None = None
-    target_velocity: float = 0.0
-    max_speed: float = 0.0
-    acceleration: float = 0.0
-
-    def still(self) -> bool:
-        return self.velocity == 0.0 and self._wanted() == 0.0
-
-    def halt(self) -> None:
-        self.target_position, self.target_velocity, self.velocity = None, 0.0, 0.0
-
-    def slow_down(self) -> None:
-        self.target_position, self.target_velocity = None, 0.0
-
-    def step(self, seconds: float) -> None:
-        wanted = self._wanted()
-        change = self.acceleration * seconds
-        self.velocity += min(max(wanted - self.velocity, -change), change)
-        before, self.position = self.position, self.position + self.velocity * seconds
-        target = self.target_position
-        if target is not None and (before - target) * (self.position - target) <= 0:
-            # It arrives exactly, and slowly enough to stand at once.
-            self.position, self.velocity = float(target), 0.0
-
-    def _wanted(self) -> float:
-        if self.target_position is None:
-            return min(max(self.target_velocity, -self.max_speed), self.max_speed)
-        left = self.target_position - self.position
-        braking = math.sqrt(2.0 * self.acceleration * abs(left))
-        return math.copysign(min(self.max_speed, braking), left) if left else 0.0
-
-
-@dataclass(slots=True)
 class _Packet:
     """A command as far as it has come."""
 
@@ -149,7 +112,7 @@ class EmulatedTic(EmulatedDevice):
         self._vin = Constant(12.0) if vin is None else vin
         self._kill_switch = kill_switch
         self._turning = turning
-        self._motor = _Motor()
+        self._motor = Stepper()
         self._packet = _Packet()
         self._errors = 0
         self._occurred = 0
@@ -161,7 +124,7 @@ class EmulatedTic(EmulatedDevice):
     def power_up(self) -> None:
         """Start: nothing moves before somebody says so."""
         self._time = self._woken_at = self._fed_at = self.line.now()
-        self._motor = _Motor(
+        self._motor = Stepper(
             max_speed=self.settings.max_speed / _UNIT,
             acceleration=self.settings.max_acceleration / 100.0,
         )
