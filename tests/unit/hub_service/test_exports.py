@@ -258,16 +258,38 @@ async def test_a_cancelled_export_leaves_nothing(
     assert list(directory.iterdir()) == []
 
 
+def result_blobs(archive: Archive) -> list[Path]:
+    return [path for path in (archive.directory / "blobs").rglob("*") if path.is_file()]
+
+
 async def test_a_failure_of_the_child_is_an_error_for_the_asker(
     exports: Exports, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for path in (archive.directory / "blobs").rglob("*"):
-        if path.is_file():
-            path.unlink()
+    for path in result_blobs(archive):
+        path.unlink()
+        path.mkdir()
     with pytest.raises(ContractError) as refused:
         await exports.export(running(), ExportKind.RESULTS)
     assert refused.value.error.code is ErrorCode.INTERNAL
-    assert "FileNotFoundError" in caplog.text
+    assert "IsADirectoryError" in caplog.text
+
+
+async def test_a_result_file_that_is_gone_keeps_no_other_from_its_owner(
+    exports: Exports, archive: Archive
+) -> None:
+    for path in result_blobs(archive):
+        path.unlink()
+    content = await fetched(exports, await exports.export(running(), ExportKind.RESULTS))
+    with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+        files = {
+            entry["name"]: entry for entry in json.loads(bundle.read("manifest.json"))["files"]
+        }
+        assert "log.txt" in bundle.namelist()
+        lost = [name for name in files if name.startswith("files/")]
+        assert lost
+        for name in lost:
+            assert "gone from the hub's disk" in files[name]["problem"]
+            assert name not in bundle.namelist()
 
 
 MEASURED = """
