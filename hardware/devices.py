@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 from hardware.channels import Equipment
@@ -80,6 +81,26 @@ class Devices:
             values |= polled.values()
             new |= polled.news()
         return values, new
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Open every device side by side, and have the stack close those that are open.
+
+        Raises:
+            DriverError: One does not answer.
+            ExceptionGroup: Of `DriverError`: several do not.
+        """
+        opened = await asyncio.gather(
+            *(driver.__aenter__() for driver in self.drivers), return_exceptions=True
+        )
+        failed = [result for result in opened if isinstance(result, BaseException)]
+        for driver, result in zip(self.drivers, opened, strict=True):
+            if not isinstance(result, BaseException):
+                stack.push_async_exit(driver)
+        errors = [error for error in failed if isinstance(error, Exception)]
+        if len(errors) == 1 or len(errors) < len(failed):
+            raise failed[0]
+        if errors:
+            raise ExceptionGroup("several devices do not answer", errors)
 
     def forget(self) -> None:
         """Let the next `read` ask every device again."""

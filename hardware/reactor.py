@@ -106,8 +106,7 @@ class Reactor:
         moved = await asyncio.to_thread(self._book.load)
         self._state = initial(self._equipment, self.clock.monotonic(), moved)
         async with AsyncExitStack() as stack:
-            for driver in self._devices.drivers:
-                await stack.enter_async_context(driver)
+            await self._devices.open(stack)
             stack.push_async_callback(self._devices.close)
             await self.make_safe()
             stack.push_async_callback(self.make_safe)

@@ -1,6 +1,8 @@
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Self
 
 import pytest
 
@@ -150,3 +152,31 @@ async def test_a_device_that_hangs_counts_as_silent() -> None:
     assert values == {"temperature": None, "volume": 15.0}
     with pytest.raises(DriverError, match="does not answer"):
         await devices.write("light", 1.0)
+
+
+async def test_devices_that_are_not_there_are_all_named_and_the_others_closed() -> None:
+    clock = ManualClock()
+    opened: list[str] = []
+
+    class Bench(BrokenDevice):
+        async def __aenter__(self) -> Self:
+            if self.name != "good":
+                raise DriverError(f"{self.name} is not there")
+            opened.append(self.name)
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            opened.remove(self.name)
+
+    drivers = [Bench(clock) for _ in range(3)]
+    for driver, name in zip(drivers, ("good", "first", "second"), strict=True):
+        driver.name = name
+    devices = Devices(Equipment.of([]), drivers, clock)
+    with pytest.raises(ExceptionGroup) as several:
+        async with AsyncExitStack() as stack:
+            await devices.open(stack)
+    assert [str(error) for error in several.value.exceptions] == [
+        "first is not there",
+        "second is not there",
+    ]
+    assert opened == []
