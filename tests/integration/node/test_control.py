@@ -23,7 +23,7 @@ from broker.messages import (
 )
 from broker.topics import Topic
 from tests.support.brokers import Connector
-from tests.support.node import Hub, Node
+from tests.support.node import Hub, Node, remove_containers
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -241,7 +241,11 @@ async def test_a_second_node_of_the_same_name_leaves_the_first_alone(
     second.config.write_text(text.replace(str(running.data), str(second.data)))
     second.config.chmod(0o600)
     second.start()
-    await eventually(lambda: second.returncode is not None, within=20)
+    try:
+        await eventually(lambda: second.returncode is not None, within=20)
+    finally:
+        await second.stop()
+        await remove_containers(second.data)
     assert second.returncode == 78
     assert "another node is called reactor-1" in second.lines[-1]
     assert running.returncode is None
