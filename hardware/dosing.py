@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from broker.messages import ContractError, Error, ErrorCode
 from hardware.announcements import Announcements
@@ -13,9 +12,8 @@ from hardware.devices import Devices
 from hardware.dosebook import DoseBook
 from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError
 from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, check, refuse
+from hardware.pieces import pieces
 from hardware.safety import Decision
-
-_TINY: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +82,9 @@ class Dosing:
         return Dose(ml, delivered, seconds)
 
     async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
-        """Pump in pieces; the last two share, for a small rest may be less than a pump can move."""
-        delivered, left = 0.0, ml
+        delivered = 0.0
         most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
-        while left > _TINY:
-            piece = left / 2 if most + _TINY < left < 1.5 * most else min(left, most)
+        for piece in pieces(ml, most):
             if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
                 return delivered, refusal
             try:
@@ -103,5 +99,4 @@ class Dosing:
                 raise ContractError(
                     ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
                 ) from error
-            left -= piece
         return delivered, None

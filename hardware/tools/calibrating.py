@@ -12,6 +12,7 @@ from hardware.calibration.record import Calibration
 from hardware.configuration.build import Configured
 from hardware.configuration.kinds import Step
 from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
+from hardware.pieces import pieces
 
 READINGS: Final = 5
 """Of which a point is the mean."""
@@ -163,10 +164,11 @@ async def _by_weighing(bench: Bench, person: Person) -> Calibration:
     )
 
 
-async def _pump(bench: Bench, ml: float, piece: float) -> float:
+async def _pump(bench: Bench, ml: float, most: float) -> float:
+    """Pump a dose as an experiment does; return what the pump believes to have moved, mL."""
     moved = 0.0
-    while ml - moved > 1e-9:  # noqa: PLR2004 - rounding
-        delivered = await bench.driver.dose(bench.channel, min(piece, ml - moved))
+    for piece in pieces(ml, most):
+        delivered = await bench.driver.dose(bench.channel, piece)
         if delivered <= 0:
             raise DriverError(f"{bench.channel} delivers nothing")
         moved += delivered

@@ -15,6 +15,7 @@ from hardware.drivers.interface import DriverError
 from hardware.emulators.board import EmulatedBoard
 from hardware.emulators.emulator import Constant, Emulator
 from hardware.emulators.ezo_probes import EzoPh
+from hardware.emulators.ezo_pump import EzoPump
 from hardware.emulators.tic import EmulatedTic, TicSettings
 from hardware.reactor import ReactorEvent
 from hardware.reactors import configured_reactor
@@ -160,6 +161,33 @@ async def test_a_pump_is_calibrated_on_a_scale(devices: Devices) -> None:
     async with reactor:
         dose = await reactor.dose("media", 1.84)
     assert dose.delivered_ml == pytest.approx(1.84, abs=0.02)
+
+
+async def test_a_dose_that_no_whole_number_of_microsteps_makes_is_weighed(
+    devices: Devices,
+) -> None:
+    text = devices.file.read_text()
+    devices.file.write_text(text.replace("ml_per_microstep = 0.0005", "ml_per_microstep = 0.0007"))
+    made = await calibrate(devices.bench("media"), Somebody("1", "1.0", "2.0001", "2.0", ""))
+    assert [point.read for point in made.points] == pytest.approx([1.0, 2.0], abs=0.0007)
+
+
+async def test_a_pump_with_a_least_dose_is_weighed_with_any_dose_above_it(
+    devices: Devices,
+) -> None:
+    """What a piece leaves may be less than the pump moves, so the last two share it."""
+    text = devices.file.read_text()
+    for old, new in (
+        ("ml_per_microstep = 0.0005", "speed = 100.0"),
+        ('driver = "tic"', 'driver = "ezo-pmp"'),
+        ("/feed", "/pmp"),
+        ("flow = 5.0\n", ""),
+    ):
+        text = text.replace(old, new)
+    devices.file.write_text(text)
+    async with Emulator(EzoPump(), link=devices.file.parent / "pmp", speed=100.0):
+        made = await calibrate(devices.bench("media"), Somebody("3.7", "3.7", ""))
+    assert made.points[0].read == pytest.approx(3.7, abs=0.05)
 
 
 @pytest.mark.parametrize(

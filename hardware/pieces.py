@@ -1,0 +1,20 @@
+"""A dose in pieces that a pump may run on one command. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+_TINY: Final = 1e-9
+
+
+def pieces(ml: float, most: float) -> Iterator[float]:
+    """Split a dose; the last two share, for a small rest may be less than a pump can move.
+
+    Args:
+        ml: The dose.
+        most: The largest piece, mL, above 0.
+    """
+    left = ml
+    while left > _TINY:
+        piece = left / 2 if most + _TINY < left < 1.5 * most else min(left, most)
+        yield piece
+        left -= piece
