@@ -164,8 +164,8 @@ class Journal:
     def close(self) -> None:
         """Finish what waits and give the directory free. Blocks."""
         saved = self._writer.submit(self._save_acknowledged)
+        self._reader.close()  # the last to close puts the write-ahead log into the database
         self._writer.close()
-        self._reader.close()
         if (error := saved.exception()) is not None:
             _log.warning("the hub will be asked again what it has: %s", error)
         os.close(self._lock_file)

@@ -78,6 +78,15 @@ async def test_entries_are_numbered_from_one_and_read_back(tmp_path: Path) -> No
     journal.close()
 
 
+async def test_a_clean_stop_leaves_the_database_in_one_file(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    await journal.append("records", [log(1)])
+    log_file = tmp_path / "journal.sqlite-wal"
+    assert log_file.exists()
+    journal.close()
+    assert not log_file.exists()
+
+
 async def test_each_opening_is_a_new_epoch_and_older_ones_come_first(tmp_path: Path) -> None:
     epochs = []
     for _ in range(3):
