@@ -143,6 +143,9 @@ class Exports:
         """Remove files that were not used for a while."""
         oldest = self._clock() - KEEP
         for ref in [ref for ref, made in self._made.items() if made.used < oldest]:
+            made = self._made.get(ref)
+            if made is None or made.used >= oldest:
+                continue  # meanwhile another call removed it, or somebody fetches it
             del self._made[ref]
             await asyncio.to_thread(self._remove, ref)
 

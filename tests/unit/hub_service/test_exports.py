@@ -225,6 +225,28 @@ async def test_old_exports_go_and_used_ones_stay(archive: Archive, tmp_path: Pat
     }
 
 
+async def test_many_may_tidy_at_once(archive: Archive, tmp_path: Path) -> None:
+    clock = Clock()
+    exports = Exports(archive, tmp_path / "exports", clock=clock)
+    for kind in (ExportKind.SCRIPT, ExportKind.LOG, ExportKind.TELEMETRY_CSV):
+        await exports.export(running(), kind)
+    clock.now += KEEP + 1
+    await asyncio.gather(*(exports.tidy() for _ in range(5)))
+    assert not list((tmp_path / "exports").iterdir())
+
+
+async def test_what_is_fetched_while_others_are_removed_stays(
+    archive: Archive, tmp_path: Path
+) -> None:
+    clock = Clock()
+    exports = Exports(archive, tmp_path / "exports", clock=clock)
+    await exports.export(running(), ExportKind.SCRIPT)
+    later = await exports.export(running(), ExportKind.LOG)
+    clock.now += KEEP + 1
+    await asyncio.gather(exports.tidy(), exports.fetch(later.ref, 0, 10))
+    assert await fetched(exports, later)
+
+
 async def test_a_restart_keeps_what_is_whole(archive: Archive, tmp_path: Path) -> None:
     directory = tmp_path / "exports"
     whole = await Exports(archive, directory).export(running(), ExportKind.SCRIPT)
