@@ -22,6 +22,8 @@ from portal.state import State
 _log = logging.getLogger(__name__)
 
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "POST"})
+"""What routes take; all else is counted as one, so that odd methods make no new series."""
 _FRESH_S: Final = 60.0
 _PAGE_BYTES: Final = resource.getpagesize()
 
@@ -76,8 +78,7 @@ class Measured:
         async def send_measured(message: Event) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "other")
-                known = scope["method"] in {"GET", "HEAD", "POST"}
-                method = scope["method"] if known else "other"
+                method = scope["method"] if scope["method"] in _METHODS else "other"
                 seconds = time.perf_counter() - began
                 self._figures.add(method, route, message["status"], seconds)
             await send(message)

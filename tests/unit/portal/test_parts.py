@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
 from broker.messages import MAX_FETCH_BYTES, Fetched
 from portal.assets import Assets
 from portal.downloads import Downloads, Span, disposition, parse_range
 from portal.examples import load_examples
+from portal.metrics import Measured, RequestFigures
 from portal.ratelimit import MAX_KEYS, Bucket, RateLimit
 from portal.reference import groups_of
 from portal.security import same_origin
@@ -211,3 +213,22 @@ def test_the_reference_survives_odd_schemas() -> None:
     (group,) = groups_of(document, "http://lab")
     assert group.calls[0].method == "POST"
     assert "next" in group.calls[0].body
+
+
+async def test_requests_are_counted_by_the_methods_that_routes_take() -> None:
+    figures = RequestFigures()
+
+    async def answer(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_: Message) -> None:
+        """Leave it."""
+
+    for method in ("GET", "HEAD", "POST", "DELETE", "BREW"):
+        scope: Scope = {"type": "http", "method": method}
+        await Measured(answer, figures)(scope, receive, send)
+    counted = [line for line in figures.lines() if "requests_total{" in line]
+    assert [line.split('"')[1] for line in counted] == ["DELETE", "GET", "HEAD", "POST", "other"]
