@@ -2,8 +2,9 @@
 
 It is played three times, with the least, the likely and the most that each run may take. Where a
 length is not known, the reactor stays occupied for ever in that play, and nothing is said of who
-depends on it. All times are fixed by starts that happened, so that a forecast changes only with
-what it rests on, not with each look at the clock.
+depends on it; nor of what would lie years ahead, which only a faulty record can mean. All times are
+fixed by starts that happened, so that a forecast changes only with what it rests on, not with each
+look at the clock.
 
 It is played at every change of the queue, so within it a time is a number of seconds.
 """
@@ -22,6 +23,8 @@ from hub_service.queue.state import Entry, NodeState, QueueState, Stage
 _Free = tuple[float, int]
 """When a reactor is free, in seconds of the Unix epoch, and by which of `BASES`."""
 _NEVER: Final[_Free] = (inf, 0)
+HORIZON_S: Final = 10 * 365.25 * 86400
+"""What lies farther ahead is as good as never."""
 _Choose = Callable[[Length], float | None]
 _CHOICES: Final[Sequence[_Choose]] = (attrgetter("least"), attrgetter("likely"), attrgetter("most"))
 
@@ -60,7 +63,15 @@ def _plays(state: QueueState, now: datetime, durations: Durations) -> Sequence[M
     lengths = _lengths(queued, durations)
     speeds = {n: k.offer.speed for n, k in state.nodes.items() if k.offer is not None}
     return [
-        _play(queued, suitable, lengths, {n: ends[i] for n, ends in first.items()}, speeds, choose)
+        _play(
+            queued,
+            suitable,
+            lengths,
+            {n: ends[i] for n, ends in first.items()},
+            speeds,
+            choose,
+            now.timestamp() + HORIZON_S,
+        )
         for i, choose in enumerate(_CHOICES)
     ]
 
@@ -116,6 +127,7 @@ def _play(  # noqa: PLR0917  the board and the pieces
     free: dict[str, _Free],
     speeds: Mapping[str, float],
     choose: _Choose,
+    horizon: float,
 ) -> Mapping[str, _Free]:
     starts: dict[str, _Free] = {}
     left = sum(at < _NEVER for at in free.values())
@@ -131,7 +143,8 @@ def _play(  # noqa: PLR0917  the board and the pieces
             continue  # so are all others that satisfy it
         starts[entry.id] = (start, rank)
         length = lengths[entry.id]
-        free[name] = _after(start, choose(length), length, speeds[name], rank)
+        after = _after(start, choose(length), length, speeds[name], rank)
+        free[name] = after if after[0] < horizon else _NEVER
         left -= free[name] == _NEVER
     return starts
 
@@ -163,7 +176,8 @@ def _free_at(
     began = (occupant.started_at or occupant.since).timestamp() + held
     ran = max(now.timestamp() - began, 0.0) * node.offer.speed
     length = Length.of(occupant.plan, durations, ran)
-    return [_after(began, choose(length), length, node.offer.speed) for choose in _CHOICES]
+    ends = [_after(began, choose(length), length, node.offer.speed) for choose in _CHOICES]
+    return [end if end[0] < now.timestamp() + HORIZON_S else _NEVER for end in ends]
 
 
 def _frozen(node: NodeState, occupant: Entry) -> float:

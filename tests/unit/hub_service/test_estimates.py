@@ -163,6 +163,27 @@ def test_nothing_is_promised_while_nothing_starts_or_the_reactor_is_away() -> No
     assert expected(desk) == {}
 
 
+def test_what_no_run_can_take_is_not_known() -> None:
+    for absurd in (1e12, 1e15, 1e300, float("inf"), float("nan")):
+        assert expected(running(1, 2), past(absurd)) == {}
+        waiting = Desk().submit(1, 2).node()
+        assert set(expected(waiting, past(absurd))) <= {1, 2}
+    honest = expected(running(1, 2), past(100.0, 130.0, 1e15))
+    assert honest == {2: (99.0, 129.0, None)}
+    slow = Desk().submit(1, 2, duration=600.0).node(speed=1e-9)
+    slow.says(1, "accepted", "executing")
+    assert expected(slow) == {}
+
+
+def test_a_long_queue_of_long_runs_ends_in_what_is_not_known() -> None:
+    year = 365 * 86400.0
+    desk = Desk()
+    for number in range(1, 31):
+        desk.submit(number, user=f"mqtt:{number}", duration=4 * year)
+    desk.node().says(1, "accepted", "executing")
+    assert set(expected(desk)) == {2, 3}
+
+
 def test_what_is_remembered_is_bounded_and_the_newest_counts() -> None:
     durations = Durations()
     for number in range(MAX_KEYS + 5):
