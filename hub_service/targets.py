@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import orjson
 
 from hub_service.settings import NotifyTarget
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_S: Final = 120.0
 """For all targets of one round; each service has shorter timeouts of its own."""
+TELLER: Final = (sys.executable, "-m", "hub_service.telling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,16 @@ class Letter:
     body: str
 
 
-async def tell(letters: Sequence[Letter], timeout_s: float = TIMEOUT_S) -> Mapping[str, str]:
-    """Tell targets; return by name why one failed, nothing for those that were told."""
+async def tell(
+    letters: Sequence[Letter], timeout_s: float = TIMEOUT_S, command: Sequence[str] = TELLER
+) -> Mapping[str, str]:
+    """Tell targets; return by name why one failed, nothing for those that were told.
+
+    Args:
+        letters: One for each target.
+        timeout_s: For all of them.
+        command: Tells them: `hub_service.telling`.
+    """
     orders = orjson.dumps(
         [
             {
@@ -37,16 +49,17 @@ async def tell(letters: Sequence[Letter], timeout_s: float = TIMEOUT_S) -> Mappi
             for letter in letters
         ]
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "hub_service.telling",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,  # a trace could name a URL
-    )
     output = bytearray()
     failed = {letter.target.name: "the process that tells it failed" for letter in letters}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # a trace could name a URL
+        )
+    except OSError as error:  # no memory, no process, no descriptor is left
+        return dict.fromkeys(failed, f"the process that tells it did not start: {error.strerror}")
 
     async def converse() -> None:
         assert process.stdin is not None  # noqa: S101  both are pipes
@@ -67,9 +80,18 @@ async def tell(letters: Sequence[Letter], timeout_s: float = TIMEOUT_S) -> Mappi
             process.kill()
         await process.wait()
     for line in output.splitlines():
-        answer = orjson.loads(line)
-        if answer["why"] is None:
-            failed.pop(answer["name"], None)
-        else:
-            failed[answer["name"]] = answer["why"]
+        match _answer(line):
+            case {"name": str(name), "why": None}:
+                failed.pop(name, None)
+            case {"name": str(name), "why": str(why)} if name in failed:
+                failed[name] = why
+            case _:
+                log.debug("a line of the process that tells targets is no answer")
     return failed
+
+
+def _answer(line: bytearray) -> object:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None

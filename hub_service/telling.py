@@ -5,6 +5,7 @@ never as an argument, and nothing of them is printed. Input is a JSON list of ob
 `url`, `title` and `body`; output a line of JSON for each: `name` and, if it failed, `why`.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -63,7 +64,8 @@ def main() -> None:
     os.nice(5)  # whoever runs an experiment comes first
     logging.getLogger("apprise").propagate = False
     for order in json.load(sys.stdin):
-        why = tell(order["url"], order["title"], order["body"])
+        with contextlib.redirect_stdout(sys.stderr):  # plugins may print; the answer stays apart
+            why = tell(order["url"], order["title"], order["body"])
         print(json.dumps({"name": order["name"], "why": why}), flush=True)  # noqa: T201  the answer
 
 
