@@ -1,6 +1,5 @@
 """How long runs took: what is known of a script, and of a user."""
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -34,23 +33,23 @@ class Durations:
     """Remembers runs; in memory only, the archive has them for good."""
 
     def __init__(self, runs: Sequence[Taken] = ()) -> None:
-        self._scripts: dict[str, deque[float]] = {}
-        self._users: dict[str, deque[float]] = {}
+        self._scripts: dict[str, dict[str, float]] = {}
+        self._users: dict[str, dict[str, float]] = {}
         for run in runs:
             self.add(run)
 
     def add(self, run: Taken) -> None:
-        """Learn of a run that ended; to be told once of each, the earliest first."""
+        """Learn of a run that ended, the earliest first; told again, it is one run still."""
         if run.script_sha256 != NO_SCRIPT:
-            _add(self._scripts, run.script_sha256, run.seconds)
-        _add(self._users, run.user, run.seconds)
+            _add(self._scripts, run.script_sha256, run)
+        _add(self._users, run.user, run)
 
     def of(self, plan: Plan) -> tuple[Basis, Sequence[float]]:
         """Return the runs that come nearest to a planned one, and why they do."""
         runs = self._scripts.get(plan.script_sha256)
         if runs is not None:
-            return "script", tuple(runs)
-        return "user", tuple(self._users.get(plan.user, ()))
+            return "script", tuple(runs.values())
+        return "user", tuple(self._users.get(plan.user, {}).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +95,11 @@ class Length:
         return cls(least, likely, most, None if likely is None else basis)
 
 
-def _add(known: dict[str, deque[float]], key: str, seconds: float) -> None:
-    runs = known.pop(key, None) or deque(maxlen=PER_KEY)
-    runs.append(max(seconds, 0.0))
+def _add(known: dict[str, dict[str, float]], key: str, run: Taken) -> None:
+    runs = known.pop(key, {})
+    runs[run.experiment_id] = max(run.seconds, 0.0)
+    if len(runs) > PER_KEY:
+        del runs[next(iter(runs))]
     known[key] = runs
     if len(known) > MAX_KEYS:
         del known[next(iter(known))]

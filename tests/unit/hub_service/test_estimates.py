@@ -190,7 +190,14 @@ def test_what_is_remembered_is_bounded_and_the_newest_counts() -> None:
         durations.add(Taken(str(number), f"{number:064}", f"user {number}", 1.0))
     assert durations.of(plan(1, user="user 4")) == ("user", ())
     assert durations.of(plan(1, user="user 5")) == ("user", (1.0,))
-    for _ in range(30):
-        durations.add(Taken("x", SCRIPT, "mqtt:ada", 5.0))
+    for number in range(30):
+        durations.add(Taken(ulid(number), SCRIPT, "mqtt:ada", 5.0 if number >= 10 else 1.0))
     length = Length.of(plan(1), durations)
     assert (length.least, length.likely, length.most) == (5.0, 5.0, 5.0)
+
+
+def test_a_run_that_is_told_again_counts_once() -> None:
+    durations = past(60.0)
+    for _ in range(5):
+        durations.add(Taken(ulid(1), SCRIPT, "mqtt:ada", 100.0))
+    assert durations.of(plan(1)) == ("script", (60.0, 100.0))
