@@ -60,6 +60,9 @@ class Desk:
         low: Whether the disk has too little left for new experiments.
         archived: Called with each experiment that was archived just now, before it leaves the
             queue.
+        progress: Called at each step of what may take long, and each time that the disk has no
+            room to start: signs of life.
+        retry_s: After the disk did not take something.
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class Desk:
         changed: Callable[[], None],
         low: Callable[[], bool] = lambda: False,
         archived: Callable[[Experiment], Awaitable[None]] = _nothing,
+        progress: Callable[[], None] = lambda: None,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._store = store
         self._archive = archive
@@ -78,6 +83,8 @@ class Desk:
         self._changed = changed
         self._low = low
         self._archived = archived
+        self._progress = progress
+        self._retry_s = retry_s
         self._catching_up = asyncio.Lock()
         self._ended = asyncio.Event()
         self._outlook: tuple[object, ...] = ()
@@ -93,16 +100,18 @@ class Desk:
         While the disk does not take it, it waits.
         """
         while True:
+            self._progress()
             try:
                 return await self._agree()
             except ContractError as error:
                 if error.error.code is not ErrorCode.STORAGE_FULL:
                     raise
                 log.error("the hub waits for room on its disk: %s", error)  # noqa: TRY400  a full disk needs no trace
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._retry_s)
 
     async def _agree(self) -> None:
         for experiment_id in list(self.state.entries):
+            self._progress()
             if await self._archive.finished(experiment_id) is not None:
                 await self.learn(Archived(experiment_id))  # found in both: the archive is right
         recorded = await self._archive.last_phase()
@@ -126,7 +135,7 @@ class Desk:
                 await self._archive_ended()
             except ContractError as error:
                 log.error("a finished experiment is not archived yet: %s", error)  # noqa: TRY400  a full disk needs no trace
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
                 self._ended.set()
 
     def recall(self, asked: Asked) -> Result | None:
@@ -225,6 +234,7 @@ class Desk:
         """
         async with self._catching_up:
             while True:
+                self._progress()
                 records = await self._archive.phase_records(after=self._store.cursor, limit=PAGE)
                 if not records:
                     break
@@ -290,6 +300,7 @@ class Desk:
         state = self.state
         ended = [e for e in state.entries.values() if e.stage is Stage.ENDED]
         for entry in ended:
+            self._progress()
             experiment = views.experiment(state, entry)
             with about(experiment_id=entry.id, node=entry.node):
                 await self._archive.finish(experiment)

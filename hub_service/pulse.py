@@ -24,9 +24,9 @@ class Pulse:
         now = clock()
         self._last = dict.fromkeys(PATIENCE, now)
 
-    def beat(self, part: str) -> None:
-        """Note that a part did something."""
-        self._last[part] = self._clock()
+    def beat(self, *parts: str) -> None:
+        """Note that these parts did something."""
+        self._last.update(dict.fromkeys(parts, self._clock()))
 
     def stuck(self) -> str | None:
         """Return a sentence on the part that hangs, None if none does."""

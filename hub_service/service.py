@@ -34,7 +34,7 @@ from hub_service.figures import Figures
 from hub_service.leaps import Leaps
 from hub_service.nodes import NodeWatch
 from hub_service.notifier import Notifier
-from hub_service.pulse import Pulse
+from hub_service.pulse import PATIENCE, Pulse
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import Listened, Ticked
 from hub_service.reading import Reading
@@ -106,6 +106,7 @@ class HubService:
             clock=clock,
             changed=self._on_change,
             archived=self._on_archived,
+            progress=self._on_progress,
             low=partial(is_low, archive.directory),
         )
         self._bulletin = Bulletin(
@@ -211,6 +212,7 @@ class HubService:
         for run in await self._archive.taken():
             self._durations.add(run)
         self._experienced = True
+        self.pulse.beat(*PATIENCE)
         recent, _ = await self._archive.page(Wanted(limit=_SHOWN_AT_START))
         self._bulletin.show_finished(recent)
         self._bulletin.changed()
@@ -278,6 +280,10 @@ class HubService:
         if self._experienced:  # what is archived before is read with all others
             for run in await self._archive.taken(experiment.experiment_id):
                 self._durations.add(run)
+
+    def _on_progress(self) -> None:
+        """Note that queue and archive work; before the hub serves nothing else is due."""
+        self.pulse.beat(*(("store", "archive") if self._experienced else PATIENCE))
 
     def _on_change(self) -> None:
         self._figures.watch(self._store.state)
