@@ -184,12 +184,12 @@ class TicPump:
             DriverError: It did not move as it should; the motor is told to stop.
         """
         self._check_channel(channel)
+        self._stopped = False  # before anything is waited for: a stop from now on is meant for it
         async with self._dosing:
             try:
                 await self._check()
             except DriverError as error:
                 raise NotDosedError(str(error)) from error
-            self._stopped = False
             steps = round(ml / self._ml)
             try:
                 before = await self._start(steps)

@@ -232,6 +232,21 @@ async def test_it_is_found_again_after_it_was_unplugged(rig: TicRig, pump: TicPu
     assert await pump.dose("media", 0.1) == pytest.approx(0.1)
 
 
+async def test_a_stop_while_a_dose_gets_ready_is_not_forgotten(rig: TicRig, pump: TicPump) -> None:
+    rig.emulator.inject(Fault.UNPLUG)
+    await eventually(lambda: not pump._port.connected)
+    rig.emulator.clear()
+    await eventually(lambda: pump._port.connected)  # plugged in anew: a dose looks at it first
+    async with pump._port.exchange(60.0):
+        dose = asyncio.ensure_future(pump.dose("media", FLOW))
+        await asyncio.sleep(0)
+        stop = asyncio.ensure_future(pump.stop("media"))
+        await asyncio.sleep(0)
+    await stop
+    assert await dose == 0.0
+    assert rig.actual("media") == 0.0
+
+
 async def test_another_process_makes_it_safe(rig: TicRig) -> None:
     rescue = rig.pump.rescue.load()
     async with rig.pump as pump:
