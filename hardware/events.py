@@ -65,12 +65,19 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Pumps and direct outputs stop; setpoints stay."""
+    """Pumps and direct outputs stop; setpoints stay.
+
+    Attributes:
+        pause: Somebody pauses: controllers do not dose until `GoOn`. Without it a pause that there
+            is goes on, and no new one begins.
+    """
+
+    pause: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Holding is over."""
+    """The pause is over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -390,13 +390,10 @@ class Reactor:
             self._tasks.create_task(self._hold_for_doubt(), name="reactor-hold")
 
     async def _hold_for_doubt(self) -> None:
-        paused = self._state.held
-        try:
-            await self._stop_all(Hold(), "hold")
+        try:  # no pause: that is for people to begin and to end
+            await self._stop_all(Hold(pause=False), "hold")
         except ExceptionGroup as group:
             log.warning("not everything is known to stand still: %s", group.exceptions[0])
-        if not paused:  # controllers wait for the sensor, and not for a pause to be ended
-            self._apply(GoOn())
 
     def _check_believed(self) -> None:
         if self._held_by is not None:

@@ -111,10 +111,10 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
             after, refusal = _set(equipment, after, event)
         case DoseAsked() | DosePiece() | DoseEnded():
             after, refusal = _dose(equipment, after, event)
-        case Hold():
+        case Hold(pause=pause):
             direct = [n for n in after.outputs if equipment.channels[n].info.kind == "actuator"]
             after, stops = _release(equipment, after, direct)
-            after = replace(after, held=True)
+            after = replace(after, held=after.held or pause)
         case GoOn():
             after = replace(after, held=False)
         case MakeSafe() | EstopEngaged():

@@ -7,18 +7,18 @@ from typing import Self
 import pytest
 
 from hardware.channels import Equipment
-from hardware.clock import ManualClock
+from hardware.clock import Clock, ManualClock, RealClock
 from hardware.devices import Devices
 from hardware.drivers.interface import DriverError
 from hardware.plausibility import Doubt, Plausible
 from tests.unit.hardware.drivers.broken import BrokenDevice
-from tests.unit.hardware.equipment import channel
+from tests.unit.hardware.equipment import bench, channel
 
 
 class Counting(BrokenDevice):
     """Counts how often it is read; `hangs` makes it silent for ever."""
 
-    def __init__(self, clock: ManualClock, name: str) -> None:
+    def __init__(self, clock: Clock, name: str) -> None:
         super().__init__(clock)
         self.name = name
         self.reads = 0
@@ -37,6 +37,11 @@ class Counting(BrokenDevice):
         if self.hangs:
             await asyncio.Event().wait()
         await super().write(channel, value)
+
+    async def dose(self, channel: str, ml: float) -> float:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().dose(channel, ml)
 
 
 def two_devices(
@@ -152,6 +157,21 @@ async def test_a_device_that_hangs_counts_as_silent() -> None:
     assert values == {"temperature": None, "volume": 15.0}
     with pytest.raises(DriverError, match="does not answer"):
         await devices.write("light", 1.0)
+
+
+async def test_who_waits_for_a_device_that_hangs_waits_no_longer_than_who_has_it() -> None:
+    clock = RealClock(100.0)
+    device = Counting(clock, "bench")
+    device.hangs = True
+    devices = Devices(bench(), [device], clock, patience=0.1)
+    before = asyncio.get_running_loop().time()
+    calls = [
+        *(devices.write("light", 1.0) for _ in range(10)),
+        *(devices.dose("media", 1.0) for _ in range(10)),
+    ]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(error, DriverError) for error in ended)
+    assert asyncio.get_running_loop().time() - before < 0.8  # one after another: 1.0 and 1.2
 
 
 async def test_devices_that_are_not_there_are_all_named_and_the_others_closed() -> None:
