@@ -76,13 +76,7 @@ def piece(
     """
     volume = None if content is None else content.volume
     if not (math.isfinite(event.ml) and 0 < event.ml <= pump.left + _EPSILON):
-        stopped = refuse(
-            ErrorCode.LIMIT,
-            f"the dose of {channel.info.name} was stopped",
-            "dose again when the reactor may be used",
-            limit="stopped",
-        )
-        return pump, volume, stopped
+        return pump, volume, refuse_stopped(channel)
     if content is not None and channel.direction == "in":
         content = replace(content, coming=max(0.0, content.coming - pump.left))
     refusal = _refuse_vessel(channel, event.ml, content) or _refuse_on_time(
@@ -93,6 +87,16 @@ def piece(
     if content is not None:
         volume = _after(channel, event.ml, content)
     return replace(pump, left=max(0.0, pump.left - event.ml)), volume, None
+
+
+def refuse_stopped(channel: Channel) -> Error:
+    """Return the refusal of what was asked for before everything was stopped."""
+    return refuse(
+        ErrorCode.LIMIT,
+        f"the dose of {channel.info.name} was stopped",
+        "dose again when the reactor may be used",
+        limit="stopped",
+    )
 
 
 def end(pump: Pump, event: DoseEnded, now: float) -> Pump:

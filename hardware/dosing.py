@@ -49,8 +49,17 @@ class Dosing:
         self._apply = apply
         self._lines = {name: asyncio.Lock() for name in equipment.pumps()}
 
-    async def dose(self, channel: str, ml: float, *, by_controller: bool = False) -> Dose:
+    async def dose(
+        self, channel: str, ml: float, *, stops: int, by_controller: bool = False
+    ) -> Dose:
         """Pump a volume; see `Reactor.dose`.
+
+        Args:
+            channel: A pump.
+            ml: mL.
+            stops: `State.stops` when the dose was asked for. One that waits for its pump while
+                everything is stopped is refused: whoever asked may have no say any more.
+            by_controller: As in `DoseAsked`.
 
         Raises:
             ContractError: It was refused, or a limit or a fault struck on the way.
@@ -58,7 +67,7 @@ class Dosing:
         if channel not in self._lines:
             check(self._apply(DoseAsked(channel, ml)).refusal)
         async with self._lines[channel]:
-            granted = self._apply(DoseAsked(channel, ml, by_controller))
+            granted = self._apply(DoseAsked(channel, ml, by_controller, stops))
             check(granted.refusal)
             delivered: float | None = None
             started = self._clock.monotonic()

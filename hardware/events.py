@@ -35,11 +35,14 @@ class DoseAsked:
 
     Attributes:
         by_controller: The node's own controller asks; it waits while the reactor holds.
+        stops: `State.stops` when it was asked for, where it had to wait for its pump since; it is
+            refused if everything was stopped meanwhile.
     """
 
     channel: str
     ml: float
     by_controller: bool = False
+    stops: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

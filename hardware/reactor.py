@@ -270,7 +270,8 @@ class Reactor:
     async def dose(self, channel: str, ml: float) -> Dose:
         """Pump a volume; returns when it is delivered.
 
-        A dose that is stopped on the way (hold, make_safe) returns with less delivered.
+        A dose that is stopped on the way (hold, make_safe) returns with less delivered; one that
+        still waits for an earlier dose of its pump then is refused, with the limit `stopped`.
 
         Args:
             channel: A pump.
@@ -283,7 +284,7 @@ class Reactor:
         """
         self._check_open()
         self._check_believed()
-        return await self._dosing.dose(channel, ml)
+        return await self._dosing.dose(channel, ml, stops=self._state.stops)
 
     async def hold(self) -> None:
         """Pause: pumps and direct outputs stop, controllers keep their setpoints.
@@ -430,13 +431,13 @@ class Reactor:
             order = control.follow(self._state, self.clock.monotonic())
             if order is not None:
                 self._doses_under_way[name] = self._tasks.create_task(
-                    self._dose_quietly(*order), name=f"titration {name}"
+                    self._dose_quietly(*order, self._state.stops), name=f"titration {name}"
                 )
 
-    async def _dose_quietly(self, pump: str, ml: float) -> None:
+    async def _dose_quietly(self, pump: str, ml: float, stops: int) -> None:
         """Dose for a controller; what is refused is told and tried again when it is due."""
         try:
-            await self._dosing.dose(pump, ml, by_controller=True)
+            await self._dosing.dose(pump, ml, stops=stops, by_controller=True)
         except ContractError as error:
             log.warning("a controller's dose with %s was refused: %s", pump, error)
             self._announcements.emit(

@@ -15,7 +15,7 @@ from typing import assert_never
 from broker.messages import Error, ErrorCode
 from hardware.budget import Budget
 from hardware.channels import Equipment
-from hardware.doses import Content, Pump, ask, end, piece
+from hardware.doses import Content, Pump, ask, end, piece, refuse_stopped
 from hardware.events import (
     DoseAsked,
     DoseEnded,
@@ -39,7 +39,11 @@ from hardware.outputs import Output, command, output_due, settle
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything the rules remember."""
+    """Everything the rules remember.
+
+    Attributes:
+        stops: How often everything was stopped: what was asked for before is not done after.
+    """
 
     now: float
     outputs: Mapping[str, Output]
@@ -49,6 +53,7 @@ class State:
     hot: bool = False
     held: bool = False
     estop: str | None = None
+    stops: int = 0
     alarms: Mapping[str, Note] = field(default_factory=dict)
 
 
@@ -200,6 +205,8 @@ def _dose(
                 "the reactor holds: the experiment is paused",
                 "it is dosed again when the experiment goes on",
             )
+        case DoseAsked(stops=stops) if stops is not None and stops != state.stops:
+            refusal = refuse_stopped(channel)
         case DoseAsked():
             pump, refusal = ask(channel, pump, event, content, state.now)
         case DosePiece():
@@ -229,7 +236,8 @@ def _release(
     for name in names:
         outputs[name] = replace(outputs[name], target=equipment.channels[name].safe, until=None)
     pumps = {name: replace(pump, left=0.0) for name, pump in state.pumps.items()}
-    return replace(state, outputs=outputs, pumps=pumps), tuple(pumps)
+    after = replace(state, outputs=outputs, pumps=pumps, stops=state.stops + 1)
+    return after, tuple(pumps)
 
 
 def _enforce(equipment: Equipment, state: State) -> State:

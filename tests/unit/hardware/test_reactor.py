@@ -135,6 +135,22 @@ async def test_two_doses_of_one_pump_follow_each_other(it: Bench) -> None:
     assert [(await task).delivered_ml for task in tasks] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("stop", ["hold", "make_safe"])
+async def test_a_dose_that_waits_for_its_pump_ends_with_the_one_before(
+    it: Bench, stop: str
+) -> None:
+    first, second = (asyncio.ensure_future(it.reactor.dose("media", 2.5)) for _ in range(2))
+    await it.clock.advance(0.5)
+    await (it.reactor.hold() if stop == "hold" else it.reactor.make_safe())
+    await it.clock.advance(10.0)
+    assert (await first).delivered_ml == 1.0
+    with pytest.raises(ContractError, match="was stopped") as caught:
+        await second
+    assert caught.value.error.details["limit"] == "stopped"
+    assert it.device.moved["media"] == 1.0
+    assert (await dose(it, "media", 0.5, 5.0)).delivered_ml == 0.5
+
+
 async def test_holding_stops_a_dose_and_says_how_much_came(it: Bench) -> None:
     await it.reactor.set("setpoint", 30.0)
     await it.reactor.set("light", 50.0, duration=60.0)

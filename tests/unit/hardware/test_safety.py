@@ -11,6 +11,7 @@ from hardware.events import (
     EstopEngaged,
     EstopReleased,
     Event,
+    GoOn,
     Hold,
     MakeSafe,
     Measured,
@@ -273,6 +274,21 @@ def test_hold_stops_what_is_direct_and_keeps_setpoints(rules: Rules) -> None:
     assert rules.refused(DosePiece("media", 1.0)).details["limit"] == "stopped"
     rules.tell(DoseEnded("media", 0.0))
     assert rules.tell(DoseAsked("media", 2.0)).refusal is None
+
+
+@pytest.mark.parametrize("stop", [Hold(), MakeSafe(), EstopEngaged("smoke")])
+def test_what_was_asked_for_before_a_stop_is_not_dosed_after_it(rules: Rules, stop: Event) -> None:
+    before = rules.state.stops
+    assert rules.tell(DoseAsked("media", 1.0, stops=before)).refusal is None
+    rules.tell(DoseEnded("media", 1.0))
+    rules.tell(stop)
+    rules.tell(EstopReleased())
+    for by_controller in (False, True):
+        rules.tell(GoOn())
+        waited = DoseAsked("media", 1.0, by_controller, stops=before)
+        assert rules.refused(waited).details["limit"] == "stopped"
+    assert not rules.state.pumps["media"].busy
+    assert rules.tell(DoseAsked("media", 1.0, stops=rules.state.stops)).refusal is None
 
 
 def test_make_safe_writes_everything_again(rules: Rules) -> None:
