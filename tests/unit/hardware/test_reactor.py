@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from broker.messages import ContractError, ErrorCode
+from hardware.channels import Equipment, Titration
 from hardware.clock import ManualClock
 from hardware.drivers.interface import DriverError
 from hardware.plausibility import Plausible
@@ -294,6 +295,50 @@ async def test_a_listener_that_fails_or_left_does_no_harm(it: Bench) -> None:
     forget()
     await it.reactor.set("light", 2.0, duration=1.0)
     assert heard == ["set"]
+
+
+def holding(equipment: Equipment) -> Equipment:
+    """A reactor that holds the temperature with base, too, and holds while it doubts the volume."""
+    channels = dict(equipment.channels)
+    channels["volume"] = replace(channels["volume"], plausible=Plausible(high=20.0, policy="hold"))
+    titration = Titration("temperature", "setpoint", "base", None, band=1.0, dose_ml=0.1, every=5.0)
+    return replace(equipment, channels=channels, titrations=(titration,))
+
+
+class SlowToStop(BrokenDevice):
+    """Its pumps say only when they are let that they have stopped."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
+
+    async def stop(self, channel: str) -> None:
+        await self.may_stop.wait()
+        await super().stop(channel)
+
+
+async def test_a_doubt_ends_no_pause_that_began_meanwhile() -> None:
+    clock = ManualClock()
+    device = SlowToStop(clock)
+    async with Reactor(holding(bench()), [device], clock) as reactor:
+        await reactor.set("setpoint", 30.0)
+        await clock.advance(6.0)
+        assert device.moved["base"] > 0
+        device.may_stop.clear()
+        device.values["volume"] = 25.0
+        await clock.advance(6.0)
+        pausing = asyncio.ensure_future(reactor.hold())
+        await clock.advance(1.0)
+        device.may_stop.set()
+        await pausing
+        device.values["volume"] = 15.0
+        before = device.moved["base"]
+        await clock.advance(60.0)
+        assert device.moved["base"] == before
+        reactor.go_on()
+        await clock.advance(10.0)
+        assert device.moved["base"] > before
 
 
 def test_every_wired_channel_needs_its_driver() -> None:

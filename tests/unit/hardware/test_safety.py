@@ -291,6 +291,12 @@ def test_what_was_asked_for_before_a_stop_is_not_dosed_after_it(rules: Rules, st
     assert rules.tell(DoseAsked("media", 1.0, stops=rules.state.stops)).refusal is None
 
 
+def test_a_hold_that_is_no_pause_neither_begins_nor_ends_one(rules: Rules) -> None:
+    assert not rules.tell(Hold(pause=False)).state.held
+    rules.tell(Hold())
+    assert rules.tell(Hold(pause=False)).state.held
+
+
 def test_make_safe_writes_everything_again(rules: Rules) -> None:
     rules.tell(Set("setpoint", 37.0))
     decision = rules.tell(MakeSafe())

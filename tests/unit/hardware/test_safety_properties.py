@@ -48,7 +48,9 @@ events = st.one_of(
     st.builds(DoseAsked, st.one_of(pumps, st.sampled_from(NAMES)), volumes),
     st.builds(DosePiece, st.one_of(pumps, st.sampled_from(NAMES)), volumes),
     st.builds(DoseEnded, pumps, st.none()),
-    st.sampled_from([Tick(), Hold(), GoOn(), MakeSafe(), EstopReleased(), RunBegun()]),
+    st.sampled_from(
+        [Tick(), Hold(), Hold(pause=False), GoOn(), MakeSafe(), EstopReleased(), RunBegun()]
+    ),
     st.just(EstopEngaged("test")),
 )
 delays = st.one_of(
