@@ -122,7 +122,7 @@ class Devices:
         """
         driver = self._driver(channel)
         try:
-            async with self._line[channel], asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience), self._line[channel]:
                 await driver.write(channel, value)
         except OSError as error:  # TimeoutError is one
             raise DriverError(f"{driver.name} does not answer") from error
@@ -137,7 +137,7 @@ class Devices:
         factor = self._equipment.channels[channel].volume_factor
         longest = self._patience + MAX_PIECE_SECONDS / self._clock.speed
         try:
-            async with self._line[channel], asyncio.timeout(longest):
+            async with asyncio.timeout(longest), self._line[channel]:
                 return factor * await driver.dose(channel, ml / factor)
         except OSError as error:
             raise DriverError(f"{driver.name} does not answer") from error
