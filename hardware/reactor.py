@@ -115,7 +115,7 @@ class Reactor:
             stack.push_async_callback(self._tasks.__aexit__, None, None, None)
             control = self._tasks.create_task(self._control(), name="reactor-control")
             stack.callback(self._close)
-            stack.callback(self._ticker.cancel)
+            stack.callback(self._ticker.close)
             stack.callback(control.cancel)
             stack.callback(self._end_titrations)
             self._stack = stack.pop_all()

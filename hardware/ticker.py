@@ -22,10 +22,11 @@ class Ticker:
         self._tick = tick
         self._at = float("inf")
         self._waiting: asyncio.Task[None] | None = None
+        self._closed = False
 
     def plan(self, at: float) -> None:
-        """Tick at this time at the latest; infinity asks for nothing."""
-        if at < self._at:
+        """Tick at this time at the latest; infinity asks for nothing. Closed, it does nothing."""
+        if not self._closed and at < self._at:
             self.cancel()
             self._at = at
             self._waiting = self._tasks.create_task(self._wait(at), name="reactor-tick")
@@ -36,6 +37,11 @@ class Ticker:
             self._waiting.cancel()
             self._waiting = None
         self._at = float("inf")
+
+    def close(self) -> None:
+        """Tick no more: whoever ends the tasks must not wait for one that is planned on the way."""
+        self._closed = True
+        self.cancel()
 
     async def _wait(self, at: float) -> None:
         await self._clock.sleep(max(0.0, at - self._clock.monotonic()))

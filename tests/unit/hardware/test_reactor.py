@@ -341,6 +341,23 @@ async def test_a_doubt_ends_no_pause_that_began_meanwhile() -> None:
         assert device.moved["base"] > before
 
 
+async def test_leaving_ends_at_once_while_a_controller_doses() -> None:
+    it = Bench()
+    it.reactor = Reactor(holding(bench()), [it.device], it.clock)
+    it.reactor.on_event(it.events.append)
+    async with it.reactor:
+        await it.reactor.set("setpoint", 30.0)
+        await it.reactor.set("light", 50.0, duration=90.0)
+        await it.clock.advance(0.5)
+        leaving = asyncio.ensure_future(it.reactor.__aexit__(None, None, None))
+        await asyncio.wait([leaving], timeout=0.5)
+        assert leaving.done()
+        assert it.device.written == {"heater": 0.0, "stirring": 0.0, "light": 0.0}
+        assert it.reactor.safe
+    assert it.device.moved["base"] == 0
+    assert "dose" in it.names()  # it was under way, and counts
+
+
 def test_every_wired_channel_needs_its_driver() -> None:
     with pytest.raises(ValueError, match="bench"):
         Reactor(bench(), [], ManualClock())
