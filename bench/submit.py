@@ -92,7 +92,7 @@ class Hub:
 
         def put_all(transaction: Transaction) -> None:
             for experiment in over:
-                put(transaction.connection, experiment)
+                put(transaction.connection, experiment, utc_now())
 
         await self.archive._write(put_all)  # noqa: SLF001  one commit each would take minutes
         for _ in range(WAITING):

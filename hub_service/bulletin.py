@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.connection import Connection, Message
-from broker.messages import Experiment, Posture, RunLimits, StartForecast
+from broker.messages import Posture, RunLimits, StartForecast
 from broker.topics import ANY, Topic, Topics
+from hub_service.archive.finished import Kept
 from hub_service.dispatch import assignment, script_of
 from hub_service.queue import Entry, QueueState, views
 from hub_service.queue.durations import Durations
@@ -20,7 +21,7 @@ from hub_service.retained import Retained
 log = logging.getLogger(__name__)
 
 SHOWN_FOR: Final = timedelta(hours=24)
-"""How long a finished experiment's topic stays."""
+"""How long a finished experiment's topic stays, from when the hub archived it."""
 MAX_FINISHED: Final = 5000
 """How many finished experiments have their topic; it takes memory here and at the broker."""
 _SCRIPTS_KEPT: Final = 16
@@ -75,12 +76,12 @@ class Bulletin:
         """Have what is shown brought up to date soon."""
         self._changed.set()
 
-    def show_finished(self, experiments: Iterable[Experiment]) -> None:
+    def show_finished(self, kept: Iterable[Kept]) -> None:
         """Show experiments that finished lately, as the archive has them."""
-        for experiment in experiments:
-            at = experiment.completed_at or experiment.created_at
-            if self._clock() - at < SHOWN_FOR:
-                self._finished[experiment.experiment_id] = at
+        now = self._clock()
+        for experiment, archived_at in kept:
+            if now - archived_at < SHOWN_FOR:
+                self._finished[experiment.experiment_id] = min(archived_at, now)
                 self._retained.put(self._topic(experiment.experiment_id), experiment.encode())
 
     def forget(self, experiment_id: str) -> None:
@@ -90,7 +91,7 @@ class Bulletin:
         self._retained.clear(self._topic(experiment_id))
 
     def expire(self) -> None:
-        """Clear the topics of experiments that finished a day ago, earlier of too many."""
+        """Clear the topics of experiments that were archived a day ago, earlier of too many."""
         oldest = self._clock() - SHOWN_FOR
         past = [i for i, at in self._finished.items() if at <= oldest]
         left = [i for i, at in self._finished.items() if at > oldest]
@@ -162,12 +163,14 @@ class Bulletin:
         self._retained.put(self._topic(entry.id), payload)
 
     def _retire(self, experiment_id: str, now: datetime) -> None:
-        """Note when an experiment that left the queue is to be cleared."""
-        ended = self._shown.pop(experiment_id).entry.completed_at
-        if ended is None:
+        """Note when an experiment that left the queue is to be cleared.
+
+        Its own end is a word of its node, whose clock may be years behind.
+        """
+        if self._shown.pop(experiment_id).entry.completed_at is None:
             self.forget(experiment_id)
         else:
-            self._finished[experiment_id] = min(ended, now)
+            self._finished[experiment_id] = now
 
     async def _look(self, message: Message) -> None:
         """Clear what an earlier life of the hub left retained; our own messages come live."""

@@ -303,7 +303,7 @@ class Desk:
             self._progress()
             experiment = views.experiment(state, entry)
             with about(experiment_id=entry.id, node=entry.node):
-                await self._archive.finish(experiment)
+                await self._archive.finish(experiment, self._clock())
                 await self._archived(experiment)
                 log.info("%s: archived", experiment.status)
         if ended:

@@ -1,8 +1,10 @@
 """Delete finished experiments whose time is over, where an administrator has set one.
 
 What is live is never touched: only what the archive holds as finished is looked at. Since nothing
-brings deleted data back, a clock that is wrong must not delete: nothing is deleted until wall clock
-and monotonic clock have agreed for an hour, in which a clock that was wrong at the start is set.
+brings deleted data back, a clock that is wrong must not delete. The hub's own: nothing is deleted
+until wall clock and monotonic clock have agreed for an hour, in which one that was wrong at the
+start is set. A node's: the time counts from when the hub archived an experiment. Only where the
+node told a later end, which has passed, it counts from there: the hub's clock was behind then.
 """
 
 import asyncio
@@ -15,8 +17,9 @@ from typing import Final
 from pydantic import JsonValue
 from ulid import ULID
 
-from broker.messages import ContractError, Experiment
-from hub_service.archive import Archive, Audit, Wanted
+from broker.messages import ContractError
+from hub_service.archive import Archive, Audit
+from hub_service.archive.finished import Kept
 from hub_service.desk import HUB
 
 log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ _PAGE: Final = 200
 
 
 class Retention:
-    """Deletes what is older than the queue's `keep_days`.
+    """Deletes what was archived longer ago than the queue's `keep_days`.
 
     Args:
         archive: Holds what is finished.
@@ -71,7 +74,7 @@ class Retention:
         if not self._steady() or days is None:
             return 0
         deleted = 0
-        async for experiment in self._due(self._clock() - timedelta(days=days)):
+        async for experiment, archived_at in self._due(timedelta(days=days)):
             if self._keep_days() != days:
                 break  # an administrator thought better of it
             details: dict[str, JsonValue] = {
@@ -79,6 +82,7 @@ class Retention:
                 "owner": experiment.owner,
                 "status": str(experiment.status),
                 "completed_at": str(experiment.completed_at),
+                "archived_at": str(archived_at),
                 "keep_days": days,
             }
             identity = experiment.experiment_id
@@ -88,7 +92,7 @@ class Retention:
                 self._forget(identity)
                 deleted += 1
         if deleted:
-            log.info("deleted %d experiments that ended more than %d days ago", deleted, days)
+            log.info("deleted %d experiments that were over for more than %d days", deleted, days)
         return deleted
 
     def _steady(self) -> bool:
@@ -100,12 +104,20 @@ class Retention:
             return False
         return counted - began >= STEADY_S
 
-    async def _due(self, limit: datetime) -> AsyncIterator[Experiment]:
-        """Yield what ended before the limit; an id is made when an experiment is submitted."""
-        before: str | None = str(ULID.from_datetime(limit))
+    async def _due(self, age: timedelta) -> AsyncIterator[Kept]:
+        """Yield what was over so long ago; an id is made when an experiment is submitted."""
+        now = self._clock()
+        before: str | None = str(ULID.from_datetime(now - age))
         while before is not None:
-            page, _ = await self._archive.page(Wanted(before=before, limit=_PAGE))
-            before = page[-1].experiment_id if len(page) == _PAGE else None
-            for experiment in page:
-                if (experiment.completed_at or limit) < limit:
-                    yield experiment
+            page = await self._archive.newest(_PAGE, before)
+            before = page[-1].experiment.experiment_id if len(page) == _PAGE else None
+            for kept in page:
+                if _over_since(kept, now) < now - age:
+                    yield kept
+
+
+def _over_since(kept: Kept, now: datetime) -> datetime:
+    ended = kept.experiment.completed_at
+    if ended is None or ended > now:
+        return kept.archived_at
+    return max(kept.archived_at, ended)

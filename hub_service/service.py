@@ -25,7 +25,7 @@ from broker.messages import (
 )
 from broker.requests import READS, Asked, RequestServer
 from broker.topics import STREAMS, Topic
-from hub_service.archive import Archive, Wanted
+from hub_service.archive import Archive
 from hub_service.bulletin import Bulletin
 from hub_service.commands import Commands
 from hub_service.desk import Desk
@@ -213,8 +213,7 @@ class HubService:
             self._durations.add(run)
         self._experienced = True
         self.pulse.beat(*PATIENCE)
-        recent, _ = await self._archive.page(Wanted(limit=_SHOWN_AT_START))
-        self._bulletin.show_finished(recent)
+        self._bulletin.show_finished(await self._archive.newest(_SHOWN_AT_START))
         self._bulletin.changed()
         async with (
             self._journal_connection,

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -27,13 +28,14 @@ from broker.messages import (
     HistoryOf,
     LogPage,
     PhaseRecord,
+    utc_now,
 )
 from hub_service.archive import finished, outbox
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.deletion import delete_piece, forget_experiment, unfinished
 from hub_service.archive.durations import taken
 from hub_service.archive.files import finish_staged
-from hub_service.archive.finished import Wanted
+from hub_service.archive.finished import Kept, Wanted
 from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
 from hub_service.archive.history import history
 from hub_service.archive.ingest import Ingest
@@ -252,12 +254,18 @@ class Archive:
         )
         return [Audit._make((*row[:-1], orjson.loads(row[-1]))) for row in rows]
 
-    async def finish(self, experiment: Experiment) -> None:
-        """Keep a finished experiment; said again, the later word counts."""
+    async def finish(self, experiment: Experiment, at: datetime | None = None) -> None:
+        """Keep a finished experiment; said again, the later word counts, and the earlier time.
+
+        Args:
+            experiment: As it ended.
+            at: When that is, by the hub's clock; absent: now.
+        """
+        archived_at = at or utc_now()
 
         def put(transaction: Transaction) -> None:
             told = outbox.of_end(experiment)
-            if finished.put(transaction.connection, experiment) and told is not None:
+            if finished.put(transaction.connection, experiment, archived_at) and told is not None:
                 outbox.put(transaction.connection, told)
 
         await self._write(put)
@@ -273,6 +281,10 @@ class Archive:
     async def page(self, wanted: Wanted) -> tuple[list[Experiment], int]:
         """Return a page of finished experiments, newest first, and how many there are in all."""
         return await self._reader.run(partial(finished.page, wanted=wanted))
+
+    async def newest(self, limit: int, before: str | None = None) -> list[Kept]:
+        """Return finished experiments with when they came here, those created last first."""
+        return await self._reader.run(partial(finished.newest, before=before, limit=limit))
 
     async def delete(self, experiment_id: str) -> bool:
         """Delete a finished experiment and all it recorded; False if there is none.

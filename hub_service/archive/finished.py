@@ -3,6 +3,8 @@
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from broker.messages import Experiment, Status
 
@@ -23,18 +25,33 @@ class Wanted:
     limit: int = 50
 
 
-def put(connection: sqlite3.Connection, experiment: Experiment) -> bool:
-    """Keep a finished experiment; False if it replaced what was kept of it before."""
+class Kept(NamedTuple):
+    """A finished experiment, and when it came here by the hub's clock."""
+
+    experiment: Experiment
+    archived_at: datetime
+
+
+def put(connection: sqlite3.Connection, experiment: Experiment, archived_at: datetime) -> bool:
+    """Keep a finished experiment; False if it replaced what was kept of it before.
+
+    That it came here first stays as it was.
+    """
+    row = connection.execute(
+        "SELECT archived FROM finished WHERE experiment_id = ?", (experiment.experiment_id,)
+    ).fetchone()
+    archived = round(archived_at.timestamp() * 1e6) if row is None else row[0]
     said_again = remove(connection, experiment.experiment_id)
     words = (experiment.name, experiment.owner, experiment.node or "", experiment.experiment_id)
     connection.execute(
-        "INSERT INTO finished VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO finished VALUES (?, ?, ?, ?, ?, ?)",
         (
             experiment.experiment_id,
             experiment.user,
             experiment.status.value,
             "\n".join(words).casefold(),
             experiment.encode().decode(),
+            archived,
         ),
     )
     connection.execute(
@@ -62,6 +79,20 @@ def get(connection: sqlite3.Connection, experiment_id: str) -> Experiment | None
         "SELECT body FROM finished WHERE experiment_id = ?", (experiment_id,)
     ).fetchone()
     return None if row is None else Experiment.model_validate_json(row[0])
+
+
+def newest(connection: sqlite3.Connection, before: str | None, limit: int) -> list[Kept]:
+    """Return those created last, or last before an id, the newest first."""
+    where, values = ("TRUE", []) if before is None else ("experiment_id < ?", [before])
+    rows = connection.execute(
+        f"SELECT body, archived FROM finished WHERE {where}"  # noqa: S608  constants
+        " ORDER BY experiment_id DESC LIMIT ?",
+        [*values, limit],
+    )
+    return [
+        Kept(Experiment.model_validate_json(body), datetime.fromtimestamp(archived / 1e6, UTC))
+        for body, archived in rows
+    ]
 
 
 def page(connection: sqlite3.Connection, wanted: Wanted) -> tuple[list[Experiment], int]:

@@ -216,4 +216,21 @@ MIGRATIONS: Final = (
         due INTEGER NOT NULL DEFAULT 0
     );
     """,
+    # When the hub archived it. Of those that are there the end is taken, which a node told, unless
+    # that cannot be: then it is as if they were archived now.
+    """
+    ALTER TABLE finished ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
+    UPDATE finished SET archived = 1000000 * CASE
+        WHEN NOT json_valid(body) THEN CAST(strftime('%s', 'now') AS INTEGER)
+        WHEN json_extract(body, '$.completed_at') >= json_extract(body, '$.created_at')
+        THEN ifnull(
+            min(
+                CAST(strftime('%s', json_extract(body, '$.completed_at')) AS INTEGER),
+                CAST(strftime('%s', 'now') AS INTEGER)
+            ),
+            CAST(strftime('%s', 'now') AS INTEGER)
+        )
+        ELSE CAST(strftime('%s', 'now') AS INTEGER)
+    END;
+    """,
 )

@@ -1,7 +1,7 @@
 """What others see of the queue: positions, public payloads."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broker.messages import Experiment, Queue, QueueEntry, StartForecast, Status
 from hub_service.queue.reasons import detail, since, unreachable_since
@@ -11,6 +11,8 @@ MAX_LISTED = 300
 """How many waiting experiments the retained queue lists; its totals count all."""
 
 
+CLOCKS_APART = timedelta(minutes=1)
+"""What clocks of different machines may differ by before their times are called wrong."""
 MAX_RESULTS = 2000
 """How many result files an experiment's retained state names; the export has all of them."""
 
@@ -57,10 +59,23 @@ def experiment(
         script_sha256=entry.plan.script_sha256,
         image=entry.image or entry.plan.image,
         isolation=entry.isolation,
-        warnings=entry.plan.warnings,
+        warnings=_warnings(entry),
         results=() if told is None else told.files[:MAX_RESULTS],
         gaps=entry.gaps,
     )
+
+
+def _warnings(entry: Entry) -> tuple[str, ...]:
+    """Return the warnings, also that the times of a run cannot be."""
+    earliest = entry.created_at - CLOCKS_APART
+    told = [at for at in (entry.started_at, entry.completed_at) if at is not None]
+    if entry.node is None or all(at >= earliest for at in told):
+        return entry.plan.warnings
+    wrong = (
+        f"the clock of {entry.node} was wrong, or the hub's: the run is dated before its "
+        "submission; the times of what it recorded are wrong alike"
+    )
+    return (*entry.plan.warnings, wrong)
 
 
 def likely(forecast: StartForecast | None) -> datetime | None:

@@ -9,8 +9,9 @@ import base64
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ulid import ULID
@@ -68,6 +69,7 @@ class ContractNode:
         ledger: State and outcome of every attempt.
         parameters: Of the run, as last assigned.
         automatic: Whether a run ends by itself at once, completed.
+        clock: What it dates the steps of its runs by.
     """
 
     def __init__(self, name: str, connection: Connection, journal: Journal) -> None:
@@ -81,6 +83,7 @@ class ContractNode:
         self.assignments: list[Assignment] = []
         self.parameters: Parameters = {}
         self.automatic = False
+        self.clock: Callable[[], datetime] = utc_now
         self.accepts = True
         self.estops = 0
         self.lines = 0
@@ -278,7 +281,7 @@ class ContractNode:
     async def _step(self, key: Key, phase: str, **more: object) -> None:
         self.phase = STEPS.get(phase, self.phase)
         record = PhaseRecord.model_validate(
-            {"t": utc_now(), "experiment_id": key[0], "attempt": key[1], "phase": phase, **more}
+            {"t": self.clock(), "experiment_id": key[0], "attempt": key[1], "phase": phase, **more}
         )
         await self.journal.append("records", [record])
 

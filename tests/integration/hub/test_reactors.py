@@ -1,6 +1,6 @@
 """Several reactors: who gets what, when the others start, what is said of one that left."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -99,3 +99,29 @@ async def test_a_reactor_that_left_keeps_its_experiment_and_is_said_to_be_away(s
         await node.report()
         back = await watcher.until(one, lambda e: not away(e))
         assert (back.status, back.attempt) == (Status.RUNNING, 1)
+
+
+async def test_what_a_node_with_a_wrong_clock_ran_is_shown_for_a_day_all_the_same(
+    site: Site,
+) -> None:
+    hub = await site.start_hub()
+    alice, node, watcher = await site.person("alice"), await site.start_node(), await site.watcher()
+    node.clock = lambda: datetime(2020, 1, 1, tzinfo=UTC)
+    one = (await alice.submit()).experiment_id
+    await watcher.until(one, lambda e: e.phase == "executing")
+    await node.end()
+    ended = await watcher.until(one, lambda e: e.status is Status.COMPLETED)
+    assert "the clock of reactor-1 was wrong" in ended.warnings[-1]
+    await eventually(lambda: one not in hub.store.state.entries)
+
+    async def still_shown() -> None:
+        site.hub.service._bulletin.expire()  # type: ignore[union-attr]
+        another = (await alice.submit()).experiment_id
+        await watcher.until(another, lambda e: e.phase == "executing")
+        await node.end()
+        assert watcher.experiments[one] == ended
+
+    await still_shown()
+    await site.stop_hub()
+    await site.start_hub()
+    await still_shown()

@@ -5,16 +5,19 @@ import hashlib
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
 
-from broker.database import DatabaseError
+from broker.database import DatabaseError, open_database
 from broker.journal.reception import Commit
-from broker.messages import ContractError, Error, ErrorCode, Status
+from broker.messages import ContractError, Error, ErrorCode, Status, utc_now
 from hub_service.archive import Archive, Audit, Wanted
 from hub_service.archive import archive as archive_module
+from hub_service.archive.archive import DATABASE
+from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
 from tests.unit.hub_service.archive_entries import (
     CANCELLED,
     EPOCH,
@@ -22,6 +25,7 @@ from tests.unit.hub_service.archive_entries import (
     EXPERIMENT,
     NODE,
     OTHER,
+    T0,
     Node,
     chunks,
     experiment,
@@ -478,6 +482,26 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(DatabaseError, match="schema 7, this version knows up to"):
         Archive.open(tmp_path)
+
+
+async def test_of_what_an_older_schema_has_the_end_is_believed_where_it_can_be(
+    tmp_path: Path,
+) -> None:
+    ends = {1: T0 + timedelta(days=1), 2: T0 - timedelta(days=1), 3: T0.replace(year=2190), 4: None}
+    bodies = [experiment(n, completed_at=end) for n, end in ends.items()]
+    older = open_database(tmp_path / DATABASE, MIGRATIONS[:2], APPLICATION_ID)
+    for told in bodies:
+        row = (told.experiment_id, told.user, told.status.value, "", told.encode().decode())
+        older.execute("INSERT INTO finished VALUES (?, ?, ?, ?, ?)", row)
+    older.execute("INSERT INTO finished VALUES ('0', 'u', 'completed', '', '{damaged')")
+    older.close()
+    before = utc_now() - timedelta(seconds=1)  # it is kept in whole seconds there
+    archive = Archive.open(tmp_path)
+    kept = {k.experiment.experiment_id: k.archived_at for k in await archive.newest(4)}
+    archived = [kept[told.experiment_id] for told in bodies]
+    assert archived[0] == T0 + timedelta(days=1)
+    assert all(before <= at <= utc_now() for at in archived[1:])
+    archive.close()
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:

@@ -109,3 +109,13 @@ def test_a_reactor_that_was_not_heard_of_in_this_life_of_the_hub() -> None:
     desk.state = replace(desk.state, nodes={})
     shown = views.experiment(desk.state, desk.entry(1))
     assert "nothing was heard of reactor-1" in shown.phase_detail
+
+
+def test_a_run_that_is_dated_before_its_submission_says_so() -> None:
+    desk = Desk().submit(1).node()
+    desk.says(1, "accepted", "executing", at=T0 - timedelta(seconds=30))
+    assert views.experiment(desk.state, desk.entry(1)).warnings == ()  # clocks may differ
+    desk.says(1, "finished", at=T0 - timedelta(days=2000), outcome="completed")
+    shown = views.experiment(desk.state, desk.entry(1))
+    [warning] = shown.warnings
+    assert "the clock of reactor-1 was wrong" in warning

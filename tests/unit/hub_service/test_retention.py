@@ -38,10 +38,13 @@ class Case:
             monotonic=lambda: self.clocks.counted,
         )
 
-    async def ended(self, days_ago: float, *, took_days: float = 0.0) -> str:
-        """Archive an experiment that ended so long ago."""
-        completed = NOW - timedelta(days=days_ago)
-        created = completed - timedelta(days=took_days)
+    async def ended(
+        self, days_ago: float, *, took_days: float = 0.0, said: datetime | None = None
+    ) -> str:
+        """Archive an experiment that ended so long ago, whenever its node says that it did."""
+        ended = NOW - timedelta(days=days_ago)
+        completed = said or ended
+        created = ended - timedelta(days=took_days)
         identity = str(ULID.from_datetime(created))
         await self.archive.finish(
             Experiment(
@@ -54,7 +57,8 @@ class Case:
                 created_at=created,
                 completed_at=completed,
                 script_sha256="a" * 64,
-            )
+            ),
+            ended,
         )
         return identity
 
@@ -84,6 +88,39 @@ async def test_what_ended_long_enough_ago_is_deleted_and_on_record(case: Case) -
     case.days = 20
     assert await case.retention.look() == 1
     assert await case.left() == {new}
+
+
+async def test_a_nodes_clock_deletes_nothing_early(case: Case) -> None:
+    fresh = await case.ended(0, took_days=40, said=datetime(2020, 1, 1, tzinfo=UTC))
+    case.clocks.pass_(STEADY_S)
+    assert await case.retention.look() == 0
+    case.clocks.pass_(30 * 86400 - STEADY_S - 1)
+    assert await case.retention.look() == 0
+    assert await case.left() == {fresh}
+    case.clocks.pass_(2)
+    assert await case.retention.look() == 1
+
+
+async def test_a_nodes_clock_that_is_ahead_keeps_nothing_for_ever(case: Case) -> None:
+    await case.ended(31, said=datetime(2040, 1, 1, tzinfo=UTC))
+    case.clocks.pass_(STEADY_S)
+    assert await case.retention.look() == 1
+
+
+async def test_the_hubs_clock_that_was_behind_deletes_nothing_early(case: Case) -> None:
+    fresh = await case.ended(40, said=NOW - timedelta(days=1))
+    case.clocks.pass_(STEADY_S)
+    assert await case.retention.look() == 0
+    assert await case.left() == {fresh}
+
+
+async def test_what_is_archived_again_came_when_it_first_came(case: Case) -> None:
+    old = await case.ended(31)
+    [(experiment, _)] = await case.archive.newest(1)
+    await case.archive.finish(experiment.model_copy(update={"warnings": ("more",)}), NOW)
+    case.clocks.pass_(STEADY_S)
+    assert await case.retention.look() == 1
+    assert case.forgotten == [old]
 
 
 async def test_nothing_is_deleted_unless_asked(case: Case) -> None:
