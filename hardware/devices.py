@@ -42,7 +42,6 @@ class Devices:
         late: float = LATE,
     ) -> None:
         self._patience = patience
-        self._late = late
         self.drivers = tuple(drivers)
         self._equipment = equipment
         self._clock = clock
@@ -50,7 +49,7 @@ class Devices:
         for name, channel in equipment.channels.items():
             if channel.wired and channel.info.driver not in self._by_name:
                 raise ValueError(f"channel {name} names the driver {channel.info.driver!r}")
-        self._polled = [Polled(driver, equipment, clock, patience) for driver in drivers]
+        self._polled = [Polled(driver, equipment, clock, patience, late) for driver in drivers]
         self._line: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
@@ -66,15 +65,11 @@ class Devices:
     async def read(self) -> tuple[Mapping[str, float | None], Mapping[str, float | None]]:
         """Return all sensors' values, and what was read just now as far as it is believed.
 
-        Devices are read side by side, each at its own pace: one that is slow or silent is not
-        waited for longer than `late`, and tells later. A value is None where there is no sound one.
+        Devices are read side by side, each at its own pace: one that is slow or silent is waited
+        for `late` once, and tells later; it is waited for again when it was in time. A value is
+        None where there is no sound one.
         """
-        if len(self._polled) == 1:
-            await self._polled[0].read()
-        else:
-            reading = [task for p in self._polled if (task := p.begin()) is not None]
-            if reading:
-                await asyncio.wait(reading, timeout=self._late)
+        await asyncio.gather(*(polled.read() for polled in self._polled))
         values: dict[str, float | None] = {}
         new: dict[str, float | None] = {}
         for polled in self._polled:

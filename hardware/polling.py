@@ -25,9 +25,12 @@ class Polled:
         equipment: Says which sensors it has and what their readings are like.
         clock: Of the reactor.
         patience: Real seconds after which a device that does not answer counts as silent.
+        late: Real seconds that who asks waits for a reading.
     """
 
-    def __init__(self, driver: Driver, equipment: Equipment, clock: Clock, patience: float) -> None:
+    def __init__(
+        self, driver: Driver, equipment: Equipment, clock: Clock, patience: float, late: float
+    ) -> None:
         self.driver = driver
         self.fault: str | None = None
         self.sensors: Mapping[str, Channel] = {
@@ -39,6 +42,7 @@ class Polled:
         }
         self._clock = clock
         self._patience = patience
+        self._late = late
         self._period = min((c.info.period for c in self.sensors.values()), default=_SENSORLESS)
         self._values: Mapping[str, float | None] = {}
         self._watches = {
@@ -46,8 +50,9 @@ class Polled:
         }
         self._at = -float("inf")
         self._told = True
-        self._lock = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._prompt = True
 
     @property
     def due(self) -> bool:
@@ -55,21 +60,18 @@ class Polled:
         return self._clock.monotonic() - self._at >= self._period / 2
 
     async def read(self) -> None:
-        """Read if it is due; who asks meanwhile shares it."""
-        if not self.due:
-            return
-        async with self._lock:
-            if self.due:
-                await self._read()
+        """Begin to read if it is due, and wait for what is under way; who asks meanwhile shares it.
 
-    def begin(self) -> asyncio.Task[None] | None:
-        """Begin to read if it is due; return what is under way, if anything."""
-        if self._reading is not None and self._reading.done():
-            self._reading.result()
-            self._reading = None
+        A reading is waited for until it is late, counted from its beginning, and not at all after
+        one that was late: a device that is silent must not hold up the others at each reading.
+        """
+        self._collect()
         if self._reading is None and self.due:
-            self._reading = asyncio.create_task(self.read(), name=f"reading {self.driver.name}")
-        return self._reading
+            self._began = asyncio.get_running_loop().time()
+            self._reading = asyncio.create_task(self._read(), name=f"reading {self.driver.name}")
+        if self._reading is not None and self._prompt and (left := self._late - self._age()) > 0:
+            await asyncio.wait([self._reading], timeout=left)
+            self._collect()
 
     def forget(self) -> None:
         """Let it be due now."""
@@ -114,6 +116,12 @@ class Polled:
             reading.cancel()
             await asyncio.wait([reading])
 
+    def _collect(self) -> None:
+        reading = self._reading
+        if reading is not None and reading.done():
+            self._reading = None
+            reading.result()
+
     async def _read(self) -> None:
         try:
             async with asyncio.timeout(self._patience):
@@ -123,12 +131,17 @@ class Polled:
             self._note_fault(str(error) or "it does not answer")
         else:
             self.fault = None
+        self._prompt = self._age() < self._late
         self._at = self._clock.monotonic()
         self._told = False
         for name, watch in self._watches.items():
             rule = self.sensors[name].plausible
             if rule is not None:
                 self._watches[name] = judge(rule, watch, self._values.get(name), self._at)
+
+    def _age(self) -> float:
+        """Return since when it is read, real seconds."""
+        return asyncio.get_running_loop().time() - self._began
 
     def _calibrated(self, raw: Mapping[str, float | None]) -> Mapping[str, float | None]:
         """Return readings as their calibrations have them."""

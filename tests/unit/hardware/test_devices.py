@@ -118,6 +118,36 @@ async def test_one_that_is_slow_holds_up_nobody() -> None:
     await devices.close()
 
 
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_device_that_hangs_delays_one_reading_and_not_each(many: bool) -> None:
+    devices, _, second, clock = two_devices(patience=0.4, late=0.1)
+    if not many:
+        equipment = Equipment.of([channel("temperature", "sensor")])
+        second.name = "bench"
+        devices = Devices(equipment, [second], clock, patience=0.4, late=0.1)
+    second.hangs = True
+    seconds = asyncio.get_running_loop().time
+    delays: list[float] = []
+    while second.reads < 3:  # the second was begun after the first had counted as silent
+        begun = seconds()
+        await devices.read()
+        delays.append(seconds() - begun)
+        await clock.advance(31.0)
+        await asyncio.sleep(0.01)
+    assert delays[0] >= 0.1 - 0.01
+    assert [delay for delay in delays[1:] if delay >= 0.1 - 0.01] == []
+    assert len(delays) > 10
+    second.hangs = False
+    await devices.close()  # what still hangs
+    await devices.read()  # not waited for
+    await asyncio.sleep(0)
+    await clock.advance(31.0)
+    second.values["temperature"] = second.values["volume"] = 17.0
+    assert 17.0 in (await devices.read())[1].values()  # it was in time: waited for again
+    assert devices.faults == {}
+    await devices.close()
+
+
 async def test_closing_ends_what_is_being_read() -> None:
     devices, _, second, _ = two_devices(late=0.01)
     second.hangs = True
