@@ -2,20 +2,20 @@
 
 A request that the broker repeats may be the one that ended the process the last time; after too
 many tries it is refused, lest it end every next life too. And who removes a retained request is
-sent the empty message that removes it, which must not be taken for a request without fields.
+sent the empty message that removes it, which must not be taken for a request without fields. That
+echo may come late: where the link was lost first, the broker keeps it for the next connection,
+perhaps of the next process. So it is awaited for as long as it takes.
 """
 
 import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from broker.identity import write_private
-from broker.messages import utc_now
 from broker.session import Message
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 MAX_TRIES: Final = 20
 """How often a repeated request is begun. Lives may end for other reasons, some of them in a row."""
 MAX_NOTED: Final = 1000
-_ECHO_WITHIN: Final = timedelta(seconds=10)
-_ECHO_AFTER_START: Final = timedelta(seconds=60)
+"""Of how many repeated requests, and of how many topics, something is remembered."""
+MAX_ECHOES: Final = 10
+"""Of one topic. Where a removal is lost with its link, the next one makes one echo too many."""
 
 
 class Doorbook:
@@ -32,32 +33,33 @@ class Doorbook:
 
     Args:
         path: Where; None: in memory alone. A damaged file is as none.
-        clock: The wall clock, in UTC.
     """
 
-    def __init__(
-        self, path: Path | None = None, *, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._clock = clock
         self._writing = asyncio.Lock()
-        echoes, self._tries = _read(path)
-        until = clock() + _ECHO_AFTER_START
-        self._echoes = dict.fromkeys(echoes, until)
+        self._echoes, self._tries = _read(path)
 
     async def expect_echo(self, topic: str) -> None:
-        """Expect one empty message on a topic soon; durable when it returns."""
-        now = self._clock()
-        self._echoes = {other: until for other, until in self._echoes.items() if until > now}
-        self._echoes[topic] = now + _ECHO_WITHIN
+        """Expect one more empty message on a topic, whenever it comes; durable when it returns."""
+        self._echoes[topic] = min(self._echoes.pop(topic, 0) + 1, MAX_ECHOES)
+        for oldest in list(self._echoes)[:-MAX_NOTED]:
+            del self._echoes[oldest]
         await self._write()
 
-    def is_echo(self, message: Message) -> bool:
-        """Whether this is an empty message that was expected; the next one is not."""
-        if message.payload:
+    async def is_echo(self, message: Message) -> bool:
+        """Whether this is an empty message that was expected; noted durably when it returns.
+
+        After the last one, only what the broker repeats is: it missed our acknowledgement.
+        """
+        if message.payload or message.topic not in self._echoes:
             return False
-        until = self._echoes.pop(message.topic, None)
-        return until is not None and self._clock() < until
+        left = self._echoes[message.topic]
+        if left <= 0:
+            return message.repeated
+        self._echoes[message.topic] = left - 1
+        await self._write()
+        return True
 
     async def begin(self, message: Message) -> bool:
         """Note, durably, that a message is tried; False if it was too often already."""
@@ -83,7 +85,7 @@ class Doorbook:
         if self._path is None:
             return
         async with self._writing:
-            text = json.dumps({"echoes": [*self._echoes], "tries": self._tries})
+            text = json.dumps({"echoes": self._echoes, "tries": self._tries})
             try:
                 await asyncio.to_thread(write_private, self._path, text)
             except OSError as error:
@@ -94,13 +96,19 @@ def _key(message: Message) -> str:
     return hashlib.sha256(message.topic.encode() + b"\0" + message.payload).hexdigest()
 
 
-def _read(path: Path | None) -> tuple[list[str], dict[str, int]]:
+def _read(path: Path | None) -> tuple[dict[str, int], dict[str, int]]:
     try:
         told = json.loads("{}" if path is None else path.read_text(encoding="utf-8"))
-        echoes = [str(topic) for topic in told.get("echoes", ())]
-        return echoes, {str(key): int(tries) for key, tries in told.get("tries", {}).items()}
+        echoes = told.get("echoes", {})
+        if isinstance(echoes, list):  # an earlier form: the topics alone
+            echoes = dict.fromkeys(echoes, 1)
+        return _counts(echoes), _counts(told.get("tries", {}))
     except FileNotFoundError:
-        return [], {}
+        return {}, {}
     except (ValueError, AttributeError, TypeError) as error:
         log.warning("%s is damaged and begun anew: %s", path, error)
-        return [], {}
+        return {}, {}
+
+
+def _counts(told: Mapping[object, int]) -> dict[str, int]:
+    return {str(key): int(count) for key, count in told.items()}

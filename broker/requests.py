@@ -118,7 +118,7 @@ class RequestServer:
         self._handle = handle
         self._limiter = RateLimiter(rate or Rate())
         self._clock = clock
-        self._book = book or Doorbook(clock=clock)
+        self._book = book or Doorbook()
         self._lanes: asyncio.Future[Lanes] = asyncio.get_running_loop().create_future()
         self._group = asyncio.TaskGroup()
         self._room = asyncio.Semaphore(_UNSENT_REPLIES)
@@ -165,7 +165,7 @@ class RequestServer:
         address = self._connection.topics.parse(message.topic)
         if message.retain:
             await self._clear(message.topic)
-        elif self._book.is_echo(message):
+        elif await self._book.is_echo(message):
             delivery.done()
             return
         if address is None:
@@ -338,8 +338,8 @@ class RequestServer:
         """Remove a retained command.
 
         The broker also sends the empty message that removes it to us, not retained, where it would
-        be taken for a request without fields. So one such message is expected and ignored, also by
-        the next life of this process.
+        be taken for a request without fields. So one such message is expected and ignored, also
+        after the link was lost, and by the next life of this process.
         """
         await self._book.expect_echo(topic)
         await self._say(topic, b"", retain=True)

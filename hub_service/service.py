@@ -155,7 +155,7 @@ class HubService:
             request_connection,
             portals=settings.portals,
             handle=self._handle,
-            book=Doorbook(settings.data_dir / "doorbook.json", clock=clock),
+            book=Doorbook(settings.data_dir / "doorbook.json"),
             clock=clock,
         )
         self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)
