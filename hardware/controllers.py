@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from broker.messages import Error
 from hardware.channels import Equipment, Gains, Titration
 from hardware.events import Event, Set, Tick
 from hardware.interlocks import believed
@@ -77,7 +78,7 @@ class HeatControl:
 
 
 MOST_BANDS: Final = 5.0
-"""A dose grows with the error up to so many times its volume at one band."""
+"""A dose grows with the error up to so many times its volume at one band, if its pump may."""
 
 
 class TitrationControl:
@@ -90,6 +91,7 @@ class TitrationControl:
         self.titration = titration
         self._equipment = equipment
         self._dosed_at: float | None = None
+        self._refused: tuple[str, str, object] | None = None
 
     def follow(self, state: State, now: float) -> tuple[str, float] | None:
         """Return the pump and the volume that are due, mL; call it each `PERIOD`.
@@ -112,4 +114,27 @@ class TitrationControl:
         if pump is None or bands < 1.0:
             return None
         self._dosed_at = now
-        return pump, rule.dose_ml * min(bands, MOST_BANDS)
+        most = self._equipment.channels[pump].info.limits.max_dose_ml
+        ml = rule.dose_ml * min(bands, MOST_BANDS)
+        return pump, ml if most is None else min(ml, most)
+
+    def dosed(self) -> None:
+        """Note that what was due was dosed."""
+        self._refused = None
+
+    def not_dosed(self, pump: str, why: Error | None = None) -> bool:
+        """Note that nothing of it was dosed: there is nothing to mix, and it stays due.
+
+        Args:
+            pump: Which was to dose.
+            why: It was refused; None: it was stopped.
+
+        Returns:
+            Whether this refusal is another than the one before: it is due again each `PERIOD`.
+        """
+        self._dosed_at = None
+        if why is None:
+            return False
+        before = self._refused
+        self._refused = (pump, why.code, why.details.get("limit"))
+        return self._refused != before

@@ -68,7 +68,8 @@ class Dosing:
             check(self._apply(DoseAsked(channel, ml)).refusal)
         async with self._lines[channel]:
             granted = self._apply(DoseAsked(channel, ml, by_controller, stops))
-            check(granted.refusal)
+            if granted.refusal is not None:
+                raise _told(granted.refusal, 0.0)
             delivered: float | None = None
             started = self._clock.monotonic()
             try:
@@ -86,8 +87,7 @@ class Dosing:
                     {"requested_ml": ml, "seconds": seconds},
                 )
         if refusal is not None and refusal.details.get("limit") != "stopped":
-            details = {**refusal.details, "delivered_ml": delivered}
-            raise ContractError(refusal.code, refusal.message, refusal.hint, **details)
+            raise _told(refusal, delivered)
         return Dose(ml, delivered, seconds)
 
     async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
@@ -109,3 +109,8 @@ class Dosing:
                     ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
                 ) from error
         return delivered, None
+
+
+def _told(refusal: Error, delivered: float) -> ContractError:
+    details = {**refusal.details, "delivered_ml": delivered}
+    return ContractError(refusal.code, refusal.message, refusal.hint, **details)

@@ -431,18 +431,29 @@ class Reactor:
             order = control.follow(self._state, self.clock.monotonic())
             if order is not None:
                 self._doses_under_way[name] = self._tasks.create_task(
-                    self._dose_quietly(*order, self._state.stops), name=f"titration {name}"
+                    self._dose_quietly(control, *order, self._state.stops),
+                    name=f"titration {name}",
                 )
 
-    async def _dose_quietly(self, pump: str, ml: float, stops: int) -> None:
-        """Dose for a controller; what is refused is told and tried again when it is due."""
+    async def _dose_quietly(
+        self, control: TitrationControl, pump: str, ml: float, stops: int
+    ) -> None:
+        """Dose for a controller; what is refused is told once, and tried again."""
         try:
-            await self._dosing.dose(pump, ml, stops=stops, by_controller=True)
+            dose = await self._dosing.dose(pump, ml, stops=stops, by_controller=True)
         except ContractError as error:
-            log.warning("a controller's dose with %s was refused: %s", pump, error)
-            self._announcements.emit(
-                "dose-refused", pump, ml, {"code": str(error.error.code), "message": str(error)}
-            )
+            # Only where it is known that nothing moved there is nothing to mix.
+            moved = error.error.details.get("delivered_ml") != 0.0
+            if moved or control.not_dosed(pump, error.error):
+                log.warning("a controller's dose with %s was refused: %s", pump, error)
+                self._announcements.emit(
+                    "dose-refused", pump, ml, {"code": str(error.error.code), "message": str(error)}
+                )
+        else:
+            if dose.delivered_ml > 0.0:
+                control.dosed()
+            else:
+                control.not_dosed(pump)
 
     async def _tick(self) -> None:
         await self._write_quietly(self._apply(Tick()).writes)

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.messages import ErrorCode
 from hardware.controllers import Thermostat, TitrationControl
-from hardware.events import Measured, Set, Tick
+from hardware.events import Measured, Set, Tick, refuse
 from hardware.safety import State, decide, initial
 from hardware.simulation.equipment import EQUIPMENT
 
@@ -81,6 +84,29 @@ def test_a_dose_is_given_time_to_mix() -> None:
     assert control.follow(off, 2.0) is not None
     assert control.follow(held_at(7.0, 6.5, 100.0, read_at=99.0), 100.0) is None
     assert control.follow(held_at(7.0, 6.5, 123.0, read_at=122.0), 123.0) is not None
+
+
+def test_it_asks_for_no_more_than_its_pump_may_dose_at_a_time() -> None:
+    rule = replace(EQUIPMENT.titrations[0], dose_ml=0.2)
+    most = EQUIPMENT.channels["base"].info.limits.max_dose_ml
+    order = TitrationControl(EQUIPMENT, rule).follow(held_at(7.0, 4.0, 2.0, read_at=1.0), 2.0)
+    assert order == ("base", most)
+    assert most is not None
+    assert most < 5 * 0.2
+
+
+def test_what_was_not_dosed_needs_no_time_to_mix_and_is_told_once() -> None:
+    control = titration()
+    spent = refuse(ErrorCode.LIMIT, "spent", limit="max_hourly_ml")
+    told = []
+    for now in (2.0, 7.0, 12.0):
+        assert control.follow(held_at(7.0, 6.5, now, read_at=now - 1.0), now) is not None
+        told.append(control.not_dosed("base", spent))
+    assert told == [True, False, False]
+    assert control.not_dosed("base", refuse(ErrorCode.INTERLOCK, "full", limit="vessel_high"))
+    assert not control.not_dosed("base")  # stopped: nothing to tell
+    control.dosed()
+    assert control.not_dosed("base", spent)
 
 
 def test_nothing_is_dosed_on_a_stale_value_or_while_it_is_off() -> None:

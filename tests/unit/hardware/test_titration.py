@@ -77,6 +77,23 @@ async def test_made_safe_nothing_is_dosed_any_more(clock: ManualClock) -> None:
         assert reactor.safe
 
 
+async def test_a_refused_dose_is_tried_again_before_a_dose_would_have_mixed(
+    clock: ManualClock,
+) -> None:
+    async with Reactor(EQUIPMENT, [dense(clock)], clock) as reactor:
+        full = asyncio.create_task(reactor.dose("media", 3.0))
+        await live(reactor, clock, 0.01)
+        await full
+        await reactor.set("ph-setpoint", 11.0)  # no base fits in yet
+        await live(reactor, clock, 0.01)
+        assert (await reactor.read())["base"] == 0.0
+        emptied = asyncio.create_task(reactor.dose("waste", 2.0))
+        await live(reactor, clock, 0.01)
+        await emptied
+        await live(reactor, clock, 0.01)  # a dose in itself needs 120 s to mix
+        assert ((await reactor.read())["base"] or 0.0) > 0
+
+
 async def test_a_pump_at_its_limit_is_told_and_the_loop_goes_on(clock: ManualClock) -> None:
     told: list[ReactorEvent] = []
     async with Reactor(EQUIPMENT, [dense(clock)], clock) as reactor:
@@ -91,3 +108,4 @@ async def test_a_pump_at_its_limit_is_told_and_the_loop_goes_on(clock: ManualClo
     refused = [event for event in told if event.event == "dose-refused"]
     assert refused
     assert refused[0].data["code"] == "LIMIT"
+    assert len(refused) < 5  # tried again every few seconds, told when something has changed
