@@ -1,7 +1,7 @@
 """Doses: asked of the rules, kept on the disk, pumped in pieces that end by themselves."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from broker.messages import ContractError, Error, ErrorCode
@@ -30,6 +30,7 @@ class Dosing:
 
     Args:
         apply: Asks the rules and remembers what follows.
+        stopped: Returns when a pump that was to stop has stopped, or raises `DriverError`.
     """
 
     def __init__(  # noqa: PLR0917 - the parts of a reactor
@@ -40,6 +41,8 @@ class Dosing:
         announcements: Announcements,
         book: DoseBook,
         apply: Callable[[Event], Decision],
+        *,
+        stopped: Callable[[str], Awaitable[None]],
     ) -> None:
         self._equipment = equipment
         self._devices = devices
@@ -47,6 +50,7 @@ class Dosing:
         self._announcements = announcements
         self._book = book
         self._apply = apply
+        self._stopped = stopped
         self._lines = {name: asyncio.Lock() for name in equipment.pumps()}
 
     async def dose(
@@ -92,6 +96,10 @@ class Dosing:
 
     async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
         delivered = 0.0
+        try:
+            await self._stopped(channel)
+        except DriverError as error:
+            return delivered, _refuse_fault(channel, error)
         most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
         for piece in pieces(ml, most):
             if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
@@ -99,16 +107,15 @@ class Dosing:
             try:
                 delivered += await self._devices.dose(channel, piece)
             except NotDosedError as error:
-                return delivered, refuse(
-                    ErrorCode.HARDWARE,
-                    f"{channel}: {error}",
-                    "look at the device and its cable",
-                )
+                return delivered, _refuse_fault(channel, error)
             except DriverError as error:
-                raise ContractError(
-                    ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
-                ) from error
+                fault = _refuse_fault(channel, error)
+                raise ContractError(fault.code, fault.message, fault.hint) from error
         return delivered, None
+
+
+def _refuse_fault(channel: str, error: DriverError) -> Error:
+    return refuse(ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable")
 
 
 def _told(refusal: Error, delivered: float) -> ContractError:

@@ -6,7 +6,7 @@ script, broker or hub. Times and durations are seconds of the reactor's clock.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -37,6 +37,7 @@ from hardware.events import (
     check,
 )
 from hardware.interlocks import believed
+from hardware.obedience import Obedience
 from hardware.plausibility import Doubted
 from hardware.safety import Decision, State, decide, due, initial
 from hardware.ticker import Ticker
@@ -86,10 +87,21 @@ class Reactor:
         self._book = DoseBook(doses_file, clock)
         self._announcements = Announcements(clock)
         self._alive: Callable[[float], None] = lambda _: None
-        self._unwritten: set[str] = set()
+        self._obedience = Obedience(
+            equipment,
+            self._devices,
+            lambda channel: self._state.outputs[channel].value,
+            self._progress,
+        )
         self._held_by: str | None = None
         self._dosing = Dosing(
-            equipment, self._devices, clock, self._announcements, self._book, self._apply
+            equipment,
+            self._devices,
+            clock,
+            self._announcements,
+            self._book,
+            self._apply,
+            stopped=self._obedience.stopped,
         )
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
@@ -144,7 +156,7 @@ class Reactor:
     def safe(self) -> bool:
         """Whether every output has its safe value, as written, and no pump runs."""
         return (
-            not self._unwritten
+            self._obedience.complete
             and all(
                 output.value == output.target == self._equipment.channels[name].safe
                 for name, output in self._state.outputs.items()
@@ -255,7 +267,7 @@ class Reactor:
             self._check_believed()
         check(self._apply(Set(channel, float(value), duration)).refusal)
         try:
-            await self._write(channel)
+            await self._obedience.write(channel)
         except DriverError as error:
             self._apply(Set(channel, self._equipment.channels[channel].safe))
             raise ContractError(
@@ -292,7 +304,8 @@ class Reactor:
         Controllers that dose wait, until `go_on` or until everything is made safe.
 
         Raises:
-            ExceptionGroup: Of `DriverError`, for devices that did not obey.
+            ExceptionGroup: Of `DriverError`, for devices that did not obey. They are tried again
+                by the control loop.
         """
         await self._stop_all(Hold(), "hold")
 
@@ -348,30 +361,12 @@ class Reactor:
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._apply(event)
         self._announcements.emit(name)
-        tries = [self._write(channel) for channel in decision.writes]
-        tries += [self._devices.stop(channel) for channel in decision.stops]
+        tries = [self._obedience.write(channel) for channel in decision.writes]
+        tries += [self._obedience.stop(channel) for channel in decision.stops]
         results = await asyncio.gather(*tries, return_exceptions=True)
         errors = [result for result in results if isinstance(result, Exception)]
         if errors:
             raise ExceptionGroup("not every channel is known to be safe", errors)
-
-    async def _write(self, channel: str) -> None:
-        """Tell a device the value that is in force now, not the one when this was asked for."""
-        if not self._equipment.channels[channel].wired:
-            return
-        self._unwritten.add(channel)
-        await self._devices.write(channel, value := self._state.outputs[channel].value)
-        if self._state.outputs[channel].value == value:
-            self._unwritten.discard(channel)
-
-    async def _write_quietly(self, channels: Iterable[str]) -> None:
-        """Write, leaving what fails to the control loop's next round."""
-        for channel in channels:
-            self._progress()
-            try:
-                await self._write(channel)
-            except DriverError as error:
-                log.warning("%s is not known to be set: %s", channel, error)
 
     async def _measure(self) -> Mapping[str, float | None]:
         values, new = await self._devices.read()
@@ -379,7 +374,7 @@ class Reactor:
             decision = self._apply(Measured(new))
             self._announcements.devices(self._devices.faults)
             self._heed(self._devices.doubts)
-            await self._write_quietly(decision.writes)
+            await self._obedience.write_quietly(decision.writes)
         return values
 
     def _heed(self, doubts: Mapping[str, Doubted]) -> None:
@@ -411,7 +406,7 @@ class Reactor:
             self._progress()
             await self._measure()
             decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
-            await self._write_quietly(self._unwritten | set(decision.writes))
+            await self._obedience.again(decision.writes)
             if not self._state.held and self._held_by is None:
                 self._titrate()
             at = max(at + PERIOD, self.clock.monotonic())
@@ -456,7 +451,7 @@ class Reactor:
                 control.not_dosed(pump)
 
     async def _tick(self) -> None:
-        await self._write_quietly(self._apply(Tick()).writes)
+        await self._obedience.write_quietly(self._apply(Tick()).writes)
 
     def _apply(self, event: Event) -> Decision:
         before = self._state

@@ -219,6 +219,36 @@ async def test_make_safe_tries_every_channel(it: Bench) -> None:
     assert it.reactor.safe
 
 
+@pytest.mark.parametrize("stop", ["hold", "make_safe", "emergency_stop"])
+async def test_a_pump_that_does_not_stop_is_told_again(it: Bench, stop: str) -> None:
+    it.device.silent.add("base")
+    reactor = it.reactor
+    stops = {"hold": reactor.hold, "make_safe": reactor.make_safe}
+    with pytest.raises(ExceptionGroup):
+        await stops.get(stop, lambda: reactor.emergency_stop("smoke"))()
+    it.device.calls.clear()
+    await it.clock.advance(10.0)
+    assert not reactor.safe
+    it.device.silent.clear()
+    await it.clock.advance(10.0)
+    assert it.device.calls == ["stopped base"]  # until it obeys, and the others not again
+    assert reactor.safe
+
+
+async def test_a_pump_that_is_to_stop_doses_only_when_it_has(it: Bench) -> None:
+    it.device.silent.add("media")
+    with pytest.raises(ExceptionGroup):
+        await it.reactor.hold()
+    with pytest.raises(ContractError, match="does not answer") as caught:
+        await it.reactor.dose("media", 1.0)
+    assert caught.value.error.code == ErrorCode.HARDWARE
+    assert caught.value.error.details["delivered_ml"] == 0.0
+    assert (await it.reactor.read())["media"] == 0.0
+    it.device.silent.clear()
+    assert (await dose(it, "media", 1.0, 20.0)).delivered_ml == 1.0
+    assert it.device.calls.count("stopped media") == 2  # as the reactor was opened, and now
+
+
 async def test_an_output_that_does_not_obey_is_made_safe_when_it_answers(it: Bench) -> None:
     it.device.silent.add("light")
     with pytest.raises(ContractError) as caught:
