@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 class Obedience:
     """Outputs and pumps of a reactor, told until they obey.
 
+    Until they were told for the first time it is not known what they do: an earlier process may
+    have left them on.
+
     Args:
         equipment: The reactor.
         devices: They are told.
@@ -33,8 +36,8 @@ class Obedience:
         self._value = value
         self._alive = alive
         self._wired = {n for n in equipment.outputs() if equipment.channels[n].wired}
-        self._unwritten: set[str] = set()
-        self._unstopped: dict[str, int] = {}
+        self._unwritten = set(self._wired)
+        self._unstopped = dict.fromkeys(equipment.pumps(), 0)
         self._told = 0
         self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 

@@ -154,7 +154,10 @@ class Reactor:
 
     @property
     def safe(self) -> bool:
-        """Whether every output has its safe value, as written, and no pump runs."""
+        """Whether every output has its safe value, as written, and no pump runs.
+
+        Not before everything was made safe for the first time: what another process left on is on.
+        """
         return (
             self._obedience.complete
             and all(

@@ -55,6 +55,16 @@ async def test_opening_writes_every_safe_value() -> None:
         assert it.reactor.safe
 
 
+async def test_it_is_not_known_to_be_safe_before_it_was_made_so() -> None:
+    it = Bench()
+    assert not it.reactor.safe
+    for silent in ("light", "waste"):
+        it.device.silent = {silent}
+        with pytest.raises(ExceptionGroup):
+            await it.reactor.__aenter__()
+        assert not it.reactor.safe
+
+
 async def test_commands_are_refused_while_it_is_switched_off() -> None:
     it = Bench()
     async with it.reactor:
