@@ -15,7 +15,7 @@ from broker.messages import ContractError, Experiment, Notification
 from broker.topics import Topic
 from hub_service.archive import Archive
 from hub_service.archive.archive import Audit
-from hub_service.archive.outbox import MAX_ROWS, Waiting
+from hub_service.archive.outbox import MAX_ROWS, Waiting, named
 from hub_service.settings import NotifyTarget
 from hub_service.targets import Letter, tell
 
@@ -184,23 +184,7 @@ class Notifier:
         if notification.name is not None or notification.experiment_id is None:
             return notification
         experiment = await self._find(notification.experiment_id)
-        if experiment is None:
-            return notification
-        title, message = notification.title, notification.message
-        if notification.kind == "interrupted":
-            title = f"{experiment.name} was interrupted"
-            message = f"{experiment.name} of {experiment.owner}: {message}"
-        else:
-            message += f" {experiment.name} of {experiment.owner} runs there."
-        return notification.model_copy(
-            update={
-                "name": experiment.name,
-                "owner": experiment.owner,
-                "status": experiment.status,
-                "title": title,
-                "message": message,
-            }
-        )
+        return notification if experiment is None else named(notification, experiment)
 
 
 def _letter(target: NotifyTarget, news: Sequence[Notification]) -> Letter:

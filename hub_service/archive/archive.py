@@ -264,9 +264,8 @@ class Archive:
         archived_at = at or utc_now()
 
         def put(transaction: Transaction) -> None:
-            told = outbox.of_end(experiment)
-            if finished.put(transaction.connection, experiment, archived_at) and told is not None:
-                outbox.put(transaction.connection, told)
+            if finished.put(transaction.connection, experiment, archived_at):
+                outbox.put_end(transaction.connection, experiment)
 
         await self._write(put)
 

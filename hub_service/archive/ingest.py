@@ -61,9 +61,7 @@ class Ingest:
             raise ValueError(f"entries from {commit.first} do not follow entry {upto}")
 
         def tell(record: EventRecord | PhaseRecord, number: int) -> None:
-            notification = outbox.of_record(record, node, commit.epoch, number)
-            if notification is not None:
-                outbox.put(connection, notification)
+            if outbox.put_record(connection, record, node=node, epoch=commit.epoch, number=number):
                 transaction.after_commit(self.notable)
 
         writer = (

@@ -16,7 +16,6 @@ import orjson
 
 from broker.database import Transaction
 from broker.messages import (
-    ErrorCode,
     EventRecord,
     Experiment,
     Notification,
@@ -30,6 +29,7 @@ T = TypeVar("T")
 MAX_ROWS: Final = 1000
 """More than that the oldest are given up."""
 _TEXT: Final = 1000
+_THERE: Final = {Status.RUNNING: "runs", Status.PAUSED: "is paused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,39 @@ def put(connection: sqlite3.Connection, notification: Notification) -> None:
     )
 
 
-def of_end(experiment: Experiment) -> Notification | None:
-    """Return what is to be told of an experiment that is over.
+def put_end(connection: sqlite3.Connection, experiment: Experiment) -> None:
+    """Keep to be told that an experiment is over.
 
-    None of one that failed because it was interrupted: of that the node's record told.
+    Not of one that failed because it was interrupted, if the node's record told that already: its
+    error may be any.
     """
+    told = of_end(experiment)
+    if told.kind != "failed" or not _was_interrupted(connection, experiment):
+        put(connection, told)
+
+
+def put_record(
+    connection: sqlite3.Connection,
+    record: EventRecord | PhaseRecord,
+    *,
+    node: str,
+    epoch: str,
+    number: int,
+) -> bool:
+    """Keep to be told what a journal's record says; False if that is nothing.
+
+    An interruption of what is over already, since its reactor was declared dead, was told then.
+    """
+    told = of_record(record, node, epoch, number)
+    if told is None or (told.kind == "interrupted" and _is_over(connection, told)):
+        return False
+    put(connection, told)
+    return True
+
+
+def of_end(experiment: Experiment) -> Notification:
+    """Return what is to be told of an experiment that is over."""
     error = experiment.error
-    if error is not None and error.code is ErrorCode.INTERRUPTED:
-        return None
     kind: NotificationKind = "failed" if experiment.status is Status.FAILED else "finished"
     where = f" on {experiment.node}" if experiment.node else ""
     told = "was cancelled" if experiment.status is Status.CANCELLED else str(experiment.status)
@@ -182,6 +207,52 @@ def of_record(
         node=node,
         error=record.error,
     )
+
+
+def named(notification: Notification, experiment: Experiment) -> Notification:
+    """Add what a node's record does not know: what the experiment is called and whose it is."""
+    title, message = notification.title, notification.message
+    if notification.kind == "interrupted":
+        title = f"{experiment.name} was interrupted"
+        message = f"{experiment.name} of {experiment.owner}: {message}"
+    else:
+        run = notification.node, notification.attempt
+        now = (
+            _THERE.get(experiment.status) if run == (experiment.node, experiment.attempt) else None
+        )
+        message += f" {experiment.name} of {experiment.owner} {now or 'ran'} there."
+    return notification.model_copy(
+        update={
+            "name": experiment.name,
+            "owner": experiment.owner,
+            "status": experiment.status,
+            "title": title,
+            "message": message,
+        }
+    )
+
+
+def _was_interrupted(connection: sqlite3.Connection, experiment: Experiment) -> bool:
+    return _any(
+        connection,
+        "SELECT 1 FROM phases p JOIN runs r ON r.id = p.run WHERE r.experiment_id = ?"
+        " AND r.attempt = ? AND json_extract(p.body, '$.phase') = 'interrupted'",
+        experiment.experiment_id,
+        experiment.attempt,
+    )
+
+
+def _is_over(connection: sqlite3.Connection, told: Notification) -> bool:
+    return _any(
+        connection,
+        "SELECT 1 FROM finished WHERE experiment_id = ? AND json_extract(body, '$.attempt') = ?",
+        told.experiment_id,
+        told.attempt,
+    )
+
+
+def _any(connection: sqlite3.Connection, query: str, *values: object) -> bool:
+    return connection.execute(f"{query} LIMIT 1", values).fetchone() is not None
 
 
 def _of_alarm(record: EventRecord, node: str, epoch: str, number: int) -> Notification:
