@@ -1,50 +1,70 @@
-"""What the pumps have moved, kept on the disk: a restart of the node gives no volume back."""
+"""What the pumps have moved, kept on the disk: a restart of the node gives no volume back.
+
+Nor does it empty the vessel: what that holds is kept as well.
+"""
 
 import asyncio
 import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from hardware.budget import HOUR, Budget
+from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.files import replace_file, set_aside
-from hardware.safety import State
+from hardware.safety import State, fullest
 
 log = logging.getLogger(__name__)
 
 _SCHEMA: Final = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known from before.
+
+    Attributes:
+        moved: By each pump.
+        volume: In the vessel, at most, mL; None: not known.
+    """
+
+    moved: Mapping[str, Budget] = field(default_factory=dict)
+    volume: float | None = None
+
+
 class DoseBook:
-    """Keeps the pumps' volumes of a reactor.
+    """Keeps the volumes of a reactor's pumps and vessel.
 
     Args:
         path: The file; None keeps nothing.
+        equipment: The reactor.
         clock: Of the reactor. The hour goes on by the wall clock while the node is away.
     """
 
-    def __init__(self, path: Path | None, clock: Clock) -> None:
+    def __init__(self, path: Path | None, equipment: Equipment, clock: Clock) -> None:
         self._path = path
+        self._equipment = equipment
         self._clock = clock
         self._line = asyncio.Lock()
         self._kept = ""
 
-    def load(self) -> Mapping[str, Budget]:
-        """Return what each pump has moved. Blocks. Without a sound file nothing was moved."""
+    def load(self) -> Kept:
+        """Return what was kept. Blocks. Without a sound file nothing was moved."""
         if self._path is None:
-            return {}
+            return Kept()
         try:
             return self._parse(self._path.read_text("utf-8"))
         except FileNotFoundError:
-            return {}
+            return Kept()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s is damaged (%s): volumes count from zero", self._path.name, error)
             set_aside(self._path)
-            return {}
+            return Kept()
 
     async def keep(self, state: State) -> None:
         """Keep the volumes, those of doses under way in full; durable when it returns.
@@ -74,9 +94,10 @@ class DoseBook:
             }
             for name, pump in state.pumps.items()
         }
-        return f'"pumps": {json.dumps(pumps)}'
+        volume = json.dumps(fullest(self._equipment, state))
+        return f'"volume": {volume}, "pumps": {json.dumps(pumps)}'
 
-    def _parse(self, text: str) -> Mapping[str, Budget]:
+    def _parse(self, text: str) -> Kept:
         data = json.loads(text)
         if data["schema"] != _SCHEMA:
             raise ValueError(f"unknown schema {data['schema']}")
@@ -96,4 +117,7 @@ class DoseBook:
                 if age <= HOUR:
                     budget = budget.moved(now - age, ml)
             budgets[name] = Budget(total, budget.slots)
-        return budgets
+        volume = data.get("volume")  # earlier versions kept none
+        if volume is not None and not math.isfinite(volume):
+            raise ValueError("the vessel cannot hold that")
+        return Kept(budgets, None if volume is None else float(volume))

@@ -75,6 +75,7 @@ class Dosing:
             if granted.refusal is not None:
                 raise _told(granted.refusal, 0.0)
             delivered: float | None = None
+            vessel = self._equipment.vessel
             started = self._clock.monotonic()
             try:
                 # In full and before anything moves: a crash on the way gives nothing back.
@@ -83,13 +84,16 @@ class Dosing:
                 delivered, refusal = await self._pump(channel, ml)
             finally:
                 seconds = self._clock.monotonic() - started
-                self._apply(DoseEnded(channel, delivered))
+                ended = self._apply(DoseEnded(channel, delivered))
                 self._announcements.emit(
                     "dose",
                     channel,
                     ml if delivered is None else delivered,
                     {"requested_ml": ml, "seconds": seconds},
                 )
+                if vessel is not None and vessel.sensor is None:
+                    # Nobody else knows what is in there, and more was kept than has come to be.
+                    await self._book.keep(ended.state)
         if refusal is not None and refusal.details.get("limit") != "stopped":
             raise _told(refusal, delivered)
         return Dose(ml, delivered, seconds)

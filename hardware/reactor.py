@@ -58,7 +58,8 @@ class Reactor:
         drivers: They serve the equipment's channels.
         clock: Whose seconds count.
         thermostat: Follows the heating's setpoint; one with the equipment's gains if left out.
-        doses_file: Where the pumps' volumes are kept over restarts; None: nowhere.
+        doses_file: Where what the pumps moved and the vessel holds is kept over restarts; None:
+            nowhere.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Reactor:
         }
         self._doses_under_way: dict[str, asyncio.Task[None]] = {}
         self._state: State = initial(equipment, clock.monotonic())
-        self._book = DoseBook(doses_file, clock)
+        self._book = DoseBook(doses_file, equipment, clock)
         self._announcements = Announcements(clock)
         self._alive: Callable[[float], None] = lambda _: None
         self._obedience = Obedience(
@@ -115,8 +116,9 @@ class Reactor:
             DriverError: A device does not answer.
             ExceptionGroup: Not everything is known to be safe.
         """
-        moved = await asyncio.to_thread(self._book.load)
-        self._state = initial(self._equipment, self.clock.monotonic(), moved)
+        kept = await asyncio.to_thread(self._book.load)
+        now = self.clock.monotonic()
+        self._state = initial(self._equipment, now, kept.moved, kept.volume)
         async with AsyncExitStack() as stack:
             await self._devices.open(stack)
             stack.push_async_callback(self._devices.close)
@@ -215,7 +217,10 @@ class Reactor:
             raise ExceptionGroup("not every setpoint was restored", errors)
 
     async def begin_run(self) -> None:
-        """Begin a new run: total volumes count from zero; a simulation gets a fresh vial."""
+        """Begin a new run: total volumes count from zero; a simulation gets a fresh vial.
+
+        What a vessel without a sensor holds stays what it is: nobody says that it was changed.
+        """
         self._apply(RunBegun())
         for driver in self._devices.drivers:
             await driver.begin_run()

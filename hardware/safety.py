@@ -73,15 +73,22 @@ class Decision:
     refusal: Error | None = None
 
 
-def initial(equipment: Equipment, now: float, moved: Mapping[str, Budget] | None = None) -> State:
+def initial(
+    equipment: Equipment,
+    now: float,
+    moved: Mapping[str, Budget] | None = None,
+    volume: float | None = None,
+) -> State:
     """Return the state of a reactor that was just switched on: everything safe, nothing known.
 
     Args:
         equipment: The reactor.
         now: Reactor seconds.
         moved: What each pump has moved before.
+        volume: What the vessel held before, mL; None: not known, it is taken as `Vessel.filled`.
     """
     moved = moved or {}
+    vessel = equipment.vessel
     return State(
         now=now,
         outputs={
@@ -95,7 +102,7 @@ def initial(equipment: Equipment, now: float, moved: Mapping[str, Budget] | None
             for name, channel in equipment.channels.items()
             if channel.info.kind == "sensor" and not channel.controlled
         },
-        volume=None if equipment.vessel is None else equipment.vessel.filled,
+        volume=None if vessel is None else vessel.filled if volume is None else volume,
     )
 
 
@@ -149,6 +156,12 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
         and (everything or output.value != state.outputs[name].value)
     }
     return Decision(after, writes, stops, refusal)
+
+
+def fullest(equipment: Equipment, state: State) -> float | None:
+    """Return what the vessel holds at most when all that was granted is pumped, mL."""
+    content = _content(equipment, state)
+    return None if content is None else content.volume + content.coming
 
 
 def due(equipment: Equipment, state: State) -> float:

@@ -16,18 +16,21 @@ AT = datetime(2026, 2, 17, 14, 26, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def node(path: Path, at: datetime) -> AsyncIterator[tuple[Reactor, ManualClock]]:
+async def node(
+    path: Path, at: datetime, *, measured: bool = True
+) -> AsyncIterator[tuple[Reactor, ManualClock]]:
     clock = ManualClock(at)
     device = BrokenDevice(clock)
     device.values["volume"] = 6.0
-    async with Reactor(bench(), [device], clock, doses_file=path) as reactor:
+    equipment = bench(measured=measured)
+    async with Reactor(equipment, [device], clock, doses_file=path) as reactor:
         await clock.advance(1.0)
         yield reactor, clock
 
 
-async def dose(reactor: Reactor, clock: ManualClock, ml: float) -> None:
+async def dose(reactor: Reactor, clock: ManualClock, ml: float, channel: str = "media") -> None:
     """Dose in steps of time, for the book is kept in a thread meanwhile."""
-    task = asyncio.ensure_future(reactor.dose("media", ml))
+    task = asyncio.ensure_future(reactor.dose(channel, ml))
     async with asyncio.timeout(10):
         while not task.done():
             await asyncio.sleep(0.001)
@@ -98,6 +101,8 @@ async def test_a_wall_clock_that_goes_back_gives_nothing_back(tmp_path: Path) ->
         '{"schema": 2}',
         '{"schema": 1, "at": "2026-02-17T14:26Z", "pumps": {"media": {"total": -1, "hour": []}}}',
         '{"schema": 1, "at": "never", "pumps": {}}',
+        '{"schema": 1, "at": "2026-02-17T14:26Z", "volume": NaN, "pumps": {}}',
+        '{"schema": 1, "at": "2026-02-17T14:26Z", "volume": "15", "pumps": {}}',
     ],
 )
 async def test_a_damaged_file_is_kept_beside(tmp_path: Path, text: str) -> None:
@@ -106,6 +111,53 @@ async def test_a_damaged_file_is_kept_beside(tmp_path: Path, text: str) -> None:
     async with node(path, AT) as (reactor, _):
         assert (await reactor.read())["media"] == 0.0
     assert (tmp_path / "doses.json.damaged").read_text() == text
+
+
+async def fits(reactor: Reactor) -> object:
+    """Return what still fits into the vessel, mL."""
+    with pytest.raises(ContractError) as caught:
+        await reactor.dose("base", 4.9)
+    assert caught.value.error.details["limit"] == "vessel_high"
+    return caught.value.error.details["left"]
+
+
+async def test_a_restart_empties_no_vessel_that_nothing_measures(tmp_path: Path) -> None:
+    path = tmp_path / "doses.json"
+    async with node(path, AT, measured=False) as (reactor, clock):
+        await dose(reactor, clock, 3.0)
+        assert await fits(reactor) == 0.0
+    for _ in range(2):
+        async with node(path, AT, measured=False) as (reactor, _):
+            await reactor.begin_run()  # nobody has said that the vessel is another
+            assert await fits(reactor) == 0.0
+    async with node(path, AT, measured=False) as (reactor, clock):
+        await dose(reactor, clock, 1.5, "waste")
+    async with node(path, AT, measured=False) as (reactor, _):
+        assert await fits(reactor) == pytest.approx(1.5)
+
+
+async def test_a_dose_that_a_crash_cut_off_is_in_the_vessel(tmp_path: Path) -> None:
+    path = tmp_path / "doses.json"
+    async with node(path, AT, measured=False) as (reactor, _):
+        task = asyncio.ensure_future(reactor.dose("media", 2.0))
+        async with asyncio.timeout(10):
+            while not path.exists():  # noqa: ASYNC110 - a file cannot wake us
+                await asyncio.sleep(0.001)
+        crashed = path.read_text()
+        task.cancel()
+        await asyncio.wait([task])
+    path.write_text(crashed)
+    async with node(path, AT, measured=False) as (reactor, _):
+        assert await fits(reactor) == pytest.approx(1.0)
+
+
+async def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "doses.json"
+    pumps = '{"media": {"total": 2.0, "hour": []}}'
+    path.write_text(f'{{"schema": 1, "at": "{AT.isoformat()}", "pumps": {pumps}}}')
+    async with node(path, AT, measured=False) as (reactor, _):
+        assert (await reactor.read())["media"] == 2.0
+        assert await fits(reactor) == pytest.approx(3.0)  # as configured: 15 of 18 mL
 
 
 async def test_a_full_disk_does_not_stop_the_pumps(
