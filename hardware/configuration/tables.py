@@ -51,7 +51,7 @@ class ChannelTable(Table):
         slew_per_s: How fast an output may change, in its unit.
         max_on_time: Seconds that an output or a pump may be on at a stretch.
         rest: Seconds of pause before that counts from zero.
-        safe: The value when nobody is in control.
+        safe: An output's value when nobody is in control: 0, or one in its range; a heater's is 0.
         direction: Of a pump: into the vessel or out of it.
         flow: Of a pump, mL/s.
         max_dose_ml: mL a dose.

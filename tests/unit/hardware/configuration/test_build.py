@@ -117,6 +117,23 @@ def test_a_bench_is_what_its_file_says(make: Make) -> None:
             "maximum = 50.0",
             "channels.stirring: the minimum 50 is not below the maximum 50",
         ),
+        (
+            'what = "heater"\n',
+            'what = "heater"\nsafe = 30.0\n',
+            "line 44: channels.heater.safe: 30 % is not off: nothing may heat unattended; leave",
+        ),
+        (
+            'what = "heater"\n',
+            'what = "heater"\nminimum = 10.0\n',
+            "line 44: channels.heater.minimum: a heater must be able to be off: leave minimum out",
+        ),
+        (
+            "slew_per_s = 100.0",
+            "safe = 20.0",
+            "line 49: channels.stirring.safe: 20 rpm is not from 50 to 800: choose one that is, or",
+        ),
+        ("slew_per_s = 100.0", "safe = 801.0", "801 rpm is not from 50 to 800"),
+        ("flow = 0.5\n", "flow = 0.5\nsafe = 1.0\n", "only an output has safe; this is a pump"),
         ("slew_per_s = 100.0", "slew = 100.0", "there is no such key; did you mean slew_per_s?"),
         ("slew_per_s = 100.0", "flow = 1.0", "only a pump has flow; this is a setpoint"),
         ("max_hourly_ml = 60.0\n", "", "channels.media: a pump needs max_hourly_ml"),
@@ -161,6 +178,13 @@ def test_what_does_not_fit_names_its_line_and_what_to_do(
     with pytest.raises(ConfigurationError, match=r"reactor\.toml") as refused:
         make(text)
     assert complaint in str(refused.value)
+
+
+def test_a_safe_value_may_be_any_in_the_range(make: Make) -> None:
+    stirring = make(BENCH.replace("slew_per_s = 100.0", "safe = 60.0")).equipment.channels[
+        "stirring"
+    ]
+    assert stirring.safe == 60.0
 
 
 def test_a_file_that_is_missing_or_no_text(tmp_path: Path) -> None:
