@@ -25,6 +25,7 @@ class Channel:
         plausible: What a sensor's readings are like; None: whatever is in its range is believed.
         curve: Brings what a sensor's device reads to what is true; None: it is true.
         volume_factor: Of a pump: what it moves of what its driver believes to move.
+        least_ml: Of a pump: the least that it can move at a time, mL.
     """
 
     info: ChannelInfo
@@ -37,6 +38,7 @@ class Channel:
     plausible: Plausible | None = None
     curve: Curve | None = None
     volume_factor: float = 1.0
+    least_ml: float = 0.0
 
     @property
     def output(self) -> bool:

@@ -23,6 +23,7 @@ from hardware.configuration.kinds import (
     UnknownKindError,
     find,
 )
+from hardware.configuration.refusals import refuse_pump, refuse_unsafe
 from hardware.configuration.tables import (
     ChannelTable,
     PlausibleTable,
@@ -233,20 +234,9 @@ def _channel(
         raise document.refuse(
             where, f"the minimum {minimum:g} is not below the maximum {maximum:g}"
         )
-    _refuse_unsafe(document, where, table, offer, minimum, maximum)
-    pump = offer.kind == "pump"
+    refuse_unsafe(document, where, table, offer, minimum, maximum)
     flow = table.flow if table.flow is not None else offer.flow
-    for key, needed, given in (
-        ("direction", pump, table.direction),
-        ("flow", pump, flow),
-        ("max_dose_ml", pump, table.max_dose_ml),
-        ("max_hourly_ml", pump, table.max_hourly_ml),
-        ("max_total_ml", pump, table.max_total_ml),
-    ):
-        if needed and given is None:
-            raise document.refuse(where, f"a pump needs {key}")
-        if not needed and given is not None:
-            raise document.refuse((*where, key), f"only a pump has {key}; this is a {offer.kind}")
+    refuse_pump(document, where, table, offer, flow)
     sensor = offer.kind == "sensor"
     if table.plausible is not None and not sensor:
         raise document.refuse(
@@ -281,50 +271,9 @@ def _channel(
         controlled=controlled,
         rest=table.rest,
         stale_after=table.stale_after,
+        least_ml=offer.least_ml,
         plausible=None if table.plausible is None else _plausible(table.plausible),
     )
-
-
-def _refuse_unsafe(  # noqa: PLR0917 - what a safe value is judged by
-    document: Document,
-    where: tuple[str, ...],
-    table: ChannelTable,
-    offer: Offer,
-    minimum: float | None,
-    maximum: float | None,
-) -> None:
-    """Refuse a safe value that is none.
-
-    Raises:
-        ConfigurationError: The output would never be off, or be set to what it cannot take.
-    """
-    safe, key = table.safe, (*where, "safe")
-    if offer.heats and minimum is not None and minimum > 0:
-        raise document.refuse(
-            (*where, "minimum"), "a heater must be able to be off: leave minimum out"
-        )
-    if safe == 0:
-        return
-    if offer.kind not in {"actuator", "setpoint"}:
-        raise document.refuse(
-            key, f"only an output has safe; this is a {offer.kind}: leave safe out"
-        )
-    if offer.heats:
-        raise document.refuse(
-            key, f"{safe:g} {offer.unit} is not off: nothing may heat unattended; leave safe out"
-        )
-    low = minimum is not None and safe < minimum
-    high = maximum is not None and safe > maximum
-    if low or high:
-        raise document.refuse(
-            key,
-            f"{safe:g} {offer.unit} is not from {_bound(minimum)} to {_bound(maximum)}: choose one "
-            "that is, or 0, which is off",
-        )
-
-
-def _bound(value: float | None) -> str:
-    return "any" if value is None else f"{value:g}"
 
 
 def _plausible(table: PlausibleTable) -> Plausible:
@@ -350,4 +299,5 @@ def _calibrated(channel: Channel, book: CalibrationBook | None) -> Channel:
         curve=found.curve,
         volume_factor=factor,
         flow=channel.flow * factor,
+        least_ml=channel.least_ml * factor,
     )

@@ -10,7 +10,7 @@ from hardware.configuration.kinds import Kind, Offer, Order, SerialOptions, Step
 from hardware.drivers.board.driver import ControllerBoard, Density
 from hardware.drivers.ezo.link import Pace
 from hardware.drivers.ezo.probes import EzoCo2, EzoDo, EzoEc, EzoOrp, EzoPh, EzoRtd
-from hardware.drivers.ezo.pump import FASTEST_ML_MIN, EzoPump
+from hardware.drivers.ezo.pump import FASTEST_ML_MIN, LEAST_ML, EzoPump
 from hardware.drivers.ezo.sensor import EzoSensor
 from hardware.drivers.interface import Driver
 from hardware.drivers.senseair.protocol import VARIANTS
@@ -224,12 +224,27 @@ def _make_ezo_pump(order: Order, options: EzoPumpOptions) -> Driver:
     )
 
 
-def _pump(label: str, flow: float | None) -> Mapping[str, Offer]:
-    return {"pump": Offer("pump", Quantity.VOLUME, "mL", label, flow=flow)}
+def _pump(
+    label: str, *, fastest: float | None = None, least_ml: float = 0.0
+) -> Mapping[str, Offer]:
+    return {
+        "pump": Offer(
+            "pump",
+            Quantity.VOLUME,
+            "mL",
+            label,
+            flow=fastest,
+            fastest=fastest,
+            least_ml=least_ml,
+        )
+    }
 
 
 EZO_PMP: Final = Kind(
-    "Atlas EZO-PMP pump", EzoPumpOptions, _pump("Pump", FASTEST_ML_MIN / 60.0), _make_ezo_pump
+    "Atlas EZO-PMP pump",
+    EzoPumpOptions,
+    _pump("Pump", fastest=FASTEST_ML_MIN / 60.0, least_ml=LEAST_ML),
+    _make_ezo_pump,
 )
 
 
@@ -264,7 +279,7 @@ def _make_tic(order: Order, options: TicOptions) -> Driver:
     )
 
 
-TIC: Final = Kind("Pump on a Pololu Tic", TicOptions, _pump("Pump", None), _make_tic)
+TIC: Final = Kind("Pump on a Pololu Tic", TicOptions, _pump("Pump"), _make_tic)
 
 
 class SenseairOptions(SerialOptions):

@@ -81,15 +81,34 @@ def _titration(
         if pump is None:
             continue
         demand(document, channels, (*where, key), pump, "pump")
-        most = channels[pump].info.limits.max_dose_ml
-        if most is not None and table.dose_ml > most:
-            raise document.refuse(
-                (*where, "dose_ml"),
-                f"{table.dose_ml:g} mL is more than {pump} may dose: {most:g} mL",
-            )
+        _refuse_dose(document, (*where, "dose_ml"), table.dose_ml, channels[pump])
     return Titration(
         table.sensor, name, table.raising, table.lowering, table.band, table.dose_ml, table.every
     )
+
+
+def _refuse_dose(document: Document, where: tuple[str, ...], dose_ml: float, pump: Channel) -> None:
+    """Refuse a dose that the pump can never give.
+
+    Raises:
+        ConfigurationError: It is less than the pump moves, or more than its limits allow.
+    """
+    name, limits = pump.info.name, pump.info.limits
+    if dose_ml < pump.least_ml:
+        raise document.refuse(
+            where,
+            f"{dose_ml:g} mL is less than {name} can move at a time, which is "
+            f"{pump.least_ml:.2g} mL: choose more, or thin what it pumps",
+        )
+    for most, span in (
+        (limits.max_dose_ml, ""),
+        (limits.max_hourly_ml, " in an hour"),
+        (limits.max_total_ml, " in a run"),
+    ):
+        if most is not None and dose_ml > most:
+            raise document.refuse(
+                where, f"{dose_ml:g} mL is more than {name} may dose{span}: {most:g} mL"
+            )
 
 
 def _setpoint(name: str, table: ThermostatTable | TitrationTable, held: Channel) -> Channel:

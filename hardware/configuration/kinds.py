@@ -53,6 +53,8 @@ class Offer:
         precision: Decimals worth showing.
         period: Seconds between samples, as fast as the device can.
         flow: Of a pump whose flow the device knows, mL/s.
+        fastest: Of a pump: the highest flow that can be asked of it, mL/s; None: no fixed one.
+        least_ml: Of a pump: the least that it can move at a time, mL.
         heats: Only a thermostat may set it: nothing is heated that nobody measures.
     """
 
@@ -64,6 +66,8 @@ class Offer:
     precision: int = 2
     period: float = 1.0
     flow: float | None = None
+    fastest: float | None = None
+    least_ml: float = 0.0
     heats: bool = False
 
 

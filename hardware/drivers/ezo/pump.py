@@ -34,9 +34,11 @@ log = logging.getLogger(__name__)
 FASTEST_ML_MIN: Final = 105.0
 """mL/min that the pump moves when told a volume only."""
 SMALLEST_ML: Final = 0.5
+_ROUNDING: Final = 0.011
+LEAST_ML: Final = SMALLEST_ML - _ROUNDING
+"""The least dose that is taken: rounded up to the pump's own."""
 _LATE: Final = 0.5
 """Seconds that a dose may end late: motor and clock are 5 % off before calibration."""
-_ROUNDING: Final = 0.011
 
 _REASONS: Final = {
     "UV": "its motor has no power: switch its 12 V supply on",
@@ -160,7 +162,7 @@ class EzoPump(EzoDevice):
         """
         self._check(channel)
         seconds = ml / self.flow
-        if not ml >= SMALLEST_ML - _ROUNDING or seconds > MAX_PIECE_SECONDS * 1.001:
+        if not ml >= LEAST_ML or seconds > MAX_PIECE_SECONDS * 1.001:
             raise NotDosedError(
                 f"{self.name} can dose {SMALLEST_ML:g} to {self.flow * MAX_PIECE_SECONDS:.3g} mL "
                 f"at a time, not {ml:g} mL"

@@ -166,6 +166,23 @@ def test_a_bench_is_what_its_file_says(make: Make) -> None:
         ('raising = "base"\n', "", "controllers.ph-setpoint: name a pump"),
         ('raising = "base"', 'raising = "acid"', "there is no pump 'acid'; there are: media, base"),
         ("dose_ml = 0.5", "dose_ml = 2.0", "2 mL is more than base may dose: 1 mL"),
+        (
+            "dose_ml = 0.5",
+            "dose_ml = 0.1",
+            "line 92: controllers.ph-setpoint.dose_ml: 0.1 mL is less than base can move",
+        ),
+        ("max_hourly_ml = 10.0", "max_hourly_ml = 0.4", "more than base may dose in an hour"),
+        ("max_total_ml = 50.0", "max_total_ml = 0.4", "more than base may dose in a run"),
+        (
+            "max_dose_ml = 1.0",
+            "max_dose_ml = 0.2",
+            "channels.base.max_dose_ml: 0.2 mL is less than the pump can move",
+        ),
+        (
+            "max_dose_ml = 1.0",
+            "flow = 1.8\nmax_dose_ml = 1.0",
+            "channels.base.flow: 1.8 mL/s is more than the pump can, which is 1.75: choose less",
+        ),
         ('kind = "titration"', 'kind = "magic"', "controllers.ph-setpoint"),
         ("[controllers.ph-setpoint]", "[controllers.ph]", "a channel is called ph too"),
     ],
