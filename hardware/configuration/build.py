@@ -101,6 +101,7 @@ def configure(
     offers: dict[str, tuple[str, Offer]] = {}
     for name, channel in table.channels.items():
         offers[name] = _offer(document, name, channel, kinds)
+    _each_thing_once(document, table, {name: what for name, (what, _) in offers.items()})
     book = CalibrationBook(directory / CALIBRATIONS) if calibrated else None
     channels = [
         _calibrated(
@@ -209,6 +210,24 @@ def _offer(
             f"{channel.device} ({kind.label}) has no {channel.what!r}; it offers {listed}",
         )
     return channel.what, offer
+
+
+def _each_thing_once(document: Document, table: ReactorTable, served: Mapping[str, str]) -> None:
+    """Demand that every device has a channel, and that no two have the same of it."""
+    by: dict[tuple[str, str], str] = {}
+    for name, channel in table.channels.items():
+        first = by.setdefault((channel.device, served[name]), name)
+        if first != name:
+            raise document.refuse(
+                ("channels", name),
+                f"{served[name]} of {channel.device} is {first} already; delete one of them",
+            )
+    for device in table.devices:
+        if device not in {channel.device for channel in table.channels.values()}:
+            raise document.refuse(
+                ("devices", device),
+                f'no channel has device = "{device}"; add one, or delete the device',
+            )
 
 
 def _channel(

@@ -134,6 +134,21 @@ def test_a_bench_is_what_its_file_says(make: Make) -> None:
         ),
         ("slew_per_s = 100.0", "safe = 801.0", "801 rpm is not from 50 to 800"),
         ("flow = 0.5\n", "flow = 0.5\nsafe = 1.0\n", "only an output has safe; this is a pump"),
+        (
+            '[channels.co2]\ndevice = "air"\nlabel = "CO2 above the culture"\n',
+            "",
+            'line 26: devices.air: no channel has device = "air"; add one, or delete the device',
+        ),
+        (
+            "[channels.heater]",
+            '[channels.od2]\ndevice = "board"\nwhat = "density"\n[channels.heater]',
+            "line 41: channels.od2: density of board is od already; delete one of them",
+        ),
+        (
+            "[channels.co2]",
+            '[channels.ph2]\ndevice = "ph-probe"\n[channels.co2]',
+            "channels.ph2: ph of ph-probe is ph already",
+        ),
         ("slew_per_s = 100.0", "slew = 100.0", "there is no such key; did you mean slew_per_s?"),
         ("slew_per_s = 100.0", "flow = 1.0", "only a pump has flow; this is a setpoint"),
         ("max_hourly_ml = 60.0\n", "", "channels.media: a pump needs max_hourly_ml"),
