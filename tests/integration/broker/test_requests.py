@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +27,7 @@ from broker.messages import (
     Result,
     Submit,
     decode,
+    utc_now,
 )
 from broker.messages import List as ListRequest
 from broker.requests import Asked, Asker, Rate, RequestServer
@@ -493,6 +494,23 @@ async def test_a_request_that_ends_every_life_of_the_hub_is_refused_at_last() ->
     assert (first.id, first.error is not None and first.error.code) == ("deadly", "INTERNAL")
     assert (second.id, second.error) == ("fresh", None)
     assert [asked.request.id for asked in hub.asked] == ["fresh"]
+
+
+async def test_the_echo_of_a_removed_request_is_ignored_however_late_it_comes() -> None:
+    """The link was lost first, and the broker kept it for the next connection."""
+    topic = "bioreactor/hub/admin/alice/resume-queue"
+    now = utc_now()
+    fed, hub = Fed(), Hub()
+    server = RequestServer(fed, portals=frozenset(), handle=hub.handle, clock=lambda: now)  # type: ignore[arg-type]
+    task = asyncio.create_task(server.run())
+    for message in (Message(topic, b"{}", retain=True), Message(topic, b"")):
+        await fed.bring(True, message)
+        async with asyncio.timeout(5):
+            await fed.acknowledged.wait()
+        now += timedelta(hours=1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert hub.asked == []
 
 
 class Fed:
