@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,16 +51,26 @@ async def serve(directory: Path, judge: Callable[[], Health]) -> AsyncIterator[N
             await writer.drain()
         writer.close()
 
-    (directory / SOCKET).unlink(missing_ok=True)
-    with _within(directory) as path:
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(path)
+    listening, inode = _listen(directory)
     server = await asyncio.start_unix_server(answer, sock=listening)
     try:
         async with server:
             yield
     finally:
-        (directory / SOCKET).unlink(missing_ok=True)
+        _remove(directory, inode)
+
+
+@asynccontextmanager
+async def serve_if_free(directory: Path, judge: Callable[[], Health]) -> AsyncIterator[None]:
+    """Answer as `serve` does, but only where no other process does, and where the disk lets us.
+
+    For a start: the directory may be another's, or have no room yet.
+    """
+    async with AsyncExitStack() as stack:
+        with suppress(OSError):
+            if not await asyncio.to_thread(_is_served, directory):
+                await stack.enter_async_context(serve(directory, judge))
+        yield
 
 
 def ask(directory: Path, timeout: float = TIMEOUT_S) -> Health:
@@ -83,6 +93,35 @@ def ask(directory: Path, timeout: float = TIMEOUT_S) -> Health:
     except (OSError, orjson.JSONDecodeError, ValidationError) as error:
         why = f"{directory / SOCKET} cannot be asked: {error}"
     return Health(alive=False, ready=False, sentence=why)
+
+
+def _listen(directory: Path) -> tuple[socket.socket, int]:
+    """Return a socket in a directory, and its file's number."""
+    (directory / SOCKET).unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _within(directory) as path:
+            listening.bind(path)
+        return listening, (directory / SOCKET).stat().st_ino
+    except OSError:
+        listening.close()
+        raise
+
+
+def _remove(directory: Path, inode: int) -> None:
+    """Remove the socket, unless it is another process's by now."""
+    with suppress(FileNotFoundError):
+        if (directory / SOCKET).stat().st_ino == inode:
+            (directory / SOCKET).unlink()
+
+
+def _is_served(directory: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, _within(directory) as path:
+        try:
+            asking.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -15,7 +16,7 @@ from ulid import ULID
 from broker import VERSION
 from broker.connection import Connection, SubscriptionRefusedError, stable_client_id
 from broker.database import DatabaseError
-from broker.health import ask, serve
+from broker.health import Health, ask, serve, serve_if_free
 from broker.logs import set_up
 from broker.messages import utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
@@ -37,6 +38,12 @@ REFUSED: Final = 78
 _PATIENCE_S: Final = 60.0
 STATUS_S: Final = 1.0
 """How often systemd's line of status is looked after."""
+
+_OPENING: Final = Health(
+    alive=True,
+    ready=False,
+    sentence="it starts: queue and archive are opened, or wait for room on the disk (see the log)",
+)
 
 log = logging.getLogger("hub_service")
 
@@ -63,44 +70,68 @@ async def run(
     """
     directory = settings.data_dir
     room = Room(directory / "reserve")
-    store = await room.opened(lambda: open_store(directory))
-    try:
-        archive = await room.opened(lambda: open_archive(directory / "archive"))
-        keeping = asyncio.create_task(room.keep(), name="room")
+    manager = Systemd.of()
+    async with AsyncExitStack() as opening:
+        await opening.enter_async_context(_starting(directory, manager))
+        store = await room.opened(lambda: open_store(directory))
         try:
-            new_id = GrowingIds(utc_now)
-            newest, _ = await archive.page(Wanted(limit=1))
-            for identity in (*store.state.entries, *(e.experiment_id for e in newest)):
-                new_id.seen(identity)
-            exports = await room.opened(lambda: Exports(archive, directory / "exports"))
+            archive = await room.opened(lambda: open_archive(directory / "archive"))
+            keeping = asyncio.create_task(room.keep(), name="room")
+            try:
+                new_id = GrowingIds(utc_now)
+                newest, _ = await archive.page(Wanted(limit=1))
+                for identity in (*store.state.entries, *(e.experiment_id for e in newest)):
+                    new_id.seen(identity)
+                exports = await room.opened(lambda: Exports(archive, directory / "exports"))
 
-            async def known_as(file: str, prefix: str = "hub") -> str:
-                return await room.opened(partial(stable_client_id, directory / file, prefix))
+                async def known_as(file: str, prefix: str = "hub") -> str:
+                    return await room.opened(partial(stable_client_id, directory / file, prefix))
 
-            service = HubService(
-                store,
-                archive,
-                exports,
-                connection=connect(broker, client_id=await known_as("client.id")),
-                request_connection=connect(
-                    broker,
-                    client_id=await known_as("requests-client.id", "hub-requests"),
-                    clean_session=False,
-                ),
-                journal_connection=connect(broker, client_id=await known_as("journal-client.id")),
-                settings=settings,
-                version=VERSION,
-                boot_id=new_ulid(),
-                new_id=new_id,
-            )
-            async with serve(directory, service.health):
-                await _until_told_to_stop(service, Systemd.of())
+                service = HubService(
+                    store,
+                    archive,
+                    exports,
+                    connection=connect(broker, client_id=await known_as("client.id")),
+                    request_connection=connect(
+                        broker,
+                        client_id=await known_as("requests-client.id", "hub-requests"),
+                        clean_session=False,
+                    ),
+                    journal_connection=connect(
+                        broker, client_id=await known_as("journal-client.id")
+                    ),
+                    settings=settings,
+                    version=VERSION,
+                    boot_id=new_ulid(),
+                    new_id=new_id,
+                )
+                await opening.aclose()
+                async with serve(directory, service.health):
+                    await _until_told_to_stop(service, manager)
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                await asyncio.to_thread(archive.close)
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-            await asyncio.to_thread(archive.close)
-    finally:
-        await store.close()
+            await store.close()
+
+
+@asynccontextmanager
+async def _starting(directory: Path, manager: Systemd) -> AsyncIterator[None]:
+    """Say that the hub lives while it opens what is on its disk, and may wait for room there."""
+
+    async def ask_for_patience() -> None:
+        while True:
+            manager.starting(_PATIENCE_S)
+            await asyncio.sleep(STATUS_S)
+
+    async with serve_if_free(directory, lambda: _OPENING):
+        asking = asyncio.create_task(ask_for_patience(), name="systemd start")
+        try:
+            yield
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
 
 async def _until_told_to_stop(service: HubService, manager: Systemd) -> None:

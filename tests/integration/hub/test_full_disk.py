@@ -12,6 +12,7 @@ import pytest
 
 from broker.children import Child
 from broker.embedded import EmbeddedBroker
+from broker.health import ask
 from broker.messages import Done, HubStatus, OnExperiment, Submit, decode
 from broker.topics import Topic
 from hub_service.room import SIZE
@@ -117,6 +118,9 @@ async def test_without_any_room_it_waits_and_does_not_give_up(
     child = start(tmp_path, text)
     try:
         await eventually(lambda: "waits for room" in "".join(child.last_lines), within=20)
+        health = await asyncio.to_thread(ask, small_disk / "hub")
+        assert (health.alive, health.ready) == (True, False)
+        assert "wait for room" in health.sentence
         others.leave()
         await statuses.wait_until(lambda: _online(statuses, 2), within=30)
         assert (await alice.get(one)).experiment_id == one

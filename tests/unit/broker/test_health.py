@@ -4,7 +4,7 @@ import asyncio
 import socket
 from pathlib import Path
 
-from broker.health import SOCKET, Health, ask, serve
+from broker.health import SOCKET, Health, ask, serve, serve_if_free
 
 
 async def test_whoever_asks_is_told_even_in_a_deep_directory(tmp_path: Path) -> None:
@@ -40,3 +40,31 @@ def test_a_loop_that_hangs_does_not_answer(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert "does not run" in ask(tmp_path / "nowhere").sentence
+
+
+async def test_who_starts_answers_only_where_nobody_else_does(tmp_path: Path) -> None:
+    one, two = (Health(alive=True, ready=False, sentence=text) for text in ("one", "two"))
+    async with serve_if_free(tmp_path, lambda: one):
+        async with serve_if_free(tmp_path, lambda: two):
+            assert await asyncio.to_thread(ask, tmp_path) == one
+        assert await asyncio.to_thread(ask, tmp_path) == one
+        async with serve(tmp_path, lambda: two):  # whose the directory is for certain
+            assert await asyncio.to_thread(ask, tmp_path) == two
+    assert not (tmp_path / SOCKET).exists()
+
+
+async def test_who_ends_removes_no_others_socket(tmp_path: Path) -> None:
+    one, two = (Health(alive=True, ready=True, sentence=text) for text in ("one", "two"))
+    first, second = serve(tmp_path, lambda: one), serve(tmp_path, lambda: two)
+    await first.__aenter__()
+    await second.__aenter__()
+    await first.__aexit__(None, None, None)
+    assert await asyncio.to_thread(ask, tmp_path) == two
+    await second.__aexit__(None, None, None)
+
+
+async def test_a_start_goes_on_where_nothing_can_be_served(tmp_path: Path) -> None:
+    async with serve_if_free(
+        tmp_path / "nowhere", lambda: Health(alive=True, ready=True, sentence="")
+    ):
+        assert not (tmp_path / "nowhere").exists()
