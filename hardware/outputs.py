@@ -104,7 +104,9 @@ def settle(channel: Channel, output: Output, *, forced: bool, now: float) -> Out
     value = target
     if limits.slew_per_s is not None and target != safe:
         step = limits.slew_per_s * (now - output.at)
-        value = min(max(target, output.value - step), output.value + step)
+        # What is off begins at the least that the device takes: 10 of 50 to 1000 rpm is no speed.
+        start = _clamped(channel, output.value)
+        value = min(max(target, start - step), start + step)
     return replace(
         output,
         value=value,

@@ -109,7 +109,7 @@ async def test_stirring_is_ramped(it: Bench) -> None:
     for _ in range(6):
         await it.clock.advance(1.0)
         seen.append(it.device.written["stirring"])
-    assert seen == [100.0, 200.0, 300.0, 400.0, 450.0, 450.0]
+    assert seen == [150.0, 250.0, 350.0, 450.0, 450.0, 450.0]
 
 
 async def test_a_refusal_is_told_and_reaches_no_device(it: Bench) -> None:

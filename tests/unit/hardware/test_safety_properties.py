@@ -107,10 +107,26 @@ def lighting(draw: st.DrawFn) -> list[Step]:
     return steps
 
 
+@st.composite
+def stirring(draw: st.DrawFn) -> list[Step]:
+    """A script that changes its mind while the stirrer is on its way."""
+    speeds = draw(
+        st.lists(st.sampled_from([0.0, 50.0, 60.0, 300.0, 1000.0]), min_size=1, max_size=6)
+    )
+    return [
+        step
+        for speed in speeds
+        for step in (
+            (draw(st.floats(0, 3)), Set("stirring", speed)),
+            (draw(st.floats(0, 1)), Tick()),
+        )
+    ]
+
+
 anything = st.lists(st.tuples(delays, events), min_size=1, max_size=10)
-stories = st.lists(st.one_of(anything, dosing(), heating(), lighting()), max_size=12).map(
-    lambda parts: [step for part in parts for step in part]
-)
+stories = st.lists(
+    st.one_of(anything, dosing(), heating(), lighting(), stirring()), max_size=12
+).map(lambda parts: [step for part in parts for step in part])
 
 
 @dataclass
@@ -156,14 +172,11 @@ class Watch:
             limits = self.equipment.channels[name].info.limits
             assert limits.minimum is not None
             assert limits.maximum is not None
-            if limits.slew_per_s is None:
-                low = min(limits.minimum, 0.0) if output.value == 0.0 else limits.minimum
-                assert low <= output.value <= limits.maximum
-            else:
-                assert 0.0 <= output.value <= limits.maximum
-                moved = abs(output.value - before.outputs[name].value)
+            assert output.value == 0.0 or limits.minimum <= output.value <= limits.maximum
+            if limits.slew_per_s is not None and output.value != 0.0:
+                start = max(before.outputs[name].value, limits.minimum)
                 allowed = limits.slew_per_s * (after.now - before.now)
-                assert output.value == 0.0 or moved <= allowed + EPSILON
+                assert abs(output.value - start) <= allowed + EPSILON
 
     def _heater(self, after: State) -> None:
         if after.outputs["heater"].value > 0:
