@@ -8,7 +8,8 @@ from typing import Final, Self
 from broker.messages import ChannelInfo, ChannelLimits
 from hardware.channels import Channel, Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import DriverError, Rescue
+from hardware.drivers.interface import DriverError
+from hardware.drivers.sensor_only import SensorOnly
 from hardware.replay.recording import Column, Recording, read_recording
 
 DRIVER: Final = "replay"
@@ -16,7 +17,7 @@ _FASTEST: Final = 1.0
 """Seconds between two samples, at least."""
 
 
-class ReplayedRun:
+class ReplayedRun(SensorOnly):
     """Shows a recording from its start each time a run begins.
 
     Args:
@@ -25,7 +26,6 @@ class ReplayedRun:
     """
 
     name = DRIVER
-    rescue: Rescue | None = None
 
     def __init__(self, clock: Clock, recording: Recording) -> None:
         self._clock = clock
@@ -55,18 +55,6 @@ class ReplayedRun:
         if seconds >= self._recording.duration:
             raise DriverError(f"the recording is over after {self._recording.duration:.0f} s")
         return self._recording.at(seconds)
-
-    async def write(self, channel: str, value: float) -> None:
-        """Refuse: a recording cannot be changed."""
-        raise DriverError(f"{channel} cannot be set to {value}: a recording has no outputs")
-
-    async def dose(self, channel: str, ml: float) -> float:
-        """Refuse."""
-        raise DriverError(f"{channel} cannot pump {ml} mL: a recording has no pumps")
-
-    async def stop(self, channel: str) -> None:
-        """Refuse."""
-        raise DriverError(f"{channel} cannot be stopped: a recording has no pumps")
 
     async def begin_run(self) -> None:
         """Begin from the start."""

@@ -15,7 +15,7 @@ from hardware.drivers.ezo.link import (
     EzoRefusedError,
     Pace,
 )
-from hardware.drivers.interface import DriverError, Rescue
+from hardware.drivers.sensor_only import SensorOnly
 from hardware.drivers.transport import Backoff
 
 Temperature = Callable[[], float | None]
@@ -28,7 +28,7 @@ _STEP: Final = 0.05
 """°C that make a difference, where the temperature is told apart from the reading."""
 
 
-class EzoSensor(EzoDevice):
+class EzoSensor(SensorOnly, EzoDevice):
     """One circuit; subclasses say which, and how it is calibrated.
 
     Args:
@@ -47,7 +47,6 @@ class EzoSensor(EzoDevice):
     """
 
     circuit: ClassVar[Circuit]
-    rescue: Rescue | None = None
 
     def __init__(
         self,
@@ -108,18 +107,6 @@ class EzoSensor(EzoDevice):
         """
         at, value = self._latest
         return value if asyncio.get_running_loop().time() - at < _LATEST else None
-
-    async def write(self, channel: str, value: float) -> None:
-        """Refuse: there is no output."""
-        raise DriverError(f"{self.name} only measures: {channel} cannot be set to {value:g}")
-
-    async def dose(self, channel: str, ml: float) -> float:
-        """Refuse: there is no pump."""
-        raise DriverError(f"{self.name} only measures: {channel} cannot dose {ml:g} mL")
-
-    async def stop(self, channel: str) -> None:
-        """Refuse: there is no pump."""
-        raise DriverError(f"{self.name} only measures: there is no pump {channel}")
 
     async def calibration_points(self) -> int:
         """Return how many points the circuit is calibrated with, 0 for not at all.

@@ -3,15 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from pymodbus.pdu import ModbusPDU
 
 from hardware.clock import Clock
-from hardware.drivers.interface import DriverError, Rescue
+from hardware.drivers.interface import DriverError
 from hardware.drivers.senseair.protocol import (
     ACKNOWLEDGEMENT,
     BACKGROUND,
@@ -26,6 +24,7 @@ from hardware.drivers.senseair.protocol import (
     sentences,
     write,
 )
+from hardware.drivers.sensor_only import SerialSensor
 from hardware.drivers.transport import Backoff, LineSettings, PortError, SerialPort
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ _CALIBRATION: Final = 20.0
 _LOOK: Final = 1.0
 
 
-class SenseairCo2:
+class SenseairCo2(SerialSensor):
     """One sensor, alone on its line.
 
     Args:
@@ -61,47 +60,15 @@ class SenseairCo2:
         patience: float = 0.4,
         backoff: Backoff | None = None,
     ) -> None:
-        self._name = name
+        port = SerialPort(path, LineSettings(stop_bits=variant.stop_bits), backoff=backoff)
+        super().__init__(name, port)
         self._channel = channel
         self._variant = variant
         self._clock = clock
         self._patience = patience
-        self._port = SerialPort(path, LineSettings(stop_bits=variant.stop_bits), backoff=backoff)
         self._frames = Frames()
         self._turn = asyncio.Lock()
         self._out_of_step = False
-        self._stack = AsyncExitStack()
-
-    @property
-    def name(self) -> str:
-        """The driver's name."""
-        return self._name
-
-    @property
-    def rescue(self) -> Rescue | None:
-        """None: a sensor harms nobody."""
-        return None
-
-    async def __aenter__(self) -> Self:
-        """Open the port and see that the sensor answers.
-
-        Raises:
-            DriverError: It does not, or another device is there.
-        """
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._port)
-            await self._ask(measure(self._variant))
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the port."""
-        await self._stack.aclose()
 
     async def read(self) -> Mapping[str, float | None]:
         """Read the CO2; None while the sensor warms up.
@@ -111,7 +78,7 @@ class SenseairCo2:
         """
         found = reading(self._variant, await self._ask(measure(self._variant)))
         if found.trouble:
-            raise DriverError(f"{self._name}: {'; '.join(sentences(found.trouble))}")
+            raise DriverError(f"{self.name}: {'; '.join(sentences(found.trouble))}")
         return {self._channel: None if found.ppm is None else float(found.ppm)}
 
     async def calibrate_background(self) -> None:
@@ -132,34 +99,10 @@ class SenseairCo2:
             (done,) = await self._ask(acknowledged())
             if done & BACKGROUND_DONE:
                 return
-        raise DriverError(f"{self._name} does not say that it is calibrated: do it again")
+        raise DriverError(f"{self.name} does not say that it is calibrated: do it again")
 
-    async def write(self, channel: str, value: float) -> None:  # noqa: ARG002 - it has no outputs
-        """Refuse: a sensor has no outputs.
-
-        Raises:
-            DriverError: Always.
-        """
-        raise DriverError(f"{self._name} has no output {channel}")
-
-    async def dose(self, channel: str, ml: float) -> float:  # noqa: ARG002 - it has no pumps
-        """Refuse: a sensor has no pumps.
-
-        Raises:
-            DriverError: Always.
-        """
-        raise DriverError(f"{self._name} has no pump {channel}")
-
-    async def stop(self, channel: str) -> None:
-        """Refuse: a sensor has no pumps.
-
-        Raises:
-            DriverError: Always.
-        """
-        raise DriverError(f"{self._name} has no pump {channel}")
-
-    async def begin_run(self) -> None:
-        """Do nothing: a sensor has no run."""
+    async def _greet(self) -> None:
+        await self._ask(measure(self._variant))  # what is wrong with it is no reason to be away
 
     async def _ask(self, request: ModbusPDU) -> tuple[int, ...]:
         """Return the registers of the answer; every request of ours may be repeated."""
