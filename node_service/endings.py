@@ -8,8 +8,12 @@ from node_service.remedies import last_words, remedy
 from node_service.runner.interface import Exit, RunnerError
 from node_service.runs import Ending
 
-_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGKILL})
-"""Nobody else sends these to a script: it has its processes for itself."""
+_CUTS_OFF = frozenset({signal.SIGTERM, signal.SIGKILL})
+"""What an engine or a machine that stops sends; see docs/decisions/0029-who-sent-a-signal.md.
+
+A script can send them to itself as well, or exit with 128 and their number, and nobody can tell
+that from the other: it counts as interrupted.
+"""
 _REPEAT = (
     'the data up to then is kept; set on_interruption = "requeue" in the script to have such a run '
     "repeated"
@@ -52,7 +56,7 @@ def of_exit(
     """
     if ended is None or (booted_at is not None and ended.finished_at >= booted_at):
         return LOST
-    if ended.signal in _FROM_OUTSIDE and not ended.oom_killed and not ended.error:
+    if ended.signal in _CUTS_OFF and not ended.oom_killed and not ended.error:
         return _cut_off(ended.exit_code, signal.Signals(ended.signal))
     error = _why(ended, limits, complaint)
     return Ending(
@@ -61,16 +65,16 @@ def of_exit(
 
 
 def _cut_off(exit_code: int, by: signal.Signals) -> Ending:
-    """Return the ending of a run that nobody at the node ended, and its script not by itself."""
+    """Return the ending of a run that nobody at the node ended: perhaps its script, by a signal."""
     return Ending(
         outcome="failed",
         interrupted=True,
         exit_code=exit_code,
         error=Error(
             code=ErrorCode.INTERRUPTED,
-            message=f"the run was cut off: its script was ended from outside ({by.name}), as when "
-            "the container engine or the machine is stopped",
-            hint=_REPEAT,
+            message=f"the run was cut off: its script was ended by {by.name}, which this node did "
+            "not send: the container engine or the machine was stopped, or the script sent it",
+            hint=f"{_REPEAT}; a script that ends itself must do so with sys.exit",
             details={"signal": int(by)},
         ),
     )

@@ -47,13 +47,15 @@ def test_a_lost_container_was_interrupted() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_script_that_somebody_else_ended_was_interrupted(number: signal.Signals) -> None:
+def test_a_signal_that_the_node_did_not_send_interrupted_it(number: signal.Signals) -> None:
+    """Whoever sent it: the reason does not claim that the script did not."""
     ending = endings.of_exit(ended(-number, number), LIMITS)
     assert (ending.outcome, ending.interrupted, ending.exit_code) == ("failed", True, -number)
     assert ending.error is not None
     assert ending.error.code is ErrorCode.INTERRUPTED
-    assert number.name in ending.error.message
-    assert ending.error.hint
+    assert f"ended by {number.name}, which this node did not send" in ending.error.message
+    assert "or the script sent it" in ending.error.message
+    assert "sys.exit" in ending.error.hint
 
 
 def test_an_exit_after_a_reboot_is_the_reboots_not_the_scripts() -> None:
