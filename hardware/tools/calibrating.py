@@ -132,6 +132,7 @@ async def _by_weighing(bench: Bench, person: Person) -> Calibration:
     channel = bench.reactor.equipment.channels[bench.channel]
     nominal = channel.flow / channel.volume_factor
     most = channel.info.limits.max_dose_ml or nominal * MAX_PIECE_SECONDS
+    least = channel.least_ml / channel.volume_factor
     points: list[Point] = []
     person.tell("Fill the tube, and put an empty cup on the scale below its end.")
     while True:
@@ -141,8 +142,9 @@ async def _by_weighing(bench: Bench, person: Person) -> Calibration:
         if not answer.strip():
             break
         wanted = _number(answer)
-        if not 0 < wanted <= most:
-            person.tell(f"A dose is more than 0 and at most {most:g} mL.")
+        if not 0 < wanted <= most or wanted < least:
+            bottom = f"at least {least:.2g}" if least else "more than 0"
+            person.tell(f"A dose is {bottom} mL and at most {most:g} mL.")
             continue
         believed = await _pump(bench, wanted, nominal * MAX_PIECE_SECONDS)
         grams = _number(await person.ask(f"It believes {believed:.3f} mL. The scale says, in g: "))

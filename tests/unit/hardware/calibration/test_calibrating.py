@@ -172,7 +172,7 @@ async def test_a_dose_that_no_whole_number_of_microsteps_makes_is_weighed(
     assert [point.read for point in made.points] == pytest.approx([1.0, 2.0], abs=0.0007)
 
 
-async def test_a_pump_with_a_least_dose_is_weighed_with_any_dose_above_it(
+async def test_a_pump_with_a_least_dose_is_weighed_with_any_dose_from_it_on(
     devices: Devices,
 ) -> None:
     """What a piece leaves may be less than the pump moves, so the last two share it."""
@@ -186,7 +186,9 @@ async def test_a_pump_with_a_least_dose_is_weighed_with_any_dose_above_it(
         text = text.replace(old, new)
     devices.file.write_text(text)
     async with Emulator(EzoPump(), link=devices.file.parent / "pmp", speed=100.0):
-        made = await calibrate(devices.bench("media"), Somebody("3.7", "3.7", ""))
+        person = Somebody("3.7", "3.7", "0.2", "")
+        made = await calibrate(devices.bench("media"), person)
+    assert "A dose is at least 0.49 mL and at most 5 mL." in person.told
     assert made.points[0].read == pytest.approx(3.7, abs=0.05)
 
 
