@@ -109,6 +109,34 @@ class SnapshotFile:
             raise
         self._before("return")
 
+    def settle(self, content: bytes, why: OSError) -> None:
+        """Find out what a `publish` that failed left; return if that is the new content, durably.
+
+        The name may be the new content's already, and only its durability unknown. `publish` then
+        took the spare away, so the directory is to be written again: this is not told of the
+        disk's first failure for the second time.
+
+        Args:
+            content: What was to be published.
+            why: How that failed.
+
+        Raises:
+            OSError: `why`; the file holds the old content, nothing has happened.
+            StoreError: The file holds the new content, and the disk does not say whether it
+                survives a power cut; or it cannot be read.
+        """
+        if self.read() != content:
+            raise why
+        try:
+            self._before("sync directory again")
+            sync_directory(self.path.parent)
+        except OSError as error:
+            raise StoreError(
+                f"the queue in {self.path} has the last change, and the disk does not say whether "
+                f"it would survive a power cut ({error.strerror}): it may have happened or not; "
+                "look after the disk, then start the hub again: it goes on with what is there"
+            ) from why
+
     def clean(self) -> None:
         """Remove what a crash in the middle of a write left."""
         for path in (self._new, self._spare, self._keep):
@@ -230,6 +258,7 @@ class SnapshotStorage(Storage):
     def __init__(self, file: SnapshotFile) -> None:
         self._file = file
         self._tables = self._load()
+        self._prepared = b""
 
     def read(self) -> Data | None:
         """Return the cached snapshot, None if there is none yet."""
@@ -262,14 +291,19 @@ class SnapshotStorage(Storage):
             OSError: As `SnapshotFile.prepare`; the cache is then ahead of the disk: reload.
         """
         self._file.prepare(content)
+        self._prepared = content
 
     def publish(self) -> None:
         """Make the prepared content count; blocks for the disk.
 
         Raises:
-            OSError: As `SnapshotFile.publish`; the cache may then be ahead of the disk: reload.
+            OSError: It does not count; the cache is then ahead of the disk: reload.
+            StoreError: Nobody knows whether it counts; see `SnapshotFile.settle`.
         """
-        self._file.publish()
+        try:
+            self._file.publish()
+        except OSError as error:
+            self._file.settle(self._prepared, error)
 
     def reload(self) -> None:
         """Forget the cache for what the disk holds.

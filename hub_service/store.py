@@ -151,8 +151,9 @@ class QueueStore:
 
         Raises:
             ContractError: STORAGE_FULL, the disk did not take it; nothing has happened.
-            StoreError: The disk did not take it and cannot be read any more; the store is of no
-                use until it is opened again.
+            StoreError: The disk took it and does not say whether for good, or cannot be read any
+                more: whether it has happened is unknown, and the store is of no use until it is
+                opened again.
         """
         done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiting.append([_Change(events, now, cursor, first, remember, done)])
@@ -282,8 +283,8 @@ class QueueStore:
 
         Raises:
             OSError: The disk did not take it; the storage's cache is what the disk has.
-            StoreError: The disk cannot be read either. Nothing is written from here on, lest what
-                was refused be written with the next change.
+            StoreError: The disk cannot be read either, or has it and may lose it. Nothing is
+                written from here on, lest what was refused be written with the next change.
         """
         began = time.perf_counter()
         try:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from tests.unit.hub_service.strategies import COMMANDS, DELAYS, EVENTS, cooperat
 STEPS = ["write", "sync", "keep", "replace", "sync directory", "return"]
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  crashes are simulated here
 LANDED = {"sync directory", "return"}
+UNSURE = "sync directory again"
 
 
 class PowerCutError(BaseException):
@@ -43,12 +45,12 @@ class Disk:
 
     def __init__(self) -> None:
         self.cut_at: str | None = None
-        self.full_at: str | None = None
+        self.full_at: frozenset[str] = frozenset()
 
     def before(self, step: str) -> None:
         if step == self.cut_at:
             raise PowerCutError
-        if step == self.full_at:
+        if step in self.full_at:
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -138,16 +140,30 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(event=COMMANDS | st.builds(Submitted, plans()), where=st.sampled_from(STEPS))
     def the_disk_is_full(self, event: Event, where: str) -> None:
-        self.disk.full_at = where
+        self.disk.full_at = frozenset({where})
         before = self.model
-        with pytest.raises(ContractError) as told:
-            self.apply(event, cursor=self.cursor + 1)
-        self.disk.full_at = None
-        assert told.value.error.code is ErrorCode.STORAGE_FULL
-        if where in LANDED:  # the name changed, whether it survives a power cut is unknown
+        if where in LANDED:  # the name changed: it has happened, and is told so
+            told = self.apply(event, cursor=self.cursor + 1)
+            self.disk.full_at = frozenset()
+            assert told.effects == decide(self.model, event, self.now).effects
             self.advance_model(event, self.cursor + 1, None)
-        else:
-            assert self.store.state.durable == before.durable
+            return
+        with pytest.raises(ContractError) as refused:
+            self.apply(event, cursor=self.cursor + 1)
+        self.disk.full_at = frozenset()
+        assert refused.value.error.code is ErrorCode.STORAGE_FULL
+        assert self.store.state.durable == before.durable
+
+    @rule(event=COMMANDS | st.builds(Submitted, plans()), where=st.sampled_from(sorted(LANDED)))
+    def the_disk_does_not_say_whether_it_has_it(self, event: Event, where: str) -> None:
+        self.disk.full_at = frozenset({where, UNSURE})
+        with pytest.raises(StoreError, match="does not say"):
+            self.apply(event, cursor=self.cursor + 1)
+        self.disk.full_at = frozenset()
+        with pytest.raises(StoreError, match="does not say"):  # until it is opened again
+            self.apply(event, cursor=self.cursor + 1)
+        self.advance_model(event, self.cursor + 1, None)
+        self.power_cut(b"")
 
     @invariant()
     def memory_is_the_model(self) -> None:
@@ -290,6 +306,62 @@ async def test_those_that_wait_share_a_write(tmp_path: Path) -> None:
     )
     assert writes.count("return") == 2  # the first alone, and all that came while it was written
     await store.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_the_disk_has_is_told_as_done_though_a_sync_failed(
+    tmp_path: Path, count: int
+) -> None:
+    """Told that nothing has happened, people would submit again, and it would run twice."""
+    disk = Disk()
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"), before=disk.before)
+    await store.apply(Submitted(plan(9, "mqtt:u9")), now=T0)
+
+    def remember(number: int, decision: Decision) -> tuple[str, Remembered]:
+        return f"k{number}", answer(f"mqtt:u{number}", outcome(decision))
+
+    disk.full_at = frozenset({"sync directory"})
+    told = await asyncio.gather(
+        *(
+            store.apply(Submitted(plan(n, f"mqtt:u{n}")), now=T0, remember=partial(remember, n))
+            for n in range(1, 1 + count)
+        )
+    )
+    assert [outcome(decision) for decision in told] == ["done"] * count
+    disk.full_at = frozenset()
+    await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    for n in range(1, 1 + count):
+        assert ulid(n) in again.state.entries
+        known = again.answer(f"k{n}")
+        assert known is not None
+        assert known.fingerprint == "done"
+    await again.close()
+
+
+async def test_what_the_disk_may_lose_ends_the_store_and_is_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    disk, begun = Disk(), list[Decision]()
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"), before=disk.before)
+    disk.full_at = frozenset({"sync directory", UNSURE})
+
+    def begin(decision: Decision) -> Future[None]:
+        begun.append(decision)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    told = await asyncio.gather(
+        *(store.apply(Submitted(plan(n, f"mqtt:u{n}")), now=T0, first=begin) for n in range(1, 5)),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in told] == [StoreError] * 4
+    assert len(begun) == 1  # the first had the disk to itself
+    await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    assert list(again.state.entries) == [ulid(1)]
+    await again.close()
 
 
 async def test_a_disk_that_can_be_neither_written_nor_read_ends_the_store(tmp_path: Path) -> None:
