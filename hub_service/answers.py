@@ -1,12 +1,13 @@
 """What the hub answered, by request id, so that a repeat gets the same answer for a day."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
 from typing import Final
 
 from hub_service.snapshot import Remembered
 
-REMEMBERED_FOR: Final = timedelta(days=1)
+REMEMBERED_FOR_S: Final = 86400.0
+"""Counted by a clock that only grows, and anew in each life of the hub: a wall clock that is set
+must not make the hub forget, for what it forgot would be done again."""
 MAX_ANSWERS: Final = 2000
 """How many answers are remembered in all; the oldest go first."""
 MAX_ANSWERS_PER_USER: Final = 300
@@ -14,10 +15,16 @@ MAX_ANSWERS_PER_USER: Final = 300
 
 
 class Answers(Mapping[str, Remembered]):
-    """The answers in the order in which they were given; looking for old ones costs no search."""
+    """The answers in the order in which they were given; looking for old ones costs no search.
 
-    def __init__(self, answers: Mapping[str, Remembered]) -> None:
+    Args:
+        answers: What is remembered from before.
+        counted: Seconds, by a clock that only grows.
+    """
+
+    def __init__(self, answers: Mapping[str, Remembered], counted: float) -> None:
         self._all = dict(answers)
+        self._since = dict.fromkeys(answers, counted)
         self._of: dict[str, dict[str, None]] = {}
         for key, value in self._all.items():
             self._of.setdefault(value.user, {})[key] = None
@@ -31,11 +38,11 @@ class Answers(Mapping[str, Remembered]):
     def __len__(self) -> int:
         return len(self._all)
 
-    def outdated(self, added: Mapping[str, Remembered], now: datetime) -> list[str]:
+    def outdated(self, added: Mapping[str, Remembered], counted: float) -> list[str]:
         """Return the keys to forget: older than a day, or the oldest where there are too many."""
         gone: dict[str, None] = {}
-        for key, value in self._all.items():
-            if now - value.at <= REMEMBERED_FOR:
+        for key, since in self._since.items():
+            if counted - since <= REMEMBERED_FOR_S:
                 break
             gone[key] = None
         for user in {value.user for value in added.values()}:
@@ -48,14 +55,16 @@ class Answers(Mapping[str, Remembered]):
             gone.update((key, None) for key, _ in zip(left, range(surplus), strict=False))
         return list(gone)
 
-    def change(self, added: Mapping[str, Remembered], gone: Iterable[str]) -> None:
+    def change(self, added: Mapping[str, Remembered], gone: Iterable[str], counted: float) -> None:
         """Forget some, then remember others."""
         for key in gone:
             user = self._all.pop(key).user
+            del self._since[key]
             own = self._of[user]
             del own[key]
             if not own:
                 del self._of[user]
         for key, value in added.items():
             self._all[key] = value
+            self._since[key] = counted
             self._of.setdefault(value.user, {})[key] = None

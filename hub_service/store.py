@@ -50,7 +50,13 @@ class QueueStore:
     Made by `open`. One process owns the directory.
     """
 
-    def __init__(self, storage: SnapshotStorage, held: snapshot.Contents, lock_number: int) -> None:
+    def __init__(
+        self,
+        storage: SnapshotStorage,
+        held: snapshot.Contents,
+        lock_number: int,
+        count: Callable[[], float],
+    ) -> None:
         self._storage = storage
         self._database = Database(storage=lambda: storage)
         self._lock_number = lock_number
@@ -59,7 +65,8 @@ class QueueStore:
         self._writing: asyncio.Future[None] | None = None
         self._state = held.state
         self._cursor = held.cursor
-        self._answers = Answers(held.answers)
+        self._count = count
+        self._answers = Answers(held.answers, count())
         self._unusable: StoreError | None = None
         self.on_written: Callable[[float], object] = _ignored
         self.is_new = held.state.revision == 0 and held.state.generation == 1
@@ -72,6 +79,7 @@ class QueueStore:
         new_id: Callable[[], str],
         before: Callable[[str], None] = nothing,
         now: Callable[[], datetime] = utc_now,
+        count: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Open or make the store; blocks for the disk.
 
@@ -82,6 +90,7 @@ class QueueStore:
             new_id: Makes a ULID, the identity of a new store.
             before: See `SnapshotFile`.
             now: The wall clock, for the name of a copy that is kept of an older version.
+            count: Seconds that only grow, for how long answers are remembered.
 
         Raises:
             StoreError: Another hub uses it, or the file is torn, empty or foreign. Nothing was
@@ -102,7 +111,7 @@ class QueueStore:
                 log.info("the queue is brought to schema %d; %s has it as it was",
                          snapshot.SCHEMA, kept)  # fmt: skip
             begun = replace(held.state, generation=held.state.generation + 1, listening=True)
-            store = cls(storage, replace(held, state=begun), number)
+            store = cls(storage, replace(held, state=begun), number, count)
             store._stage(held.state, begun, held.cursor, {}, ())
             storage.prepare(storage.content())
             storage.publish()
@@ -203,7 +212,7 @@ class QueueStore:
             self._cursor,
         )
         if written:
-            new.dropped = self._answers.outdated(new.added, group[-1].now)
+            new.dropped = self._answers.outdated(new.added, self._count())
         before = [
             change.first(decision)
             for change, decision in zip(group, decisions, strict=True)
@@ -233,7 +242,7 @@ class QueueStore:
 
     def _succeeded(self, group: "list[_Change]", decisions: list[Decision], new: "_New") -> None:
         self._state, self._cursor = new.state, new.cursor
-        self._answers.change(new.added, new.dropped)
+        self._answers.change(new.added, new.dropped, self._count())
         for change, decision in zip(group, decisions, strict=True):
             if not change.done.done():
                 change.done.set_result(decision)
@@ -264,7 +273,7 @@ class QueueStore:
                 return self._unusable
             self._state = snapshot.with_live(held.state, self._state)
             self._cursor = held.cursor
-            self._answers = Answers(held.answers)
+            self._answers = Answers(held.answers, self._count())
         if not isinstance(error, OSError):
             return error
         told = ContractError(

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from broker.messages import ContractError, Done, ErrorCode, Reply
-from hub_service.answers import MAX_ANSWERS, MAX_ANSWERS_PER_USER, REMEMBERED_FOR
+from hub_service.answers import MAX_ANSWERS, MAX_ANSWERS_PER_USER, REMEMBERED_FOR_S
 from hub_service.queue import Decision, Event, QueueState, decide
 from hub_service.queue.events import CancelAsked, Submitted
 from hub_service.snapshot import Remembered, with_live
@@ -195,15 +195,37 @@ TestStore = StoreMachine.TestCase
 
 
 async def test_what_was_answered_is_remembered_for_a_day(tmp_path: Path) -> None:
-    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    counted = 5.0
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"), count=lambda: counted)
     kept = answer("mqtt:ada", "f")
     await store.apply(Submitted(plan(1)), now=T0, remember=lambda _: ("k", kept))
-    late = T0 + REMEMBERED_FOR
-    await store.apply(Submitted(plan(2)), now=late, remember=lambda _: None)
+    counted += REMEMBERED_FOR_S
+    await store.apply(Submitted(plan(2)), now=T0)
     assert store.answer("k") == kept
-    await store.apply(Submitted(plan(3)), now=late + timedelta(seconds=1))
+    counted += 1.0
+    await store.apply(Submitted(plan(3)), now=T0)
     assert store.answer("k") is None
     await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    assert again.answer("k") is None
+    await again.close()
+
+
+async def test_a_clock_that_is_set_makes_no_answer_forgotten(tmp_path: Path) -> None:
+    """The hub starts with an old clock, which a time server then sets; before a restart or after.
+
+    What was forgotten would be queued again, should the broker bring the request once more.
+    """
+    kept, leap = answer("mqtt:ada", "f"), timedelta(days=800)
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    await store.apply(Submitted(plan(1)), now=T0, remember=lambda _: ("k", kept))
+    await store.apply(Submitted(plan(2)), now=T0 + leap)
+    assert store.answer("k") == kept
+    await store.close()
+    again = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    await again.apply(Submitted(plan(3)), now=T0 + 2 * leap)
+    assert again.answer("k") == kept
+    await again.close()
 
 
 async def test_answers_are_bounded_in_all_and_for_each_user(tmp_path: Path) -> None:
@@ -211,7 +233,7 @@ async def test_answers_are_bounded_in_all_and_for_each_user(tmp_path: Path) -> N
 
     def ask(user: str, key: str) -> None:
         added = {key: answer(user, key)}
-        store._answers.change(added, store._answers.outdated(added, T0))
+        store._answers.change(added, store._answers.outdated(added, 0.0), 0.0)
 
     ask("mqtt:quiet", "first")
     for number in range(MAX_ANSWERS_PER_USER + 50):

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.messages import ContractError, Done, Experiment, Posture, Result
-from hub_service.answers import REMEMBERED_FOR
 from hub_service.queue import Event
 from hub_service.queue.events import (
     CancelAsked,
@@ -155,12 +154,12 @@ class ProtocolMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.home = Path(tempfile.mkdtemp(dir=FAST if FAST.is_dir() else None))
-        self.now = self.latest = T0
+        self.now = T0
         self.ids = 0
         self.to_hub: list[tuple[str, str, bytes]] = []
         self.to_node: dict[str, list[tuple[str, bytes]]] = {name: [] for name in NODES}
         self.retained: dict[tuple[str, str, str], bytes] = {}
-        self.answers: dict[str, tuple[str, Event, Result, datetime]] = {}
+        self.answers: dict[str, tuple[str, Event, Result]] = {}
         self.promised: dict[str, Plan] = {}
         self.backed_up: dict[str, Plan] | None = None
         self.over: dict[str, str] = {}
@@ -299,8 +298,8 @@ class ProtocolMachine(RuleBasedStateMachine):
     def somebody_repeats_a_request(self, number: int) -> None:
         if self.answers and not self.restored:
             identity = list(self.answers)[number % len(self.answers)]
-            user, event, answer, at = self.answers[identity]
-            if isinstance(event, Submitted) and self.latest - at < REMEMBERED_FOR:
+            user, event, answer = self.answers[identity]
+            if isinstance(event, Submitted):
                 again = self.try_hub(self.hub.ask(user, "submit", event, identity, script=True))
                 assert again is None or again == answer
 
@@ -313,7 +312,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             return
         if answer is None:
             return
-        self.answers[identity] = user, event, answer, self.now
+        self.answers[identity] = user, event, answer
         if isinstance(event, Submitted):
             assert isinstance(answer, Done)
             self.promised[event.plan.experiment_id] = event.plan
@@ -416,7 +415,6 @@ class ProtocolMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         """The wall clock may also jump, in either direction."""
         self.now += timedelta(seconds=seconds)
-        self.latest = max(self.latest, self.now)
         self.try_hub(self.hub.desk.learn(Ticked(), *([Listened()] if seconds else [])))
 
     def the_hub_works(self) -> None:
