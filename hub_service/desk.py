@@ -192,11 +192,9 @@ class Desk:
             reply = Reply(result=tell(decision)) if refusal is None else Reply(error=refusal)
             replies.append(reply)
             key = _key(asked)
-            return (
-                None
-                if key is None
-                else (key, Remembered(asked.user, asked.fingerprint, now, reply))
-            )
+            if key is None or (refusal is not None and refusal.code is ErrorCode.UNAVAILABLE):
+                return None  # "not now" must not be the answer later on
+            return key, Remembered(asked.user, asked.fingerprint, now, reply)
 
         def record(decision: Decision) -> Future[None]:
             refusal = decision.refusal

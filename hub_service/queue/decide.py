@@ -99,7 +99,7 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
         case Listened():
             return Decision(replace(state, listening=False))
         case Ticked(leap=leap):
-            return nodes.ticked(nodes.leapt(state, leap), now)
+            return nodes.ticked(nodes.leapt(state, leap, now), now)
         case _:
             assert_never(event)
 

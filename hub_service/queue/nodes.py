@@ -83,7 +83,7 @@ def identified(state: QueueState, event: Identified) -> Decision:
     return Decision(state.put(replace(entry, plan=event.plan)))
 
 
-def leapt(state: QueueState, leap: timedelta) -> QueueState:
+def leapt(state: QueueState, leap: timedelta, now: datetime) -> QueueState:
     """Let what is timed by the hub's clock last as long as before the clock was set."""
     if leap:
         for entry in list(state.entries.values()):
@@ -94,6 +94,12 @@ def leapt(state: QueueState, leap: timedelta) -> QueueState:
             )
             if moved != entry:
                 state = state.put(moved)
+        for name, node in state.nodes.items():
+            heard = node.heard_at
+            if heard is not None:
+                # By whichever of the clocks it was: at worst a node looks lively a little longer.
+                heard = min(max(heard, heard + leap), now)
+                state = state.put_node(name, replace(node, heard_at=heard))
     return state
 
 

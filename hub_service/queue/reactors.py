@@ -67,6 +67,13 @@ def declare_dead(state: QueueState, event: DeclareDeadAsked, now: datetime) -> D
             "may be on",
             "switch it off, look that it is, then say so: power_is_off, --power-is-off",
         )
+    if state.listening:
+        return refuse(
+            state,
+            ErrorCode.UNAVAILABLE,
+            f"the hub has just started and does not know yet whether {event.node} is alive",
+            "ask again in some seconds",
+        )
     if node.online and node.heard_at is not None and now - node.heard_at < LIVELY:
         return refuse(
             state,

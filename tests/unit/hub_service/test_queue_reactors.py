@@ -1,6 +1,9 @@
 """Reactors that administrators drain, declare dead and give back."""
 
 from dataclasses import replace
+from datetime import timedelta
+
+import pytest
 
 from broker.messages import ErrorCode, Status
 from hub_service.queue import Decision
@@ -10,10 +13,12 @@ from hub_service.queue.events import (
     Archived,
     DeclareDeadAsked,
     DrainNodeAsked,
+    Listened,
     NodePresence,
     NodeReported,
     ResumeNodeAsked,
     RunNowAsked,
+    Ticked,
 )
 from hub_service.queue.reasons import detail
 from hub_service.queue.views import queue
@@ -79,6 +84,39 @@ def test_only_a_confirmed_word_declares_dead() -> None:
     desk.do(NodePresence("reactor-1", boot(1), online=True))
     assert outcome(dead(desk)) == "WRONG_STATE"
     assert desk.entry(1).status is Status.RUNNING
+
+
+def test_a_hub_that_has_not_listened_yet_declares_nobody_dead() -> None:
+    """A request that was kept for it comes before any node's presence was read."""
+    desk = running()
+    node = replace(
+        desk.state.node("reactor-1"), boot_id=None, online=False, heard_at=None, report=None
+    )
+    desk.state = replace(desk.state.put_node("reactor-1", node), listening=True)
+    assert outcome(dead(desk)) == "UNAVAILABLE"
+    assert desk.entry(1).status is Status.RUNNING
+    desk.do(NodePresence("reactor-1", boot(1), online=True))
+    desk.do(Listened())
+    assert outcome(dead(desk)) == "WRONG_STATE"
+    assert desk.entry(1).status is Status.RUNNING
+
+
+@pytest.mark.parametrize("leap", [timedelta(days=9), timedelta(days=-9)])
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_clock_that_is_set_makes_no_reactor_look_silent(
+    leap: timedelta, *, noticed: bool
+) -> None:
+    """The node may be heard before the hub notices that its clock was set, or after."""
+    desk = running()
+    if noticed:
+        desk.do(NodePresence("reactor-1", boot(1), online=True))
+        desk.do(Ticked(leap), leap.total_seconds() + 1)
+    else:
+        desk.do(NodePresence("reactor-1", boot(1), online=True), leap.total_seconds())
+        desk.do(Ticked(leap), 1)
+    assert outcome(dead(desk)) == "WRONG_STATE"
+    desk.do(Ticked(), 60)
+    assert outcome(dead(desk)) == "done"
 
 
 def test_what_a_dead_reactor_held_has_failed_and_is_not_run_again() -> None:
