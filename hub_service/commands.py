@@ -1,5 +1,6 @@
 """The verbs that change something."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final, Literal
@@ -34,6 +35,8 @@ from hub_service.queue.durations import Durations
 from hub_service.queue.estimates import forecast
 from hub_service.queue.reasons import detail
 from hub_service.settings import HubSettings
+
+log = logging.getLogger(__name__)
 
 _NAME_LENGTH: Final = 120
 _POSTURES: Final[Mapping[str, Literal[Posture.PAUSED, Posture.RUNNING, Posture.DRAINING]]] = {
@@ -230,19 +233,20 @@ class Commands:
                 "the experiment is not over, or not archived yet",
                 "cancel it first; what is deleted is gone for good",
             )
-        await self._desk.audit(asked, "accepted", experiment_id)
-        if not await self._archive.delete(experiment_id):
+        if not await self._desk.delete(asked, experiment_id):
             raise _RefusedError(
                 ErrorCode.NOT_FOUND,
                 f"there is no experiment {experiment_id}",
                 "compare the id with the list of experiments",
             )
         self._forget(experiment_id)
-        return Done(
+        done = Done(
             outcome="done",
             message="the experiment and all it recorded are deleted",
             experiment_id=experiment_id,
         )
+        await self._desk.remember(asked, done)
+        return done
 
     async def _estop(self, asked: Asked, node: str) -> Result:
         if node not in self._desk.state.nodes:
@@ -252,8 +256,15 @@ class Commands:
                 "known are: " + (", ".join(sorted(self._desk.state.nodes)) or "none"),
             )
         await self._stop_node(node, EstopRequest(reason=f"asked for by {handle(asked)}"[:200]))
-        await self._desk.audit(asked, "accepted", None)
-        return Done(outcome="accepted", message=f"the emergency stop is on its way to {node}")
+        done = Done(outcome="accepted", message=f"the emergency stop is on its way to {node}")
+        # Brought again after a release, it would latch again. Remembered after the order, not
+        # before: of the two, a stop too many is the safe one.
+        await self._desk.remember(asked, done)
+        try:
+            await self._desk.audit(asked, "accepted", None)
+        except ContractError as error:  # the reactor stops all the same
+            log.error("an emergency stop of %s is not on record: %s", node, error)  # noqa: TRY400  a full disk needs no trace
+        return done
 
 
 class _RefusedError(ContractError):

@@ -218,6 +218,36 @@ class Desk:
             self._archive.record(_audit(asked, outcome, experiment_id, error=error))
         )
 
+    async def remember(self, asked: Asked, result: Result) -> None:
+        """Keep the answer to a command whose effect is durable, or out of our hands, already.
+
+        What the disk does not take of it changes nothing of the effect: the answer is given.
+        """
+        key = _key(asked)
+        if key is None:
+            return
+        now = self._clock()
+        kept = key, Remembered(asked.user, asked.fingerprint, now, Reply(result=result))
+        try:
+            await self._store.apply(now=now, remember=lambda _: kept)
+        except ContractError as error:
+            log.error("the answer to %s is not remembered: %s", asked.verb, error)  # noqa: TRY400  a full disk needs no trace
+
+    async def delete(self, asked: Asked, experiment_id: str) -> bool:
+        """Delete a finished experiment; False if there is none.
+
+        Also true for a repeat of the request that deleted it: the hub's last life may have ended
+        before it remembered the answer.
+        """
+        noted = _audit(asked, "done", experiment_id)
+        if await self._archive.delete(experiment_id, noted):
+            return True
+        return asked.request.id is not None and any(
+            done._replace(details={}) == noted._replace(details={})
+            and done.details.get("request") == noted.details["request"]
+            for done in await self._archive.audited(experiment_id)
+        )
+
     async def learn(self, *events: Event) -> Decision:
         """Let the queue know of something; durable when it returns where that changes anything."""
         decision = await self._store.apply(*events, now=self._clock())

@@ -87,8 +87,7 @@ class Retention:
             }
             identity = experiment.experiment_id
             noted = Audit(HUB, HUB, "retention", identity, "deleted", details)
-            await asyncio.wrap_future(self._archive.record(noted))
-            if await self._archive.delete(identity):
+            if await self._archive.delete(identity, noted):
                 self._forget(identity)
                 deleted += 1
         if deleted:

@@ -230,11 +230,7 @@ class Archive:
             audit: What to note.
             script: Hash and text of a script to be kept with it.
         """
-        row = (
-            time.time_ns() // 1000,
-            *audit[:-1],
-            orjson.dumps(dict(audit.details)).decode(),
-        )
+        row = _audit_row(audit)
 
         def put(transaction: Transaction) -> None:
             if script is not None:
@@ -285,12 +281,21 @@ class Archive:
         """Return finished experiments with when they came here, those created last first."""
         return await self._reader.run(partial(finished.newest, before=before, limit=limit))
 
-    async def delete(self, experiment_id: str) -> bool:
+    async def delete(self, experiment_id: str, noted: Audit) -> bool:
         """Delete a finished experiment and all it recorded; False if there is none.
 
-        The audit stays. A crash leaves it out of all lists; `finish_deletions` does the rest.
+        The audit stays, and says who deleted it exactly if it is deleted. A crash leaves it out of
+        all lists; `finish_deletions` does the rest.
         """
-        if not await self._write(partial(forget_experiment, experiment_id=experiment_id)):
+        row = _audit_row(noted)
+
+        def forget(transaction: Transaction) -> bool:
+            if not forget_experiment(transaction, experiment_id):
+                return False
+            transaction.connection.execute(_AUDIT, row)
+            return True
+
+        if not await self._write(forget):
             return False
         await self._delete(experiment_id)
         return True
@@ -349,6 +354,11 @@ class Archive:
 
     async def _write(self, work: Callable[[Transaction], T]) -> T:
         return await self._writer.run(work)
+
+
+def _audit_row(audit: Audit) -> tuple[object, ...]:
+    details = orjson.dumps(dict(audit.details)).decode()
+    return (time.time_ns() // 1000, *audit[:-1], details)
 
 
 def _explain(error: Exception) -> Exception:

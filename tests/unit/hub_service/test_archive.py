@@ -401,9 +401,10 @@ async def test_deleting_takes_everything_but_the_audit(archive: Archive) -> None
     await node.record(log(1, experiment=OTHER))
     gone = experiment(1, experiment_id=EXPERIMENT)
     await archive.finish(gone)
-    await note(archive, CANCELLED._replace(verb="delete"))
-    assert await archive.delete(EXPERIMENT)
-    assert not await archive.delete(EXPERIMENT)
+    noted = CANCELLED._replace(verb="delete")
+    assert await archive.delete(EXPERIMENT, noted)
+    assert not await archive.delete(EXPERIMENT, noted)
+    assert await archive.audited(EXPERIMENT) == [noted]
     assert await archive.finished(EXPERIMENT) is None
     assert (await archive.logs(EXPERIMENT, 0, 10)).lines == ()
     assert await archive.results(EXPERIMENT) == []

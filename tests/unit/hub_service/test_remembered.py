@@ -1,31 +1,84 @@
 """What the desk remembers of commands by their ids."""
 
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from broker.messages import ContractError, DeclareDead, Done, ErrorCode, Request, Result
+from broker.messages import (
+    ContractError,
+    DeclareDead,
+    Done,
+    ErrorCode,
+    EstopRequest,
+    OnExperiment,
+    OnNode,
+    Request,
+    Result,
+)
 from broker.requests import Asked
 from hub_service.archive import Archive
+from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.queue import Decision
+from hub_service.queue.durations import Durations
 from hub_service.queue.events import DeclareDeadAsked, Listened, NodePresence
+from hub_service.scripts import Checker
+from hub_service.settings import HubSettings
+from hub_service.storage import nothing
 from hub_service.store import QueueStore
+from tests.unit.hub_service.archive_entries import EXPERIMENT, experiment
 from tests.unit.hub_service.builders import T0, boot, ulid
+
+
+class House:
+    """A life of a hub, without a broker."""
+
+    def __init__(self, store: QueueStore, archive: Archive, directory: Path) -> None:
+        self.archive = archive
+        self.desk = Desk(store, archive, clock=lambda: T0, changed=lambda: None)
+        self.stopped: list[str] = []
+        self.forgotten: list[str] = []
+        self.commands = Commands(
+            self.desk,
+            archive,
+            HubSettings(data_dir=directory),
+            checker=Checker(),
+            durations=Durations(),
+            stop_node=self._stop_node,
+            forget=self.forgotten.append,
+            new_id=lambda: ulid(7),
+        )
+
+    async def _stop_node(self, node: str, _: EstopRequest) -> None:
+        self.stopped.append(node)
+
+
+@asynccontextmanager
+async def life(directory: Path, before: Callable[[str], None] = nothing) -> AsyncIterator[House]:
+    store = QueueStore.open(directory, new_id=lambda: ulid(1, "STR"), before=before)
+    archive = Archive.open(directory / "archive")
+    try:
+        yield House(store, archive, directory)
+    finally:
+        archive.close()
+        await store.close()
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
-    archive = Archive.open(tmp_path / "archive")
-    yield Desk(store, archive, clock=lambda: T0, changed=lambda: None)
-    archive.close()
-    await store.close()
+    async with life(tmp_path) as house:
+        yield house.desk
 
 
 def asked(verb: str, request: Request, fingerprint: str = "f") -> Asked:
     return Asked("ada", True, verb, request, fingerprint, T0)
+
+
+DELETE = asked("delete", OnExperiment(experiment_id=EXPERIMENT, id="gone"))
+ESTOP = asked("estop", OnNode(node="reactor-1", id="stop"))
 
 
 def told(decision: Decision) -> Result:
@@ -46,3 +99,72 @@ async def test_not_now_is_not_the_answer_for_a_day(desk: Desk) -> None:
     assert isinstance(answer, Done)
     assert answer.outcome == "done"
     assert desk.recall(request) == answer
+
+
+async def test_a_deletion_that_is_asked_for_again_gets_its_answer(tmp_path: Path) -> None:
+    async with life(tmp_path) as house:
+        await house.archive.finish(experiment(1, experiment_id=EXPERIMENT))
+        answer = await house.commands.handle(DELETE)
+        assert isinstance(answer, Done)
+        assert answer.outcome == "done"
+        assert await house.commands.handle(DELETE) == answer
+    async with life(tmp_path) as house:
+        assert await house.commands.handle(DELETE) == answer
+        other = asked("delete", OnExperiment(experiment_id=EXPERIMENT, id="other"))
+        with pytest.raises(ContractError) as refused:
+            await house.commands.handle(other)
+        assert refused.value.error.code is ErrorCode.NOT_FOUND
+        outcomes = [(a.verb, a.outcome) for a in await house.archive.audited(EXPERIMENT)]
+        assert outcomes == [("delete", "done"), ("delete", "NOT_FOUND")]
+
+
+async def test_a_deletion_whose_answer_a_crash_kept_from_the_disk_is_known_again(
+    tmp_path: Path,
+) -> None:
+    full = False
+
+    def before(step: str) -> None:
+        if full and step == "write":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with life(tmp_path, before) as house:
+        await house.archive.finish(experiment(1, experiment_id=EXPERIMENT))
+        full = True
+        answer = await house.commands.handle(DELETE)
+        full = False
+        assert house.desk.recall(DELETE) is None
+    async with life(tmp_path) as house:
+        assert await house.commands.handle(DELETE) == answer
+        assert house.desk.recall(DELETE) == answer
+
+
+async def test_an_emergency_stop_that_comes_again_after_its_answer_stops_nothing(
+    tmp_path: Path,
+) -> None:
+    """It would latch again what an administrator has released since."""
+    async with life(tmp_path) as house:
+        await house.desk.learn(NodePresence("reactor-1", boot(1), online=True))
+        answer = await house.commands.handle(ESTOP)
+        assert house.stopped == ["reactor-1"]
+        assert await house.commands.handle(ESTOP) == answer
+        assert house.stopped == ["reactor-1"]
+    async with life(tmp_path) as house:
+        assert await house.commands.handle(ESTOP) == answer
+        assert house.stopped == []
+
+
+async def test_a_full_disk_hides_no_emergency_stop(tmp_path: Path) -> None:
+    full = False
+
+    def before(step: str) -> None:
+        if full and step == "write":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with life(tmp_path, before) as house:
+        await house.desk.learn(NodePresence("reactor-1", boot(1), online=True))
+        full = True
+        answer = await house.commands.handle(ESTOP)
+        full = False
+        assert isinstance(answer, Done)
+        assert answer.outcome == "accepted"
+        assert house.stopped == ["reactor-1"]
