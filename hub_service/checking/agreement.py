@@ -47,9 +47,13 @@ _SUBMITTED = (
     "SELECT DISTINCT experiment_id, user FROM audit a"
     " WHERE verb = 'submit' AND outcome = 'done' AND experiment_id IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM finished f WHERE f.experiment_id = a.experiment_id)"
-    " AND NOT EXISTS (SELECT 1 FROM audit d WHERE d.experiment_id = a.experiment_id"
-    " AND d.verb IN ('delete', 'retention'))"
+    " AND NOT EXISTS (SELECT 1 FROM audit d WHERE d.experiment_id = a.experiment_id AND ("
+    "  d.verb = 'retention' AND d.outcome = 'deleted' OR d.verb = 'delete' AND d.outcome = 'done'"
+    "  OR d.verb = 'delete' AND d.outcome = 'accepted' AND 'NOT_FOUND' IS NOT ("
+    "   SELECT n.outcome FROM audit n WHERE n.experiment_id = d.experiment_id AND n.id > d.id"
+    "   AND n.verb = 'delete' ORDER BY n.id LIMIT 1)))"
 )
+"""Earlier versions noted a deletion as accepted, then, where there was nothing, as NOT_FOUND."""
 
 
 def _lost(connection: sqlite3.Connection, held: Contents) -> Iterator[Finding]:

@@ -263,6 +263,31 @@ def test_what_the_hub_deals_with_itself_is_a_note(
     assert "note" in told
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "gone"),
+    [
+        (["done"], True),
+        (["done", "NOT_FOUND"], True),
+        (["accepted"], True),
+        (["accepted", "accepted", "NOT_FOUND"], True),
+        (["NOT_FOUND"], False),
+        (["WRONG_STATE"], False),
+        (["accepted", "NOT_FOUND"], False),
+    ],
+)
+async def test_only_a_deletion_that_happened_explains_a_lost_submission(
+    hub: Path, capsys: pytest.CaptureFixture[str], outcomes: list[str], *, gone: bool
+) -> None:
+    archive = Archive.open(hub / "archive")
+    submitted = CANCELLED._replace(verb="submit", experiment_id=ulid(5))
+    await note(archive, submitted)
+    for outcome in outcomes:
+        await note(archive, submitted._replace(verb="delete", outcome=outcome))
+    archive.close()
+    assert main(["check", str(hub)]) == (SOUND if gone else FOUND)
+    assert ("neither in the queue nor finished" in capsys.readouterr().out) is not gone
+
+
 async def test_an_experiment_in_both_stores_is_a_note(
     hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
