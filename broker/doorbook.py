@@ -20,6 +20,8 @@ from broker.session import Message
 
 log = logging.getLogger(__name__)
 
+FILE: Final = "doorbook.json"
+"""Its usual name, in the directory of whoever serves."""
 MAX_TRIES: Final = 20
 """How often a repeated request is begun. Lives may end for other reasons, some of them in a row."""
 MAX_NOTED: Final = 1000

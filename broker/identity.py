@@ -3,10 +3,12 @@
 import os
 import re
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 _RANDOM: Final = re.compile(r"[0-9a-f]{32}")
+_TEMPORARY: Final = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 def stable_client_id(path: Path, prefix: str) -> str:
@@ -24,6 +26,12 @@ def stable_client_id(path: Path, prefix: str) -> str:
         bits = secrets.token_hex(16)
         write_private(path, bits + "\n")
     return f"{prefix}-{bits}"
+
+
+def is_leftover(name: str, of: Collection[str]) -> bool:
+    """Whether a crash in `write_private` left a file, beside one of these names."""
+    found = _TEMPORARY.fullmatch(name)
+    return found is not None and found[1] in of
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from broker.connection import Connection, Message, NotConnectedError, Presence
+from broker.doorbook import FILE as DOORBOOK
 from broker.doorbook import Doorbook
 from broker.health import Health
 from broker.journal import JournalReceiver
@@ -155,7 +156,7 @@ class HubService:
             request_connection,
             portals=settings.portals,
             handle=self._handle,
-            book=Doorbook(settings.data_dir / "doorbook.json"),
+            book=Doorbook(settings.data_dir / DOORBOOK),
             clock=clock,
         )
         self._receiver = JournalReceiver(journal_connection, archive, self._on_committed)

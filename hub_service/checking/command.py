@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
+from broker.doorbook import FILE as DOORBOOK
 from broker.health import SOCKET
+from broker.identity import is_leftover
 from hub_service.archive.archive import DATABASE
 from hub_service.checking.agreement import check_agreement
 from hub_service.checking.findings import ASIDE, Aside, Finding, Progress, Severity
@@ -31,10 +33,11 @@ FOUND: Final = 1
 NO_INPUT: Final = 66
 IN_USE: Final = 75
 
+_PRIVATE: Final = frozenset({"client.id", "journal-client.id", "requests-client.id", DOORBOOK})
 _OURS: Final = frozenset(
     {
         *(FILE, f"{FILE}.previous", *(f"{FILE}.{ending}" for ending in SCRATCH)),
-        *("client.id", "journal-client.id", "requests-client.id"),
+        *_PRIVATE,
         *("hub.lock", "archive", "exports", "reserve", ASIDE, SOCKET),
     }
 )
@@ -115,7 +118,15 @@ def _surroundings(directory: Path, aside: Aside) -> Iterator[Finding]:
                 lambda path=path: aside.move(path),  # type: ignore[misc]
             )
     for path in sorted(directory.iterdir()):
-        if path.name not in _OURS and not path.name.startswith(f"{FILE}.schema-"):
+        if is_leftover(path.name, _PRIVATE):
+            yield Finding(
+                Severity.NOTE,
+                path.name,
+                "a file whose writing a crash cut short",
+                "it means nothing and may be removed",
+                lambda path=path: aside.move(path),  # type: ignore[misc]
+            )
+        elif path.name not in _OURS and not path.name.startswith(f"{FILE}.schema-"):
             yield Finding(
                 Severity.NOTE, path.name, "it is none of the hub's", "look whether you need it"
             )

@@ -11,7 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from broker.doorbook import FILE as DOORBOOK
+from broker.doorbook import Doorbook
 from broker.messages import Posture
+from broker.session import Message
 from hub_service.archive import Archive
 from hub_service.checking.command import FOUND, IN_USE, NO_INPUT, SOUND, main
 from hub_service.queue.events import Submitted
@@ -116,6 +119,22 @@ def test_a_sound_directory_is_said_to_be_sound(
     assert main(["check", str(hub)]) == SOUND
     assert capsys.readouterr().out == f"{hub} is sound\n"
     assert everything(hub) == before
+
+
+async def test_what_the_hub_notes_of_requests_is_its_own(
+    hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a retained request and of a repeated one; and what a crash leaves of that note."""
+    book = Doorbook(hub / DOORBOOK)
+    await book.expect_echo("bioreactor/hub/request/ada/cancel")
+    assert await book.begin(Message("bioreactor/hub/request/ada/cancel", b"{}", repeated=True))
+    assert main(["check", str(hub)]) == SOUND
+    assert capsys.readouterr().out == f"{hub} is sound\n"
+    (hub / f".{DOORBOOK}.0123abcd").write_bytes(b"{")
+    assert main(["check", str(hub), "--mend"]) == SOUND
+    assert "a crash cut short" in capsys.readouterr().out
+    assert main(["check", str(hub)]) == SOUND
+    assert capsys.readouterr().out == f"{hub} is sound\n"
 
 
 Damage = Callable[[Path], object]
