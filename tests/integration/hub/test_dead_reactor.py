@@ -1,14 +1,27 @@
 """A reactor that an administrator gives up, and its old attempt that returns."""
 
-from broker.messages import DeclareDead, Done, LogPage, Logs, OnNode, Status
+from broker.messages import (
+    DeclareDead,
+    Done,
+    LogPage,
+    Logs,
+    Notification,
+    OnNode,
+    Status,
+    decode,
+)
+from broker.topics import ANY, Topic
 from tests.integration.hub.conftest import Site
 from tests.support.hub import SCRIPT
+from tests.support.inbox import Inbox
 from tests.support.waiting import eventually
 
 REPEATED = SCRIPT.replace('name = "hold"', 'name = "hold"\n# on_interruption = "requeue"')
 
 
 async def test_an_attempt_that_was_given_up_is_stopped_when_it_returns(site: Site) -> None:
+    portal, notifications = await site.connect("portal"), Inbox()
+    portal.subscribe(portal.topics.build(Topic.NOTIFICATION, kind=ANY), notifications)
     hub = await site.start_hub()
     alice, admin, watcher = (
         await site.person("alice"),
@@ -43,9 +56,9 @@ async def test_an_attempt_that_was_given_up_is_stopped_when_it_returns(site: Sit
 
         logs = await alice.ask("logs", Logs(experiment_id=one), LogPage)
         assert [line.text for line in logs.lines] == [f"line {n}" for n in range(1, 6)]
-        told = await alice.get(one)
-        assert told.status is Status.FAILED
-        assert "came back with reactor-1" in told.warnings[-1]
+        known = await alice.get(one)
+        assert known.status is Status.FAILED
+        assert "came back with reactor-1" in known.warnings[-1]
         record = [(a.user, a.verb, a.outcome) for a in await hub.archive.audited(one)]
         assert record == [
             ("mqtt:alice", "submit", "done"),
@@ -56,6 +69,13 @@ async def test_an_attempt_that_was_given_up_is_stopped_when_it_returns(site: Sit
         await admin.ask("resume-node", OnNode(node="reactor-1"), Done, admin=True)
         await watcher.until(two, lambda e: e.phase == "executing")
         assert node.started == {(one, 1): 1, (two, 1): 1}
+        await node.end("completed", exit_code=0)
+        await watcher.until(two, lambda e: e.status is Status.COMPLETED)
+
+    await notifications.wait_for(2)
+    told = [decode(Notification, payload) for payload in notifications.payloads]
+    assert [(n.kind, n.experiment_id) for n in told] == [("failed", one), ("finished", two)]
+    assert "declared dead by admin" in told[0].message
 
 
 async def test_a_drain_and_a_death_outlive_the_hub(site: Site) -> None:
