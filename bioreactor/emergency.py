@@ -44,15 +44,44 @@ class EmergencyStop:
             as soon as it hears.
 
         Raises:
-            ContractError: NOT_FOUND, no reactor of this name has ever reported; UNAVAILABLE, the
-                broker did not take the order.
+            ContractError: NOT_FOUND, no reactor of this name has reported: it may not exist, or the
+                broker may have forgotten it. The order stays, and is obeyed when it appears.
+                UNAVAILABLE, the broker did not take the order.
         """
         stop = self._listen()
         try:
             await self._order(Topic.NODE_ESTOP, node, EstopRequest(reason=reason).encode())
-            if not await self._until(lambda: self._held(node) is not None):
-                await self._demand_known(node)
+            if (
+                not await self._until(lambda: self._held(node) is not None)
+                and node not in self._reports
+            ):
+                raise ContractError(
+                    ErrorCode.NOT_FOUND,
+                    f"no reactor {node} has reported yet; the order stays, and is obeyed when it "
+                    "appears",
+                    f"known are: {self._known()}; if the name is wrong, take the order back: "
+                    f"`bioreactor estop {node} --take-back`",
+                )
             return self._held(node)
+        finally:
+            stop()
+
+    async def take_back(self, node: str) -> None:
+        """Take back one's own order to a reactor that has not obeyed it; others' orders stay.
+
+        Raises:
+            ContractError: WRONG_STATE, the reactor has obeyed, and holds its stop until that is
+                released; UNAVAILABLE, the broker did not take it.
+        """
+        stop = self._listen()
+        try:
+            if await self._until(lambda: node in self._reports) and self._held(node) is not None:
+                raise ContractError(
+                    ErrorCode.WRONG_STATE,
+                    f"{node} has obeyed: it holds its emergency stop",
+                    f"`bioreactor reactor release {node}` releases it",
+                )
+            await self._order(Topic.NODE_ESTOP, node, b"")
         finally:
             stop()
 
@@ -67,8 +96,13 @@ class EmergencyStop:
         try:
             await self._until(lambda: node in self._reports)
             held = self._held(node)
+            if node not in self._reports:
+                raise ContractError(
+                    ErrorCode.NOT_FOUND,
+                    f"no reactor {node} has reported yet",
+                    f"known are: {self._known()}",
+                )
             if held is None:
-                await self._demand_known(node)
                 raise ContractError(
                     ErrorCode.WRONG_STATE,
                     f"{node} holds no emergency stop",
@@ -109,16 +143,8 @@ class EmergencyStop:
                 await self._changed.wait_for(condition)
         return condition()
 
-    async def _demand_known(self, node: str) -> None:
-        """Refuse a name that no reactor has, lest somebody in need believe that it is stopped."""
-        if node in self._reports:
-            return
-        await self._order(Topic.NODE_ESTOP, node, b"")  # what was said to nobody is taken back
-        raise ContractError(
-            ErrorCode.NOT_FOUND,
-            f"no reactor {node} has ever reported",
-            "known are: " + (", ".join(sorted(self._reports)) or "none"),
-        )
+    def _known(self) -> str:
+        return ", ".join(sorted(self._reports)) or "none"
 
     async def _order(self, topic: Topic, node: str, payload: bytes) -> None:
         name = self._connection.topics.build(topic, node=node, principal=self._principal)

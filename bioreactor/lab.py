@@ -225,6 +225,10 @@ class Lab:
         """Engage a reactor's emergency stop, as `EmergencyStop.engage` says (administrators)."""
         return await EmergencyStop(self._connection, self.principal).engage(node, reason)
 
+    async def take_back_stop(self, node: str) -> None:
+        """Take an order to stop back, as `EmergencyStop.take_back` says (administrators)."""
+        await EmergencyStop(self._connection, self.principal).take_back(node)
+
     async def release_reactor(self, node: str) -> None:
         """Release it, as `EmergencyStop.release` says (administrators)."""
         await EmergencyStop(self._connection, self.principal).release(node)

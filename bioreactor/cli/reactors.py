@@ -70,18 +70,28 @@ def declare_dead(
 def estop(
     node: NodeArgument,
     reason: Annotated[str, typer.Option(help="Shown to people.")] = "",
+    take_back: Annotated[
+        bool, typer.Option("--take-back", help="Take back an order that no reactor has obeyed.")
+    ] = False,
+    yes: YesOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stop a reactor in an emergency: every output goes to its safe state and stays there.
 
-    Works without the hub. Should the reactor be away, it obeys when it comes back.
+    Works without the hub. Should the reactor be away, it obeys when it comes back; so does one that
+    nobody knows yet, unless the order is taken back.
     """
     session = session_of(data, config, as_json)
     name = build(session, OnNode, node=node).node
+    if take_back:
+        confirm(session, yes, f"Take the order to stop {name} back?")
 
     async def work(lab: Lab) -> Done:
+        if take_back:
+            await lab.take_back_stop(name)
+            return Done(outcome="done", message=f"no order of yours to stop {name} stands any more")
         latched = await lab.stop_reactor(name, reason[:200])
         if latched is None:
             message = f"{name} was told to stop and has not answered yet; it obeys when it hears"
