@@ -5,8 +5,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from tinydb.table import Document
 from broker.messages import ContractError, ErrorCode, utc_now
 from hub_service import snapshot
 from hub_service.answers import Answers
-from hub_service.queue import Decision, Effect, Event, QueueState, decide
+from hub_service.changes import Change, New, decide_all, wait_for
+from hub_service.queue import Decision, Event, QueueState
 from hub_service.snapshot import Remembered, SnapshotError
 from hub_service.storage import (
     Database,
@@ -61,7 +62,7 @@ class QueueStore:
         self._database = Database(storage=lambda: storage)
         self._lock_number = lock_number
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="queue")
-        self._waiting: list[list[_Change]] = []
+        self._waiting: list[list[Change]] = []
         self._writing: asyncio.Future[None] | None = None
         self._state = held.state
         self._cursor = held.cursor
@@ -165,7 +166,7 @@ class QueueStore:
                 opened again.
         """
         done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._waiting.append([_Change(events, now, cursor, first, remember, done)])
+        self._waiting.append([Change(events, now, cursor, first, remember, done)])
         self._go_on()
         return await done
 
@@ -194,13 +195,13 @@ class QueueStore:
             except Exception as error:  # noqa: BLE001  whoever waits for the change gets it
                 self._failed(group, error)
 
-    def _begin(self, group: "list[_Change]") -> None:
+    def _begin(self, group: list[Change]) -> None:
         if self._unusable is not None:
             raise self._unusable
-        new = _New(self._state, self._cursor, {})
+        new = New(self._state, self._cursor, {})
         decisions: list[Decision] = []
         for change in group:
-            decision = _decide_all(new.state, change.events, change.now)
+            decision = decide_all(new.state, change.events, change.now)
             kept = None if change.remember is None else change.remember(decision)
             if kept is not None:
                 new.added[kept[0]] = kept[1]
@@ -221,15 +222,15 @@ class QueueStore:
         if not written and not before:
             self._succeeded(group, decisions, new)
             return
-        work = self._write if written else _wait_for
+        work = self._write if written else wait_for
         self._writing = asyncio.wrap_future(self._thread.submit(work, before, new))
         self._writing.add_done_callback(partial(self._ended, group, decisions, new))
 
     def _ended(
         self,
-        group: "list[_Change]",
+        group: list[Change],
         decisions: list[Decision],
-        new: "_New",
+        new: New,
         writing: "asyncio.Future[None]",
     ) -> None:
         self._writing = None
@@ -240,14 +241,14 @@ class QueueStore:
             self._failed(group, self._after(error))
         self._go_on()
 
-    def _succeeded(self, group: "list[_Change]", decisions: list[Decision], new: "_New") -> None:
+    def _succeeded(self, group: list[Change], decisions: list[Decision], new: New) -> None:
         self._state, self._cursor = new.state, new.cursor
         self._answers.change(new.added, new.dropped, self._count())
         for change, decision in zip(group, decisions, strict=True):
             if not change.done.done():
                 change.done.set_result(decision)
 
-    def _failed(self, group: "list[_Change]", error: BaseException) -> None:
+    def _failed(self, group: list[Change], error: BaseException) -> None:
         """Tell who waits; where there are several, try each by itself: one may be to blame."""
         if len(group) > 1 and isinstance(error, Exception):
             self._waiting[:0] = [[replace(change, alone=True)] for change in group]
@@ -284,7 +285,7 @@ class QueueStore:
         told.__cause__ = error
         return told
 
-    def _write(self, before: "Sequence[Future[None]]", new: "_New") -> None:
+    def _write(self, before: Sequence[Future[None]], new: New) -> None:
         """Have the new snapshot on the disk, on the store's thread; `_state` stays meanwhile.
 
         It counts only once what comes before it is done. Both wait for the disk, so they wait
@@ -301,7 +302,7 @@ class QueueStore:
                 self._stage(self._state, new.state, new.cursor, new.added, new.dropped)
                 self._storage.prepare(self._storage.content())
             finally:
-                _wait_for(before, new)
+                wait_for(before, new)
             self._storage.publish()
             self.on_written(time.perf_counter() - began)
         except Exception:
@@ -365,46 +366,3 @@ def _read(storage: SnapshotStorage, file: SnapshotFile) -> snapshot.Contents | N
     if version != snapshot.SCHEMA:
         storage.write({name: dict(documents) for name, documents in now.items()})
     return held
-
-
-def _decide_all(state: QueueState, events: Sequence[Event], now: datetime) -> Decision:
-    effects: list[Effect] = []
-    for event in events:
-        decision = decide(state, event, now)
-        state = decision.state
-        effects += decision.effects
-    return Decision(state, tuple(effects))
-
-
-def _wait_for(before: Sequence[Future[None]], _: "_New") -> None:
-    """Return when all is done, whatever becomes of some; raise the first failure."""
-    wait(before)
-    for work in before:
-        work.result()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Change:
-    """A call of `apply`, and who waits for it.
-
-    Attributes:
-        alone: It shares no write: one that it shared failed.
-    """
-
-    events: Sequence[Event]
-    now: datetime
-    cursor: int | None
-    first: Callable[[Decision], Future[None]] | None
-    remember: Callable[[Decision], tuple[str, Remembered] | None] | None
-    done: "asyncio.Future[Decision]"
-    alone: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _New:
-    """What the disk is to have: state, position, and what is remembered and forgotten."""
-
-    state: QueueState
-    cursor: int
-    added: dict[str, Remembered]
-    dropped: Sequence[str] = ()
