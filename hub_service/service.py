@@ -43,6 +43,7 @@ from hub_service.retention import Retention
 from hub_service.room import is_low
 from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
+from hub_service.storage import StoreError
 from hub_service.store import QueueStore
 
 log = logging.getLogger(__name__)
@@ -244,6 +245,11 @@ class HubService:
             outcome = result.outcome if isinstance(result, Done) else "done"
         except ContractError as error:
             outcome = str(error.error.code)
+            raise
+        except StoreError:
+            # The hub ends of it, and does not know what to answer: its next life will.
+            outcome = "unknown"
+            await asyncio.get_running_loop().create_future()
             raise
         finally:
             self._figures.asked(asked.verb, outcome)

@@ -1,6 +1,7 @@
 """A request that is made again: one effect, one answer; and a flood that harms its sender alone."""
 
 import asyncio
+import errno
 from contextlib import AsyncExitStack
 
 import pytest
@@ -18,9 +19,11 @@ from broker.messages import (
     decode,
 )
 from broker.topics import Topic
+from hub_service.storage import StoreError
 from tests.integration.hub.conftest import Site
 from tests.support.inbox import Inbox
 from tests.support.relay import Relay
+from tests.support.waiting import eventually
 
 PLAIN = "print('x')\n"
 
@@ -66,6 +69,27 @@ async def test_a_client_that_begins_anew_gets_the_answer_it_missed(site: Site) -
     assert (await again.submit(PLAIN, id="anew")).experiment_id == known
     assert await again.refused("submit", Submit(script="x = 1\n", id="anew")) == "ID_REUSED"
     assert list(hub.store.state.entries) == [known]
+
+
+async def test_a_change_that_the_disk_may_have_is_answered_by_the_next_life(site: Site) -> None:
+    """Told that it failed, its sender would submit again, with a new id, and it would run twice."""
+    unsure = False
+
+    def before(step: str) -> None:
+        if unsure and step.startswith("sync directory"):
+            raise OSError(errno.EIO, "Input/output error")
+
+    hub = await site.start_hub(before=before)
+    alice = await site.person("alice")
+    unsure = True
+    asking = asyncio.create_task(alice.submit(PLAIN, id="unsure"))
+    await eventually(lambda: not hub.service.health().ready)
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="does not say")):
+        await site.stop_hub()
+    assert not asking.done()
+    hub = await site.start_hub()
+    submitted = await asking
+    assert list(hub.store.state.entries) == [submitted.experiment_id]
 
 
 async def test_a_flood_is_limited_and_others_are_answered(site: Site) -> None:
