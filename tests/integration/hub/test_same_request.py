@@ -10,15 +10,18 @@ from broker.asking import Asker
 from broker.connection import Connection
 from broker.messages import (
     ContractError,
+    Done,
     ErrorCode,
     ErrorReport,
     List,
     Listed,
+    OnExperiment,
+    OnNode,
     Submit,
     Submitted,
     decode,
 )
-from broker.topics import Topic
+from broker.topics import ANY, Topic
 from hub_service.storage import StoreError
 from tests.integration.hub.conftest import Site
 from tests.support.inbox import Inbox
@@ -71,6 +74,36 @@ async def test_a_client_that_begins_anew_gets_the_answer_it_missed(site: Site) -
     assert list(hub.store.state.entries) == [known]
 
 
+async def test_deletions_and_emergency_stops_are_remembered_like_all_others(site: Site) -> None:
+    """Asked for again by the next life of the hub: the answer, and nothing is done again."""
+    hub = await site.start_hub()
+    alice, admin = await site.person("alice"), await site.person("admin")
+    orders = Inbox()
+    async with site.node_for_a_while() as node:
+        every = node.connection.topics.build(Topic.NODE_ESTOP, node="reactor-1", principal=ANY)
+        await site.connect("reactor-1", prepare=lambda c: _listen(c, every, orders))
+        await eventually(lambda: "reactor-1" in hub.store.state.nodes)
+        one = (await alice.submit(PLAIN)).experiment_id
+        await alice.ask("cancel", OnExperiment(experiment_id=one), Done)
+        await eventually(lambda: one not in hub.store.state.entries)
+        delete = OnExperiment(experiment_id=one, id="gone")
+        stop = OnNode(node="reactor-1", id="stop")
+        told = [
+            await admin.ask("delete", delete, Done, admin=True),
+            await admin.ask("estop", stop, Done, admin=True),
+        ]
+        await orders.wait_for(1)
+        await site.stop_hub()
+        await site.start_hub()
+        assert told == [
+            await admin.ask("delete", delete, Done, admin=True),
+            await admin.ask("estop", stop, Done, admin=True),
+        ]
+        other = OnExperiment(experiment_id=one, id="other")
+        assert await admin.refused("delete", other, admin=True) == "NOT_FOUND"
+        assert len([payload for payload in orders.payloads if payload]) == 1
+
+
 async def test_a_change_that_the_disk_may_have_is_answered_by_the_next_life(site: Site) -> None:
     """Told that it failed, its sender would submit again, with a new id, and it would run twice."""
     unsure = False
@@ -112,3 +145,7 @@ async def test_a_flood_is_limited_and_others_are_answered(site: Site) -> None:
     codes = {decode(ErrorReport, payload).error.code for payload in errors.payloads}
     assert codes == {ErrorCode.NOT_FOUND, ErrorCode.RATE_LIMIT}
     assert {entry.plan.user for entry in hub.store.state.entries.values()} == {"mqtt:bob"}
+
+
+def _listen(connection: Connection, topic: str, inbox: Inbox) -> None:
+    connection.subscribe(topic, inbox)
