@@ -63,7 +63,11 @@ experiment.save("kept.bin", b"kept" * 5000)
 """,
     "failed": HEAD + 'experiment.save("kept.bin", b"kept" * 5000)\nraise SystemExit(3)\n',
     "held": HEAD
-    + 'experiment.save("kept.bin", b"kept" * 5000)\nwhile True: experiment.sleep(0.1)\n',
+    + """\
+experiment.save("kept.bin", b"kept" * 5000)
+print("kept", flush=True)
+while True: experiment.sleep(0.1)
+""",
 }  # fmt: skip
 KEPT: Final = b"kept" * 5000
 

@@ -48,6 +48,8 @@ class PrivateEngine:
         log = (self.directory / "log").open("ab")
         self._process = subprocess.Popen(
             [
+                # In a network of its own: without a bridge it removes docker0, whoever's that is.
+                "unshare", "--net",
                 "dockerd", f"--host={self.host}", f"--live-restore={'ft'[self.live_restore]}",
                 f"--data-root={self.directory}/data", f"--exec-root={self.directory}/run",
                 f"--pidfile={self.directory}/pid", "--bridge=none", "--iptables=false",

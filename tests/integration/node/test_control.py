@@ -198,7 +198,6 @@ async def test_two_nodes_never_share_a_directory(running: Node) -> None:
     assert second.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("node_settings", [{"on_exit": "stop"}])
 async def test_a_node_whose_runner_cannot_work_ends_and_says_why(node: Node) -> None:
     with node.config.open("a") as config:
         config.write('\nbad = "/nowhere"\n')
@@ -208,6 +207,7 @@ async def test_a_node_whose_runner_cannot_work_ends_and_says_why(node: Node) -> 
     assert "the image bad cannot be offered" in node.lines[-1]
 
 
+@pytest.mark.parametrize("node_settings", [{"on_exit": "stop"}])
 async def test_a_node_may_end_its_run_when_it_is_stopped(running: Node, hub: Hub) -> None:
     assignment = await hub.run(BUSY)
     experiment = str(assignment.experiment_id)
