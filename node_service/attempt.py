@@ -24,7 +24,7 @@ from node_service.preparing import RETRY_SECONDS, prepare
 from node_service.runclock import RunClock, machine_boot
 from node_service.runner.interface import Exit, Found, Limits, RunnerError, RunSpec
 from node_service.runs import Ending, Run, Stage, wanted
-from node_service.safety import make_safe
+from node_service.safety import hold, make_safe
 from node_service.steps import step
 from node_service.supervision import Orders, Supervision
 from node_service.tail import recorded_ids, recover_log
@@ -264,6 +264,8 @@ class Attempt:
         if found.state == "paused":
             self.clock.freeze()
             self._lease.freeze()
+            # Before its setpoints are back: they must not dose before the pause is over.
+            await hold(station.reactor, console)
         else:
             self.clock.thaw()
         try:

@@ -1,4 +1,4 @@
-"""Makes the reactor safe, until it is."""
+"""Makes the reactor safe, until it is; holds it for a pause."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from typing import Final
 
 from hardware.reactor import Reactor
 from node_service.alarms import NOT_SAFE, Alarms
+from node_service.console import Console
 
 RETRY_SECONDS: Final = 1.0
 
@@ -30,3 +31,11 @@ async def make_safe(reactor: Reactor, alarms: Alarms) -> None:
             alarms.off(NOT_SAFE)
             return
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def hold(reactor: Reactor, console: Console) -> None:
+    """Have pumps stand still for a pause; the experiment is told what did not stop at once."""
+    try:
+        await reactor.hold()
+    except ExceptionGroup as group:
+        await console.tell(f"Not everything stopped for the pause: {group.exceptions[0]}")

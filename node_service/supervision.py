@@ -26,7 +26,7 @@ from node_service.remedies import limits_reached
 from node_service.runclock import RunClock
 from node_service.runner.interface import Exit
 from node_service.runs import Ending, RunKey
-from node_service.safety import make_safe
+from node_service.safety import hold, make_safe
 from node_service.steps import step
 from node_service.workplace import Station
 
@@ -184,19 +184,14 @@ class Supervision:
         self._show(Phase.PAUSING, "")
         self._lease.freeze()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._hold())  # waits neither for the engine nor keeps it waiting
+            # Waits neither for the engine nor keeps it waiting.
+            tasks.create_task(hold(self._station.reactor, self._console))
             await self._container.freeze()
             self._clock.freeze()
             self._frozen = True
         await self._station.ledger.clock(self._key, self._clock.anchor(), self._step("paused"))
         await self._station.outbox.flush()
         self._show(Phase.FROZEN, "")
-
-    async def _hold(self) -> None:
-        try:
-            await self._station.reactor.hold()
-        except ExceptionGroup as group:
-            await self._console.tell(f"Not everything stopped for the pause: {group.exceptions[0]}")
 
     async def _thaw(self) -> None:
         self._show(Phase.RESUMING, "")

@@ -102,13 +102,26 @@ async def test_a_killed_node_adopts_its_run(running: Node, hub: Hub) -> None:
     assert hub.gaps == 0
 
 
+@pytest.mark.parametrize("node_settings", [{"speed": 10.0}])
 async def test_a_paused_run_stays_paused_while_its_node_is_killed(running: Node, hub: Hub) -> None:
-    assignment = await hub.run(COUNTING)
+    """Nor is it dosed: its setpoints are back, and wait for the end of the pause."""
+
+    def base() -> float:
+        return hub.samples(experiment)[-1].values["base"] or 0.0
+
+    held = 'reactor.set("ph-setpoint", 9)'
+    assignment = await hub.run(COUNTING.replace("told = None", f"{held}\n    told = None", 1))
     experiment = str(assignment.experiment_id)
     await hub.until_said(experiment, "line 10")
+    # Not while it doses: what a crash cut off counts in full.
+    await eventually(
+        lambda: any(isinstance(r, EventRecord) and r.event == "dose" for r in hub.records())
+    )
     paused = await hub.again(assignment, desired="pause")
     step_ = await hub.until_phase(experiment, "paused")
     await eventually(lambda: hub.report.container and hub.report.container.state == "paused")
+    await eventually(lambda: hub.samples(experiment)[-1].t > step_.t)
+    dosed = base()
     said = len(hub.log(experiment))
     boot = hub.report.boot_id
     await running.kill()
@@ -125,7 +138,14 @@ async def test_a_paused_run_stays_paused_while_its_node_is_killed(running: Node,
     assert hub.report.container is None or hub.report.container.state == "paused"
     assert hub.report.activity is not None
     assert hub.report.activity.elapsed == pytest.approx(step_.elapsed, abs=0.01)
+    frozen = utc_now()
+    # A controller looks twice a second at this speed.
+    await eventually(lambda: (hub.samples(experiment)[-1].t - frozen).total_seconds() > 1.5)
+    assert hub.samples(experiment)[-1].values["ph-setpoint"] == 9
+    assert base() == dosed
     assert len(hub.log(experiment)) == said
+    await hub.again(assignment, desired="run")
+    await eventually(lambda: base() > dosed)
     await hub.again(assignment, desired="run", parameters={"end": True})
     finished = await hub.until_phase(experiment, "finished")
     assert finished.outcome == "completed"
