@@ -6,6 +6,7 @@ script, broker or hub. Times and durations are seconds of the reactor's clock.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -120,6 +121,7 @@ class Reactor:
         now = self.clock.monotonic()
         self._state = initial(self._equipment, now, kept.moved, kept.volume)
         async with AsyncExitStack() as stack:
+            stack.callback(lambda: self._alive(math.inf))
             await self._devices.open(stack)
             stack.push_async_callback(self._devices.close)
             await self.make_safe()
@@ -187,7 +189,7 @@ class Reactor:
 
         Args:
             alive: Called with the real seconds within which it is called again, for as long as
-                the reactor is open and the loop does not hang.
+                the reactor is open and the loop does not hang; with infinity when it has closed.
         """
         self._alive = alive
 

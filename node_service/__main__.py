@@ -123,23 +123,23 @@ async def run(
     )
     chosen = choose_reactor(settings, directory)
     reactor = chosen.reactor
-    async with _kept(runner, stopping):
-        # Half of the start is this import; runner and watchdog come up meanwhile.
-        service_class = asyncio.create_task(asyncio.to_thread(_load_service))
-        with (
-            closing(Ledger.open(directory.ledger)) as ledger,
-            closing(
-                Journal.open(directory.journal, budget_bytes=settings.journal_budget)
-            ) as journal,
-        ):
-            watchdog = Watchdog(
-                directory,
-                reactor.rescues,
-                patience=settings.hang_after,
-                safe=lambda: reactor.safe,
-            )
-            reactor.on_progress(lambda within: watchdog.beat("control loop", within))
-            async with watchdog, reactor, connection:
+    with (
+        closing(Ledger.open(directory.ledger)) as ledger,
+        closing(Journal.open(directory.journal, budget_bytes=settings.journal_budget)) as journal,
+    ):
+        watchdog = Watchdog(
+            directory,
+            reactor.rescues,
+            patience=settings.hang_after,
+            safe=lambda: reactor.safe,
+        )
+        reactor.on_progress(lambda within: watchdog.beat("control loop", within))
+        # The watchdog is the last to be left: it takes whoever is slow to close for alive.
+        async with watchdog, _kept(runner, stopping):
+            # Half of the start is this import; runner and watchdog come up meanwhile.
+            service_class = asyncio.create_task(asyncio.to_thread(_load_service))
+            await watchdog.ready()
+            async with reactor, connection:
                 service = (await service_class)(
                     Identity(settings.id, chosen.label, boot_id),
                     ledger=ledger,

@@ -22,6 +22,8 @@ from node_service.watchdog.vigil import Vigil
 READY_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 2.0
 DISMISSED_SECONDS: Final = 2.0
+LEAVING_SECONDS: Final = 5.0
+"""In which the process is gone, once the block is left: databases and threads are closed."""
 _BEAT: Final = 0.2
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 5.0
@@ -32,8 +34,9 @@ log = logging.getLogger(__name__)
 class Watchdog:
     """The watchdog's process, while the block runs; it outlives a node that dies in there.
 
-    Enter it before any device is touched. The block is entered as soon as it watches, or after
-    `READY_SECONDS`, with `fault` set.
+    Enter it before any device is touched, and have the block hold everything that takes time to
+    close: there are signs of life for as long as the block runs. Wait for `ready` in there before
+    a device is touched.
 
     Args:
         directory: The node's own, which this process owns.
@@ -81,7 +84,8 @@ class Watchdog:
 
         Args:
             name: Of what lives.
-            within: Seconds until the next one; after that this process is killed.
+            within: Seconds until the next one; after that this process is killed. Infinity: it
+                will give none any more, for it has ended as it should.
         """
         self._say(f"{name} {within:.3f}".encode())
 
@@ -89,12 +93,15 @@ class Watchdog:
         """Start it."""
         # If it fails there are no more signs of life, and the watchdog acts.
         self._keeping = asyncio.create_task(self._keep(), name="watchdog")
+        return self
+
+    async def ready(self) -> None:
+        """Return when it watches, or after `READY_SECONDS`, with `fault` set."""
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
                 await self._settled.wait()
         # What the one before did is known now: it has ended.
         self.account = await asyncio.to_thread(take, self._directory.rescue)
-        return self
 
     async def __aexit__(
         self,
@@ -111,6 +118,10 @@ class Watchdog:
             await self._dismiss()
         else:
             log.critical("the reactor is not known to be safe: the watchdog takes over")
+            self.beat("event loop", max(self._patience, LEAVING_SECONDS))
+            if self._line is not None:
+                self._line.detach()  # closed by the end of the process alone, which it tells
+                self._line = None
 
     async def _dismiss(self) -> None:
         child = self._child

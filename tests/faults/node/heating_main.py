@@ -28,6 +28,7 @@ async def main(directory: DataDir, port: str, how: str) -> None:
     if how == "orderly":
         del rescues["broken"]
     async with Watchdog(directory, rescues, patience=1.2, safe=lambda: duty == 0.0) as watchdog:
+        await watchdog.ready()
         say("account", watchdog.account)
         with open_line(port) as line:
             heat(line, duty := 50.0)

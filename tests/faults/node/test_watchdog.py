@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from broker.children import Child
+from broker.settings import BrokerSettings
 from node_service.datadir import DataDir
 from node_service.watchdog.account import Account, take
 from tests.support.heater import Heater
+from tests.support.node import BASE_IMAGE, write_config
 from tests.support.waiting import eventually
 
 
@@ -138,3 +140,60 @@ async def test_a_device_that_does_not_answer_is_asked_until_it_does(
         assert alive(node.watchdog)
         os.kill(node.watchdog, signal.SIGTERM)
         await eventually(lambda: not alive(node.watchdog), within=3)
+
+
+ABSENT = """
+[devices.board]
+driver = "board"
+port = "{directory}/not-there"
+
+[channels.temperature]
+device = "board"
+what = "temperature"
+
+[channels.heater]
+device = "board"
+what = "heater"
+
+[controllers.temperature-setpoint]
+kind = "thermostat"
+sensor = "temperature"
+output = "heater"
+trip = 45.0
+reset = 43.0
+"""
+
+
+async def test_a_node_that_cannot_start_closes_in_peace_and_leaves_its_watchdog(
+    tmp_path: Path,
+) -> None:
+    """Nobody knows what a device does that was never told; nor is the node's slow end a hang."""
+    (tmp_path / "reactor.toml").write_text(ABSENT.format(directory=tmp_path))
+    config, data = tmp_path / "node.toml", DataDir(tmp_path / "node")
+    write_config(
+        config,
+        BrokerSettings(url="mqtt://127.0.0.1:1"),
+        {},
+        id="reactor-1",
+        data_dir=str(tmp_path / "node"),
+        base_image=BASE_IMAGE,
+        reactor="configured",
+        configuration=str(tmp_path / "reactor.toml"),
+    )
+    lines: list[str] = []
+    child = Child.start(
+        [sys.executable, "-m", "tests.faults.node.absent_main", str(config)], on_line=lines.append
+    )
+    try:
+        async with asyncio.timeout(30):
+            assert await child.wait() == 0, lines
+        assert "the runner has ended" in lines
+        assert any(line.startswith("refused: ") for line in lines), lines
+        await eventually(lambda: data.rescue.exists() and "not-there" in data.rescue.read_text())
+        assert "The node's process is gone" in data.rescue.read_text()
+    finally:
+        sys.stdout.write("\n".join(lines))
+        child.kill()
+        watchdog = int(data.watchdog_lock.read_text())
+        if alive(watchdog):
+            os.kill(watchdog, signal.SIGKILL)
