@@ -38,6 +38,7 @@ from hardware.events import (
     check,
 )
 from hardware.interlocks import believed
+from hardware.latecomers import forgiving
 from hardware.obedience import Obedience
 from hardware.plausibility import Doubted
 from hardware.safety import Decision, State, decide, due, initial
@@ -77,7 +78,7 @@ class Reactor:
             {name: channel.info for name, channel in equipment.channels.items()}
         )
         self._equipment = equipment
-        self._devices = Devices(equipment, drivers, clock)
+        self._devices = Devices(equipment, forgiving(equipment, drivers, clock), clock)
         if thermostat is None:
             thermostat = Thermostat(None if equipment.heating is None else equipment.heating.gains)
         self._heat = HeatControl(equipment, thermostat)
@@ -113,8 +114,10 @@ class Reactor:
     async def __aenter__(self) -> Self:
         """Open the drivers, make everything safe and start the control loop.
 
+        A device that only measures may be missing: it has an alarm, and is opened when it comes.
+
         Raises:
-            DriverError: A device does not answer.
+            DriverError: A device that moves or heats something does not answer.
             ExceptionGroup: Not everything is known to be safe.
         """
         kept = await asyncio.to_thread(self._book.load)

@@ -88,3 +88,18 @@ async def test_a_sensor_that_lies_ends_the_run_where_that_is_its_policy(
     well = str((await hub.run(reading)).experiment_id)
     assert (await hub.until_phase(well, "finished")).outcome == "completed"
     assert hub.log(well, "stdout") == ["it is 26.0"]
+
+
+async def test_a_probe_that_is_not_there_keeps_no_node_from_its_work(
+    port: Path, node: Node, hub: Hub
+) -> None:
+    node.start()
+    await node.until_ready(hub)
+    experiment = str((await hub.run(WATCHING)).experiment_id)
+    await hub.until_said(experiment, "it is nan")
+    await eventually(lambda: any(a.id == "device-probe" for a in hub.report.alarms))
+    await eventually(lambda: hub.samples(experiment))
+    assert hub.samples(experiment)[-1].values["temperature"] is None
+    async with Emulator(EzoRtd(Constant(25.0)), link=port):
+        await eventually(lambda: hub.samples(experiment)[-1].values["temperature"] == 25.0)
+        await eventually(lambda: hub.report.alarms == ())

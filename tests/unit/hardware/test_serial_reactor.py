@@ -112,3 +112,33 @@ async def test_an_emulator_measures_a_simulated_vial(tmp_path: Path) -> None:
             assert await rig.value() == pytest.approx(ph(vial.culture, Medium()), abs=0.001)
             assert before is not None
             assert ph(vial.culture, Medium()) < before - 0.001
+
+
+async def test_a_probe_that_is_plugged_in_later_keeps_no_pump_waiting(tmp_path: Path) -> None:
+    probe = ProbeRig("ezo-rtd", tmp_path / "usb-probe")
+    pump = PumpRig(tmp_path / "usb-pump", speed=SPEED)
+    equipment = Equipment.of([*probe.channels.values(), *pump.channels.values()])
+    reactor = Reactor(equipment, [probe.driver, pump.driver], RealClock(20.0))
+    bench = Bench(probe, pump, reactor)
+    async with pump.emulator, reactor:
+        await eventually(lambda: bench.has_alarm("device-ezo-rtd"))
+        assert (await reactor.read())["temperature"] is None
+        assert (await reactor.dose("media", 1.0)).delivered_ml == 1.0
+        await reactor.begin_run()
+        async with probe.emulator:
+
+            async def well() -> bool:
+                return (await reactor.read())["temperature"] == 25.104 and not reactor.alarms
+
+            await eventually(well)
+
+
+async def test_a_pump_must_be_there(tmp_path: Path) -> None:
+    probe = ProbeRig("ezo-rtd", tmp_path / "usb-probe")
+    pump = PumpRig(tmp_path / "usb-pump", speed=SPEED)
+    equipment = Equipment.of([*probe.channels.values(), *pump.channels.values()])
+    reactor = Reactor(equipment, [probe.driver, pump.driver], RealClock(20.0))
+    with pytest.raises(DriverError, match="usb-pump is not there"):
+        async with reactor:
+            pass
+    assert not reactor.safe

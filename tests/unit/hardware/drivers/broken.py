@@ -5,14 +5,14 @@ from types import TracebackType
 from typing import Self
 
 from hardware.clock import Clock
-from hardware.drivers.interface import DriverError
+from hardware.drivers.interface import DriverError, Rescue
 
 
 class BrokenDevice:
     """Serves the bench equipment of `tests.unit.hardware.equipment`."""
 
     name = "bench"
-    rescue = None
+    rescue: Rescue | None = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
