@@ -6,6 +6,7 @@ It is a courtesy to the author and no wall: what a script can reach is decided b
 import asyncio
 import hashlib
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -94,10 +95,13 @@ class Checker:
 
     Args:
         at_once: How many large scripts are compiled at a time, each in a process of its own.
+        remembered: Scripts whose reading is kept: pages check a script before it is submitted.
     """
 
-    def __init__(self, at_once: int = 2) -> None:
+    def __init__(self, at_once: int = 2, remembered: int = 32) -> None:
         self._children = asyncio.Semaphore(at_once)
+        self._remembered = remembered
+        self._read: OrderedDict[str, _Read] = OrderedDict()
 
     async def check(
         self,
@@ -118,20 +122,33 @@ class Checker:
         illegible = unreadable(script, limits.max_script)
         if illegible is not None:
             return Verdict((illegible,), ScriptInfo(), sha256)
-        outlined = await outline(script, self._children)
-        return _judge(script, sha256, outlined, given, nodes, limits.max_duration)
+        read = self._read.get(sha256)
+        if read is None:
+            read = _Read(await outline(script, self._children), *parse(script))
+            self._read[sha256] = read
+            if len(self._read) > self._remembered:
+                self._read.popitem(last=False)
+        return _judge(sha256, read, given, nodes, limits.max_duration)
 
 
-def _judge(  # noqa: PLR0917  what was found out, and against what it is held
-    script: str,
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What stands in a script, whatever it is held against."""
+
+    outline: Outline
+    metadata: Metadata
+    problems: tuple[ScriptProblem, ...]
+
+
+def _judge(
     sha256: str,
-    outlined: Outline,
+    read: _Read,
     given: Parameters,
     nodes: Mapping[str, NodeState],
     max_duration: float,
 ) -> Verdict:
+    outlined, metadata, problems = read.outline, read.metadata, read.problems
     wrong = syntax(outlined)
-    metadata, problems = parse(script)
     if wrong is not None:
         return Verdict((wrong, *problems), metadata.info, sha256)
     parameters, wrong_parameters = effective(metadata.info.parameters, given)

@@ -434,3 +434,18 @@ def test_no_value_breaks_the_declarations(value: object) -> None:
     declared(value)
     declared({"a": value})
     declared({"a": {"default": value, "min": value, "unit": value}})
+
+
+async def test_a_script_that_was_read_is_held_against_what_is_true_now() -> None:
+    checker, limits = Checker(remembered=2), QueueLimits()
+    assert (await checker.check(GOOD, {}, NODES, limits)).suitable == ("reactor-1", "reactor-2")
+    only_one = {"reactor-2": NODES["reactor-2"]}
+    assert (await checker.check(GOOD, {}, only_one, limits)).suitable == ("reactor-2",)
+    short = QueueLimits(max_script=10)
+    assert (await checker.check(GOOD, {}, NODES, short)).errors
+    for number in range(4):  # more than are remembered
+        other = f"import os, nonsense{number}\n"
+        for _ in range(2):
+            (told,) = (await checker.check(other, {}, NODES, limits)).errors
+            assert f"nonsense{number}" in told.error.message
+    assert (await checker.check(GOOD, {}, NODES, limits)).suitable == ("reactor-1", "reactor-2")
