@@ -90,7 +90,15 @@ async def test_it_measures_heats_and_stops_heating(bench: Bench, tmp_path: Path)
 
 
 async def test_a_device_that_is_not_there_is_named(bench: Bench, tmp_path: Path) -> None:
-    bench.file.write_text(FILE.format(ports=tmp_path).replace(f"{tmp_path}/ph", f"{tmp_path}/no"))
+    here = FILE.format(ports=tmp_path)
+    bench.file.write_text(here.replace(f"{tmp_path}/ph", f"{tmp_path}/no"))
+    reactor, _ = configured_reactor(RealClock(), bench.file, directory=tmp_path / "devices")
+    async with reactor:  # it only measures, and may come later
+        await eventually(lambda: any("/no is not there" in a.message for a in reactor.alarms))
+        values = await reactor.read()
+        assert values["ph"] is None
+        assert values["temperature"] is not None
+    bench.file.write_text(here.replace(f"{tmp_path}/board", f"{tmp_path}/no"))
     reactor, _ = configured_reactor(RealClock(), bench.file, directory=tmp_path / "devices")
     with pytest.raises(DriverError, match="/no is not there: is the device plugged in"):
         async with reactor:
