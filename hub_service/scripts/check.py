@@ -31,6 +31,8 @@ from hub_service.scripts.readable import syntax, unreadable
 
 MAX_PACKAGES: Final = 200
 """More than any image offers; what is beyond was complained of."""
+MAX_REMEMBERED: Final = 16 * 1024
+"""Characters of a script whose reading is kept: a longer one may import too much to be kept."""
 _ALWAYS: Final = sys.stdlib_module_names | {fit.OURS, "__future__"}
 
 
@@ -125,7 +127,8 @@ class Checker:
         read = self._read.get(sha256)
         if read is None:
             read = _Read(await outline(script, self._children), *parse(script))
-            self._read[sha256] = read
+            if len(script) <= MAX_REMEMBERED:
+                self._read[sha256] = read
             if len(self._read) > self._remembered:
                 self._read.popitem(last=False)
         return _judge(sha256, read, given, nodes, limits.max_duration)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from broker.messages import ContractError, ErrorCode, Parameters, QueueLimits, ScriptProblem
 from hub_service.queue.state import NodeState, Offer
 from hub_service.scripts import Checker, Verdict, changed, parse
+from hub_service.scripts.check import MAX_REMEMBERED
 from hub_service.scripts.outline import LARGE, outline
 from hub_service.scripts.parameters import declared
 from tests.unit.hub_service.builders import CHANNELS, IMAGES
@@ -449,3 +450,13 @@ async def test_a_script_that_was_read_is_held_against_what_is_true_now() -> None
             (told,) = (await checker.check(other, {}, NODES, limits)).errors
             assert f"nonsense{number}" in told.error.message
     assert (await checker.check(GOOD, {}, NODES, limits)).suitable == ("reactor-1", "reactor-2")
+
+
+async def test_large_scripts_are_not_remembered() -> None:
+    """Else anybody could fill the hub's memory with what is imported in them."""
+    checker, limits = Checker(), QueueLimits()
+    line = "import os\n"
+    await checker.check(line * (MAX_REMEMBERED // len(line)), {}, NODES, limits)
+    assert len(checker._read) == 1
+    await checker.check(line * (MAX_REMEMBERED // len(line) + 1), {}, NODES, limits)
+    assert len(checker._read) == 1
