@@ -504,10 +504,12 @@ class List(Request):
 
     Attributes:
         mine: Only the asker's.
+        node: Only those that ran, or run, on this reactor.
         before: Only those created before this experiment, to page on.
     """
 
     mine: bool = False
+    node: Name | None = None
     status: tuple[Status, ...] = ()
     search: Annotated[str, StringConstraints(max_length=100)] = ""
     before: Ulid | None = None
@@ -521,11 +523,13 @@ class History(Request):
         channels: Absent: all.
         start: With end, seconds of the experiment's clock for an experiment.
         points: At most so many a channel.
+        events: Only events of these kinds, `alarm` for example; absent: all.
     """
 
     experiment_id: Ulid | None = None
     node: Name | None = None
     channels: tuple[str, ...] | None = None
+    events: tuple[Name, ...] | None = None
     start: float | None = None
     end: float | None = None
     points: int = Field(default=MAX_HISTORY_POINTS, ge=2, le=MAX_HISTORY_POINTS)
@@ -914,6 +918,25 @@ class ChannelLimits(Payload):
     max_total_ml: float | None = Field(default=None, gt=0)
 
 
+class CalibrationInfo(Payload):
+    """How good a calibration is, and by what it was made.
+
+    Attributes:
+        way: ``curve``: readings are brought onto a curve; ``volume``: a pump's volumes are scaled;
+            ``device``: the device keeps it itself, and this is the record of it.
+        unit: Of `error`.
+        points: How many standards it was made of.
+        error: By how much the worst of them is off, in `unit`; absent where nothing tells.
+        note: Who made it, with which standards.
+    """
+
+    way: Literal["curve", "volume", "device"]
+    unit: str = ""
+    points: int = Field(default=0, ge=0)
+    error: float | None = Field(default=None, ge=0)
+    note: Annotated[str, StringConstraints(max_length=200)] = ""
+
+
 class ChannelInfo(Payload):
     """A sensor or an actuator.
 
@@ -924,6 +947,7 @@ class ChannelInfo(Payload):
         period: Seconds between samples.
         calibration: Which one its values are brought to truth with; absent: none is known.
         calibrated_at: When that was made.
+        calibration_info: How good that is.
     """
 
     name: Name
@@ -938,6 +962,7 @@ class ChannelInfo(Payload):
     precision: int = Field(default=3, ge=0, le=9)
     calibration: Annotated[str, StringConstraints(max_length=80)] | None = None
     calibrated_at: Time | None = None
+    calibration_info: CalibrationInfo | None = None
 
 
 class Channels(Payload):

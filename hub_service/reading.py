@@ -139,7 +139,14 @@ class Reading:
         user = asked.user if request.mine else None
         state = self._state()
         archived, total = await self._archive.page(
-            Wanted(user, request.status, request.search, request.before, request.limit + 1)
+            Wanted(
+                user,
+                request.status,
+                request.search,
+                request.node,
+                request.before,
+                request.limit + 1,
+            )
         )
         # One that was archived meanwhile is in both: the archive is right.
         known = {experiment.experiment_id for experiment in archived}
@@ -198,5 +205,6 @@ def _matches(experiment: Experiment, request: List, user: str | None) -> bool:
     return (
         (user is None or experiment.user == user)
         and (not request.status or experiment.status in request.status)
+        and (request.node is None or experiment.node == request.node)
         and request.search.strip().casefold() in "\n".join(words).casefold()
     )

@@ -7,10 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from broker.messages import CalibrationInfo
 from hardware.calibration.curve import Curve, Point, residuals
 from hardware.files import replace_file
 
 SCHEMA: Final = 1
+MAX_NOTE: Final = 200
+"""Characters of a note that are told with the channel; the file keeps all of it."""
 Way = Literal["curve", "volume", "device"]
 
 
@@ -56,6 +59,21 @@ class Calibration:
         if self.factor is not None:
             return tuple(p.true - self.factor * p.read for p in self.points)
         return tuple(p.true - p.read for p in self.points)
+
+    @property
+    def info(self) -> CalibrationInfo:
+        """What is told of it with the channel.
+
+        What a device was off by before it calibrated itself says nothing of how good it is now.
+        """
+        known = () if self.way == "device" else self.residuals
+        return CalibrationInfo(
+            way=self.way,
+            unit=self.unit,
+            points=len(self.points),
+            error=max((abs(error) for error in known), default=None),
+            note=self.note[:MAX_NOTE],
+        )
 
 
 class CalibrationBook:

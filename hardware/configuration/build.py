@@ -314,7 +314,13 @@ def _calibrated(channel: Channel, book: CalibrationBook | None) -> Channel:
     factor = found.factor or 1.0
     return replace(
         channel,
-        info=channel.info.model_copy(update={"calibration": found.id, "calibrated_at": found.at}),
+        info=channel.info.model_copy(
+            update={
+                "calibration": found.id,
+                "calibrated_at": found.at,
+                "calibration_info": found.info,
+            }
+        ),
         curve=found.curve,
         volume_factor=factor,
         flow=channel.flow * factor,

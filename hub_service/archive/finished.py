@@ -15,12 +15,14 @@ class Wanted:
 
     Attributes:
         search: Part of the name, owner, reactor or id; case does not matter.
+        node: Only those of which this reactor recorded something.
         before: Only those created before this experiment.
     """
 
     user: str | None = None
     status: Sequence[Status] = ()
     search: str = ""
+    node: str | None = None
     before: str | None = None
     limit: int = 50
 
@@ -105,13 +107,20 @@ def page(connection: sqlite3.Connection, wanted: Wanted) -> tuple[list[Experimen
     if wanted.status:
         terms.append(f"status IN ({', '.join('?' * len(wanted.status))})")
         values += [status.value for status in wanted.status]
-    searched = bool(wanted.search.strip())
-    table = "finished" if searched else "tally"
-    if searched:
+    text = wanted.search.strip().casefold()
+    if text:
         terms.append("search LIKE ? ESCAPE '!'")
-        values.append(f"%{_escape(wanted.search.strip().casefold())}%")
+        values.append(f"%{_escape(text)}%")
+    if wanted.node is not None:
+        terms.append(
+            "experiment_id IN (SELECT experiment_id FROM runs"
+            " WHERE node = (SELECT id FROM nodes WHERE name = ?))"
+        )
+        values.append(wanted.node)
+    each = bool(text) or wanted.node is not None
+    table = "finished" if each else "tally"
     where = " AND ".join(terms) or "TRUE"
-    what = "count(*)" if searched else "ifnull(sum(n), 0)"
+    what = "count(*)" if each else "ifnull(sum(n), 0)"
     total = connection.execute(
         f"SELECT {what} FROM {table} WHERE {where}",  # noqa: S608  constants
         values,

@@ -53,7 +53,7 @@ def history(connection: sqlite3.Connection, request: History) -> HistoryOf:
     return HistoryOf(
         started_at=min(started) if started and not window.by_time else None,
         traces={name: curve.trace(points, rolled=rolled) for name, curve in curves.items()},
-        events=tuple(_events(connection, runs, window)),
+        events=tuple(_events(connection, runs, window, request.events)),
         gaps=tuple(gaps[-MAX_GAPS:]),
     )
 
@@ -83,16 +83,21 @@ def _curves(
 
 
 def _events(
-    connection: sqlite3.Connection, runs: Sequence[Run], window: Window
+    connection: sqlite3.Connection,
+    runs: Sequence[Run],
+    window: Window,
+    kinds: Sequence[str] | None,
 ) -> list[EventRecord]:
+    """Return the last events of the window; of these kinds only, where some are named."""
     column = "t" if window.by_time else "x"
     bounds = window.times if window.by_time else (window.start, window.end)
+    only = "" if kinds is None else f" AND body ->> 'event' IN ({', '.join('?' * len(kinds))})"
     found: list[tuple[float, str]] = []
     for run in runs:
         found += connection.execute(
             f"SELECT {column}, body FROM events WHERE run = ? AND {column} BETWEEN ? AND ?"  # noqa: S608  constants
-            f" ORDER BY {column} DESC, id DESC LIMIT ?",
-            (run.id, *bounds, MAX_EVENTS),
+            f"{only} ORDER BY {column} DESC, id DESC LIMIT ?",
+            (run.id, *bounds, *(kinds or ()), MAX_EVENTS),
         ).fetchall()
     found.sort(key=lambda event: event[0], reverse=True)
     events: list[EventRecord] = []

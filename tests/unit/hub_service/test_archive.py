@@ -360,6 +360,18 @@ async def test_finished_experiments_are_found(archive: Archive) -> None:
     assert (page, total) == ([], 0)
 
 
+async def test_what_ran_on_a_reactor_is_found(archive: Archive) -> None:
+    await Node(archive).record(log(1))  # of EXPERIMENT, which is still running
+    ran = experiment(1)
+    await Node(archive, "reactor-10").record(
+        log(1).model_copy(update={"experiment_id": ran.experiment_id})
+    )
+    for one in (ran, experiment(2, name="reactor-10")):
+        await archive.finish(one)
+    assert await archive.page(Wanted(node="reactor-10")) == ([ran], 1)
+    assert await archive.page(Wanted(node=NODE)) == ([], 0)
+
+
 async def test_a_finished_experiment_said_again_is_one(archive: Archive) -> None:
     await archive.finish(experiment(1))
     await archive.finish(experiment(1, status=Status.FAILED, name="Renamed"))

@@ -96,6 +96,16 @@ async def test_only_what_was_asked_for_comes(archive: Archive) -> None:
     assert points_of(found.traces["container.cpu_percent"]) == [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)]
 
 
+async def test_events_are_chosen_by_kind(archive: Archive) -> None:
+    doses = [event(float(n), "dose", ml=1.0) for n in range(600)]
+    await feed(archive, [event(0.5, "alarm"), *doses, event(599.5, "alarm-cleared")])
+    everything = await of_experiment(archive)
+    assert [e.event for e in everything.events].count("alarm") == 0  # older than the last 500
+    alarms = await of_experiment(archive, events=["alarm", "alarm-cleared"])
+    assert [e.event for e in alarms.events] == ["alarm", "alarm-cleared"]
+    assert (await of_experiment(archive, events=[])).events == ()
+
+
 async def test_an_unknown_experiment_has_no_history(archive: Archive) -> None:
     found = await of_experiment(archive)
     assert (found.traces, found.events, found.started_at) == ({}, (), None)

@@ -130,6 +130,9 @@ async def test_density_is_calibrated_with_a_blank_and_standards(devices: Devices
     reactor, _ = configured_reactor(RealClock(), devices.file, directory=devices.directory)
     assert reactor.channels["od"].calibration == made.id
     assert reactor.channels["od"].calibrated_at == AT
+    assert (told := reactor.channels["od"].calibration_info) is not None
+    assert (told.way, told.points, told.unit) == ("curve", 4, made.unit)
+    assert told.error == max(abs(error) for error in made.residuals)
     devices.signal.value = 612.0 + 750.0
     events: list[ReactorEvent] = []
     reactor.on_event(events.append)
