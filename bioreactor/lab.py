@@ -41,6 +41,7 @@ from broker.messages import (
     Fetch,
     Fetched,
     Got,
+    Halt,
     HubStatus,
     Limits,
     List,
@@ -187,9 +188,15 @@ class Lab:
             "send", Send(experiment_id=experiment_id, parameters=parameters), Done
         )
 
-    async def steer_queue(self, verb: str) -> Done:
-        """Send pause-queue, resume-queue or drain-queue (administrators)."""
-        return await self._ask(verb, Plain(), Done, admin=True)
+    async def steer_queue(self, verb: str, reason: str = "") -> Done:
+        """Send pause-queue, resume-queue or drain-queue (administrators).
+
+        Args:
+            verb: One of the three.
+            reason: Why nothing shall start; shown to everybody.
+        """
+        request = Halt(reason=reason) if reason else Plain()
+        return await self._ask(verb, request, Done, admin=True)
 
     async def change_limits(self, request: Limits) -> Done:
         """Change limits of the queue for what comes (administrators)."""

@@ -104,6 +104,7 @@ ERROR_CODES: Final[Mapping[ErrorCode, str]] = MappingProxyType(
         ErrorCode.USER_LIMIT: "The user has as many experiments as are allowed.",
         ErrorCode.RATE_LIMIT: "Too many requests in too short a time.",
         ErrorCode.WRONG_STATE: "The command does not apply to the state that the thing is in.",
+        ErrorCode.CHANGED_MEANWHILE: "What the command goes by was changed meanwhile; look again.",
         ErrorCode.SCRIPT_EMPTY: "The script has no content.",
         ErrorCode.SCRIPT_ENCODING: "The script is not UTF-8 text, or has control characters.",
         ErrorCode.SCRIPT_TOO_LARGE: "The script is larger than allowed.",

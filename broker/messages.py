@@ -34,6 +34,10 @@ MAX_FETCH_BYTES: Final = 256 * 1024
 """The largest piece of a stored file that one reply carries, before base64."""
 MAX_HISTORY_POINTS: Final = 2000
 """The most points a channel has in one history reply."""
+MAX_EXCEPTIONS: Final = 200
+"""The most users that have a limit of their own: all of them stand in the retained queue."""
+MAX_REACTORS: Final = 12
+"""How many reactors that satisfy an experiment its line in the queue names at most."""
 MAX_KEEP_DAYS: Final = 36500
 """The longest that finished experiments are kept before they are deleted, if they are at all."""
 
@@ -57,6 +61,7 @@ class ErrorCode(StrEnum):
     USER_LIMIT = "USER_LIMIT"
     RATE_LIMIT = "RATE_LIMIT"
     WRONG_STATE = "WRONG_STATE"
+    CHANGED_MEANWHILE = "CHANGED_MEANWHILE"
     SCRIPT_EMPTY = "SCRIPT_EMPTY"
     SCRIPT_ENCODING = "SCRIPT_ENCODING"
     SCRIPT_TOO_LARGE = "SCRIPT_TOO_LARGE"
@@ -119,6 +124,13 @@ Label = Annotated[
     AfterValidator(_printable),
 ]
 Text = Annotated[str, StringConstraints(max_length=4000)]
+UserId = Annotated[
+    str, StringConstraints(pattern=rf"^(mqtt:{NAME.pattern}|web:[A-Za-z0-9_-]{{8,64}})$")
+]
+"""Who owns experiments: a principal of the broker, or a portal's session."""
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=120), AfterValidator(_printable)
+]
 FileName = Annotated[
     str,
     StringConstraints(pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,239}$"),
@@ -126,6 +138,7 @@ FileName = Annotated[
 ]
 """A result file's path relative to the results, with '/' between levels."""
 Seconds = Annotated[float, Field(ge=0)]
+Quota = Annotated[int, Field(ge=1, le=1000)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 """An integer that every JSON parser carries exactly; a larger one is taken as a float."""
 Parameters = Mapping[str, bool | Whole | float | str]
@@ -355,7 +368,11 @@ class Posture(StrEnum):
 
 
 class QueueEntry(Payload):
-    """One experiment in the queue's order; `detail` is the experiment's `phase_detail`."""
+    """One experiment in the queue's order; `detail` is the experiment's `phase_detail`.
+
+    Attributes:
+        reactors: Of one that waits: reactors that satisfy it, busy or not, `MAX_REACTORS` at most.
+    """
 
     experiment_id: Ulid
     name: Label
@@ -371,21 +388,30 @@ class QueueEntry(Payload):
     started_at: Time | None = None
     estimated_start: Time | None = None
     forecast: StartForecast | None = None
+    reactors: tuple[Name, ...] = ()
 
 
 class QueueLimits(Payload):
     """Limits that an administrator may change while the hub runs.
 
     Attributes:
+        exceptions: Users who may have another number of unfinished experiments than `per_user`.
         max_script: Bytes of a script in UTF-8.
         keep_days: Finished experiments are deleted so long after their end; absent: never.
     """
 
-    per_user: int = Field(default=5, ge=1, le=1000)
+    per_user: Quota = 5
+    exceptions: Annotated[Mapping[UserId, Quota], Field(max_length=MAX_EXCEPTIONS)] = Field(
+        default_factory=dict
+    )
     max_duration: Seconds = 14 * 86400.0
     max_pause: Seconds = 86400.0
     max_script: int = Field(default=MAX_SCRIPT_BYTES, ge=1, le=MAX_SCRIPT_BYTES)
     keep_days: int | None = Field(default=None, ge=1, le=MAX_KEEP_DAYS)
+
+    def of(self, user: str) -> int:
+        """Return how many unfinished experiments a user may have."""
+        return self.exceptions.get(user, self.per_user)
 
 
 class Withheld(Payload):
@@ -402,10 +428,27 @@ class Withheld(Payload):
     since: Time
 
 
+class Moved(Payload):
+    """The last change that somebody made to the order of those that wait.
+
+    Attributes:
+        count: How often the order was changed; only grows. Who moves something says up to which
+            change they know the order, so that nobody undoes what they have not seen.
+        by: A handle for people.
+    """
+
+    count: int = Field(ge=1)
+    experiment_id: Ulid
+    name: Label
+    by: str
+    at: Time
+
+
 class Queue(Payload):
     """The queue, retained at `queue`.
 
     Attributes:
+        moved: Absent as long as nobody has changed the order.
         running: Those on a reactor (running, or paused there), oldest start first.
         waiting: Those that wait, in order; paused ones keep their rank without a position.
         withheld: Reactors that are given nothing new, by name.
@@ -418,6 +461,7 @@ class Queue(Payload):
     total_running: int = Field(ge=0)
     total_paused: int = Field(ge=0)
     limits: QueueLimits
+    moved: Moved | None = None
     running: tuple[QueueEntry, ...] = ()
     waiting: tuple[QueueEntry, ...] = ()
     withheld: Mapping[Name, Withheld] = Field(default_factory=dict)
@@ -483,20 +527,32 @@ class OnExperiment(Request):
 
 
 class Move(Request):
-    """Move a waiting experiment; exactly one of the three says where. Requires an id."""
+    """Move a waiting experiment; exactly one of the three says where. Requires an id.
+
+    Attributes:
+        known: The `count` of the last change of the order that the asker has seen, 0 for none. If
+            there was a later one, nothing is moved. Absent: moved in any case.
+    """
 
     experiment_id: Ulid
     position: int | None = Field(default=None, ge=1)
     before: Ulid | None = None
     after: Ulid | None = None
+    known: int | None = Field(default=None, ge=0)
 
 
 class RunNow(Request):
-    """Put a waiting experiment first, on a named reactor if given. Requires an id."""
+    """Put a waiting experiment first, on a named reactor if given. Requires an id.
+
+    Attributes:
+        stops: What the asker has agreed to stop; if another one holds the reactor, nothing is
+            done. Absent: with `stop_running`, whatever runs there is stopped.
+    """
 
     experiment_id: Ulid
     node: Name | None = None
     stop_running: bool = False
+    stops: Ulid | None = None
 
 
 class List(Request):
@@ -578,9 +634,15 @@ class Fetch(Request):
 
 
 class Limits(Request):
-    """Change limits of the queue; what is absent stays."""
+    """Change limits of the queue; what is absent stays.
 
-    per_user: int | None = Field(default=None, ge=1, le=1000)
+    Attributes:
+        user: Whose limit `per_user` is, in place of everybody's; without `per_user` the exception
+            made for this user ends.
+    """
+
+    user: UserId | None = None
+    per_user: Quota | None = None
     max_duration: Seconds | None = None
     max_pause: Seconds | None = None
     max_script: int | None = Field(default=None, ge=1, le=MAX_SCRIPT_BYTES)
@@ -608,6 +670,12 @@ class DeclareDead(OnNode):
     power_is_off: bool = False
 
 
+class Halt(Request):
+    """Pause or drain the queue, and say why."""
+
+    reason: Reason = ""
+
+
 class Plain(Request):
     """A request without fields of its own, for example pause-queue."""
 
@@ -630,9 +698,9 @@ REQUESTS: Final[Mapping[str, type[Request]]] = {
 """Verbs below `hub/request/{principal}/`."""
 
 ADMIN_REQUESTS: Final[Mapping[str, type[Request]]] = {
-    "pause-queue": Plain,
+    "pause-queue": Halt,
     "resume-queue": Plain,
-    "drain-queue": Plain,
+    "drain-queue": Halt,
     "run-now": RunNow,
     "move": Move,
     "cancel": OnExperiment,
@@ -670,6 +738,7 @@ class Done(Payload):
 
     Attributes:
         outcome: ``done``, ``accepted`` (the node's evidence is awaited) or ``unchanged``.
+        known: Of the order as it is now: what a next move is to bring as `known`.
     """
 
     kind: Literal["done"] = "done"
@@ -678,6 +747,7 @@ class Done(Payload):
     experiment_id: Ulid | None = None
     status: Status | None = None
     queue_position: int | None = None
+    known: int | None = None
 
 
 class ScriptProblem(Payload):

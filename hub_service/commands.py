@@ -12,6 +12,7 @@ from broker.messages import (
     Error,
     ErrorCode,
     EstopRequest,
+    Halt,
     Limits,
     Move,
     OnExperiment,
@@ -113,11 +114,17 @@ class Commands:
                     request.before,
                     request.after,
                     None if free else asked.user,
+                    handle(asked),
+                    request.known,
                 )
                 return await self._on_experiment(asked, event, experiment_id)
             case RunNow(experiment_id=experiment_id):
                 event = events.RunNowAsked(
-                    experiment_id, handle(asked), request.node, request.stop_running
+                    experiment_id,
+                    handle(asked),
+                    request.node,
+                    request.stop_running,
+                    request.stops,
                 )
                 return await self._on_experiment(asked, event, experiment_id)
             case OnExperiment(experiment_id=experiment_id):
@@ -288,6 +295,7 @@ def _done(decision: Decision) -> Result:
         experiment_id=entry.id,
         status=entry.status,
         queue_position=decision.state.position(entry.id),
+        known=decision.state.moves,
     )
 
 
@@ -308,7 +316,11 @@ def _governing(asked: Asked, request: Request) -> Event:
     match request:
         case Limits():
             return events.LimitsAsked(
-                request.per_user, request.max_duration, request.max_pause, request.max_script
+                request.per_user,
+                request.max_duration,
+                request.max_pause,
+                request.max_script,
+                request.user,
             )
         case Retention():
             return events.RetentionAsked(request.days)
@@ -319,7 +331,8 @@ def _governing(asked: Asked, request: Request) -> Event:
         case OnNode(node=node) if asked.verb == "resume-node":
             return events.ResumeNodeAsked(node, handle(asked))
         case _ if asked.verb in _POSTURES:
-            return events.PostureAsked(_POSTURES[asked.verb], handle(asked))
+            reason = request.reason if isinstance(request, Halt) else ""
+            return events.PostureAsked(_POSTURES[asked.verb], handle(asked), reason)
         case _:
             raise _cannot(asked.verb)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from broker.messages import Posture, QueueLimits, Reply, Time, Withheld
+from broker.messages import Moved, Posture, QueueLimits, Reply, Time, Withheld
 from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
 
 Document = dict[str, Any]
@@ -58,6 +58,7 @@ class _About(BaseModel):
     accepted_stores: tuple[str, ...]
     seen_generation: int
     recovered: int = 0  # earlier versions do not know it
+    moved: Moved | None = None  # nor this
     applied_cursor: int
 
 
@@ -94,6 +95,7 @@ def about(state: QueueState, cursor: int) -> Document:
         accepted_stores=state.accepted_stores,
         seen_generation=state.seen_generation,
         recovered=state.recovered,
+        moved=state.moved,
         applied_cursor=cursor,
     ).model_dump(mode="json")
 
@@ -228,6 +230,7 @@ def contents(tables: Tables) -> Contents:
         accepted_stores=whole.accepted_stores,
         seen_generation=whole.seen_generation,
         recovered=whole.recovered,
+        moved=whole.moved,
     )
     _check(state)
     return Contents(state, whole.applied_cursor, answers, version)

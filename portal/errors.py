@@ -27,6 +27,7 @@ HTTP_STATUS: Final[Mapping[ErrorCode, HTTPStatus]] = MappingProxyType(
         ErrorCode.USER_LIMIT: HTTPStatus.BAD_REQUEST,
         ErrorCode.RATE_LIMIT: HTTPStatus.TOO_MANY_REQUESTS,
         ErrorCode.WRONG_STATE: HTTPStatus.CONFLICT,
+        ErrorCode.CHANGED_MEANWHILE: HTTPStatus.CONFLICT,
         ErrorCode.SCRIPT_EMPTY: HTTPStatus.BAD_REQUEST,
         ErrorCode.SCRIPT_ENCODING: HTTPStatus.BAD_REQUEST,
         ErrorCode.SCRIPT_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -35,6 +35,7 @@ EXIT_CODES: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.USER_LIMIT: TRY_AGAIN,
     ErrorCode.RATE_LIMIT: TRY_AGAIN,
     ErrorCode.WRONG_STATE: WRONG_STATE,
+    ErrorCode.CHANGED_MEANWHILE: TRY_AGAIN,
     ErrorCode.SCRIPT_EMPTY: DATA,
     ErrorCode.SCRIPT_ENCODING: DATA,
     ErrorCode.SCRIPT_TOO_LARGE: DATA,

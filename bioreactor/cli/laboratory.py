@@ -20,7 +20,7 @@ from bioreactor.cli.arguments import (
 from bioreactor.cli.following import follow_experiment, leave
 from bioreactor.cli.session import out
 from bioreactor.lab import Lab, Node
-from broker.messages import Error, ErrorCode, Limits, Payload, Queue, Retention, Status
+from broker.messages import Error, ErrorCode, Halt, Limits, Payload, Queue, Retention, Status
 
 queue_app = typer.Typer(help="Show the queue, or steer it.")
 
@@ -81,17 +81,26 @@ def queue(
     session.show(found, lambda: out.print(render.queue(found)))
 
 
-def _steer(verb: str, data: Path | None, config: Path | None, as_json: bool) -> None:
+_Reason = Annotated[str, typer.Option(help="Why; shown to everybody.")]
+
+
+def _steer(
+    verb: str, data: Path | None, config: Path | None, as_json: bool, reason: str = ""
+) -> None:
     session = session_of(data, config, as_json)
-    tell(session, session.run(lambda lab: lab.steer_queue(verb)))
+    why = build(session, Halt, reason=reason).reason
+    tell(session, session.run(lambda lab: lab.steer_queue(verb, why)))
 
 
 @queue_app.command("pause")
 def queue_pause(
-    data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    reason: _Reason = "",
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Start nothing until the queue is resumed; what runs goes on."""
-    _steer("pause-queue", data, config, as_json)
+    _steer("pause-queue", data, config, as_json, reason)
 
 
 @queue_app.command("resume")
@@ -104,15 +113,22 @@ def queue_resume(
 
 @queue_app.command("drain")
 def queue_drain(
-    data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    reason: _Reason = "",
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Finish what runs, start nothing."""
-    _steer("drain-queue", data, config, as_json)
+    _steer("drain-queue", data, config, as_json, reason)
 
 
 @queue_app.command("limits")
 def queue_limits(
     per_user: Annotated[int | None, typer.Option(help="Unfinished experiments of a user.")] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(help="Whose --per-user it is, e.g. mqtt:ada; without --per-user: as all."),
+    ] = None,
     max_duration: Annotated[float | None, typer.Option(help="Seconds that a run may take.")] = None,
     max_pause: Annotated[float | None, typer.Option(help="Seconds that a run is held.")] = None,
     max_script: Annotated[int | None, typer.Option(help="Bytes of a script.")] = None,
@@ -126,6 +142,7 @@ def queue_limits(
         session,
         Limits,
         per_user=per_user,
+        user=user,
         max_duration=max_duration,
         max_pause=max_pause,
         max_script=max_script,

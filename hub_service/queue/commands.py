@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from broker.messages import Error, ErrorCode, Posture, QueueLimits, Status
+from broker.messages import MAX_EXCEPTIONS, Error, ErrorCode, Posture, QueueLimits, Status
 from hub_service.queue.endings import end
 from hub_service.queue.events import (
     Answered,
@@ -23,7 +23,7 @@ from hub_service.queue.state import MAX_LIVE, Entry, Plan, QueueState, Stage
 
 def submitted(state: QueueState, plan: Plan, now: datetime) -> Decision:
     """Take an experiment in at the end of the queue."""
-    limit = state.limits.per_user
+    limit = state.limits.of(plan.user)
     if state.count(plan.user) >= limit:
         return refuse(
             state,
@@ -176,7 +176,8 @@ def posture(state: QueueState, event: PostureAsked) -> Decision:
         Posture.PAUSED: "the queue is paused: what runs goes on, nothing is started",
         Posture.DRAINING: "the queue is draining: what runs is finished, nothing is started",
     }[wanted]
-    after = replace(state, posture=wanted, posture_reason=f"by {event.by}")
+    reason = f"{event.reason} (by {event.by})" if event.reason else f"by {event.by}"
+    after = replace(state, posture=wanted, posture_reason=reason)
     return Decision(after, (Answered("done", told),))
 
 
@@ -203,8 +204,23 @@ def resumed(state: QueueState) -> QueueState:
 def limits(state: QueueState, event: LimitsAsked) -> Decision:
     """Change limits for what comes; nothing that is queued or runs is touched."""
     old = state.limits
+    exceptions, per_user = dict(old.exceptions), event.per_user
+    if event.user is not None:
+        exceptions.pop(event.user, None)
+        if event.per_user is not None:
+            if len(exceptions) >= MAX_EXCEPTIONS:
+                return refuse(
+                    state,
+                    ErrorCode.LIMIT,
+                    f"{MAX_EXCEPTIONS} users have a limit of their own already",
+                    "end an exception that is not needed any more, or change everybody's limit",
+                    limit=MAX_EXCEPTIONS,
+                )
+            exceptions[event.user] = event.per_user
+        per_user = None
     changed = QueueLimits(
-        per_user=old.per_user if event.per_user is None else event.per_user,
+        per_user=old.per_user if per_user is None else per_user,
+        exceptions=exceptions,
         max_duration=old.max_duration if event.max_duration is None else event.max_duration,
         max_pause=old.max_pause if event.max_pause is None else event.max_pause,
         max_script=old.max_script if event.max_script is None else event.max_script,
@@ -212,10 +228,16 @@ def limits(state: QueueState, event: LimitsAsked) -> Decision:
     )
     outcome: Literal["done", "unchanged"] = "unchanged" if changed == old else "done"
     told = (
-        f"{changed.per_user} experiments a user, {changed.max_duration:.12g} s a run, "
+        f"{_quota(changed, event.user)}, {changed.max_duration:.12g} s a run, "
         f"{changed.max_pause:.12g} s a pause, {changed.max_script} bytes a script"
     )
     return Decision(replace(state, limits=changed), (Answered(outcome, told),))
+
+
+def _quota(limits: QueueLimits, user: str | None) -> str:
+    if user is None:
+        return f"{limits.per_user} experiments a user"
+    return f"{limits.of(user)} experiments this user"
 
 
 def retention(state: QueueState, event: RetentionAsked) -> Decision:

@@ -63,7 +63,7 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
         case ResumeAsked():
             return commands.resume(state, event, now)
         case MoveAsked():
-            return order.move(state, event)
+            return order.move(state, event, now)
         case RunNowAsked():
             return order.run_now(state, event, now)
         case SendAsked():

@@ -54,6 +54,8 @@ class MoveAsked:
 
     Attributes:
         user: Whose move it is, where it may not put others back; None: it may.
+        by: Who asks.
+        known: Up to which change of the order they know it; None: it does not matter.
     """
 
     experiment_id: str
@@ -61,16 +63,23 @@ class MoveAsked:
     before: str | None = None
     after: str | None = None
     user: str | None = None
+    by: str = ""
+    known: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunNowAsked:
-    """Put one that waits first, on a named reactor if given."""
+    """Put one that waits first, on a named reactor if given.
+
+    Attributes:
+        stops: The only one that may be stopped for it; None: whichever runs there.
+    """
 
     experiment_id: str
     by: str
     node: str | None = None
     stop_running: bool = False
+    stops: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +96,23 @@ class PostureAsked:
 
     posture: Literal[Posture.RUNNING, Posture.PAUSED, Posture.DRAINING]
     by: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsAsked:
-    """Change limits; what is None stays."""
+    """Change limits; what is None stays.
+
+    Attributes:
+        user: Whose limit `per_user` is; None: everybody's. With None for `per_user`, this user has
+            everybody's limit again.
+    """
 
     per_user: int | None = None
     max_duration: float | None = None
     max_pause: float | None = None
     max_script: int | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

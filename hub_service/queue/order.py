@@ -3,15 +3,19 @@
 from dataclasses import replace
 from datetime import datetime
 
-from broker.messages import Error, ErrorCode, Posture
+from broker.messages import Error, ErrorCode, Moved, Posture
 from hub_service.queue.commands import found, stop
 from hub_service.queue.events import Answered, Decision, MoveAsked, RunNowAsked, refuse
 from hub_service.queue.settle import ready
 from hub_service.queue.state import Entry, QueueState, Stage
 
 
-def move(state: QueueState, event: MoveAsked) -> Decision:
-    """Move one that waits to a position, or before or after another one that waits."""
+def move(state: QueueState, event: MoveAsked, now: datetime) -> Decision:
+    """Move one that waits to a position, or before or after another one that waits.
+
+    Refused where somebody changed the order since the asker saw it: what they mean to change may
+    be what another one has just arranged.
+    """
     given = [p for p in (event.position, event.before, event.after) if p is not None]
     if len(given) != 1:
         return refuse(
@@ -23,6 +27,8 @@ def move(state: QueueState, event: MoveAsked) -> Decision:
     entry = _found_waiting(state, event.experiment_id, "moved")
     if isinstance(entry, Decision):
         return entry
+    if event.known is not None and event.known != state.moves:
+        return _refuse_stale(state)
     rest = [i for i in state.order if i != entry.id]
     if event.position is not None:
         place = _index_of_position(state, rest, event.position)
@@ -43,7 +49,7 @@ def move(state: QueueState, event: MoveAsked) -> Decision:
             "move it behind them, or among your own",
         )
     outcome = Answered("unchanged", "it stands there already", entry.id)
-    after = replace(state, order=order)
+    after = _ordered(state, order, entry, event.by, now)
     if order != state.order:
         position = after.position(entry.id)
         told = "it has a new rank" if position is None else f"its position is {position}"
@@ -66,10 +72,13 @@ def run_now(state: QueueState, event: RunNowAsked, now: datetime) -> Decision:
         chosen = _victim(state, entry, node)
         if isinstance(chosen, Decision):
             return chosen
+        if chosen is not None and event.stops not in {None, chosen.id}:
+            return _refuse_other(state, chosen)
         if chosen is not None:
             node, victim = chosen.node, chosen
     first = replace(entry, held=False, since=now if entry.held else entry.since, pinned=node)
-    after = replace(state.put(first), order=(entry.id, *(i for i in state.order if i != entry.id)))
+    order = (entry.id, *(i for i in state.order if i != entry.id))
+    after = _ordered(state.put(first), order, entry, event.by, now)
     told = "it is first" if node is None else f"it is first, on {node}"
     if victim is not None and victim.want != "stop":
         reason = Error(
@@ -82,6 +91,42 @@ def run_now(state: QueueState, event: RunNowAsked, now: datetime) -> Decision:
     if state.posture is not Posture.RUNNING:
         told += f"; the queue is {state.posture}, it starts when the queue is resumed"
     return Decision(after, (Answered("done", told, entry.id),))
+
+
+def _ordered(
+    state: QueueState, order: tuple[str, ...], entry: Entry, by: str, now: datetime
+) -> QueueState:
+    """Return the state in this order, with who changed it if it is another one."""
+    if order == state.order:
+        return state
+    moved = Moved(
+        count=state.moves + 1, experiment_id=entry.id, name=entry.plan.name, by=by, at=now
+    )
+    return replace(state, order=order, moved=moved)
+
+
+def _refuse_stale(state: QueueState) -> Decision:
+    last = state.moved
+    told = "" if last is None else f": {last.by or 'somebody'} moved “{last.name}”"
+    return refuse(
+        state,
+        ErrorCode.CHANGED_MEANWHILE,
+        f"the order was changed meanwhile{told}",
+        "look at the new order; if you still want your move, repeat it",
+        known=state.moves,
+    )
+
+
+def _refuse_other(state: QueueState, running: Entry) -> Decision:
+    return refuse(
+        state,
+        ErrorCode.CHANGED_MEANWHILE,
+        f"another experiment runs on {running.node} by now: “{running.plan.name}” of "
+        f"{running.plan.owner}",
+        "nothing was stopped; look what runs there, then ask again",
+        experiment_id=running.id,
+        node=running.node,
+    )
 
 
 def _found_waiting(state: QueueState, experiment_id: str, what: str) -> Entry | Decision:

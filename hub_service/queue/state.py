@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple, Self
 from broker.messages import (
     Activity,
     Error,
+    Moved,
     NodeReport,
     Outcome,
     Parameters,
@@ -299,6 +300,7 @@ class QueueState:
         listening: The hub has just started, and nothing is dispatched before every node that it
             knows was heard, or had the time for it: one of them may prove that this store is not
             the whole history. Not durable.
+        moved: The last change that somebody made to the order.
         over: The last ones that left the queue, so that a command that crossed their end is told
             so. Not durable.
     """
@@ -318,6 +320,7 @@ class QueueState:
     seen_generation: int = 0
     recovered: int = 0
     listening: bool = False
+    moved: Moved | None = None
     over: Mapping[str, Status] = field(default_factory=dict)
 
     def put(self, entry: Entry) -> Self:
@@ -366,6 +369,11 @@ class QueueState:
         return None
 
     @property
+    def moves(self) -> int:
+        """How often somebody changed the order."""
+        return 0 if self.moved is None else self.moved.count
+
+    @property
     def durable(self) -> tuple[object, ...]:
         """Everything that a snapshot holds but the revision; equal means nothing to write."""
         return (
@@ -382,6 +390,7 @@ class QueueState:
             self.accepted_stores,
             self.seen_generation,
             self.recovered,
+            self.moved,
         )
 
 

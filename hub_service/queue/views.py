@@ -2,9 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 
-from broker.messages import Experiment, Queue, QueueEntry, StartForecast, Status
+from broker.messages import (
+    MAX_REACTORS,
+    Experiment,
+    Queue,
+    QueueEntry,
+    StartForecast,
+    Status,
+)
 from hub_service.queue.reasons import detail, since, unreachable_since
+from hub_service.queue.settle import may_run
 from hub_service.queue.state import Entry, QueueState, Stage
 
 MAX_LISTED = 300
@@ -110,6 +119,7 @@ def queue(
             started_at=entry.started_at,
             estimated_start=likely(starts.get(entry.id)),
             forecast=starts.get(entry.id),
+            reactors=_suitable(state, entry),
         )
 
     return Queue(
@@ -120,7 +130,16 @@ def queue(
         total_running=counts.count(Status.RUNNING),
         total_paused=counts.count(Status.PAUSED),
         limits=state.limits,
+        moved=state.moved,
         running=tuple(line(e) for e in on_reactor),
         waiting=tuple(line(state.entries[i]) for i in state.order[:MAX_LISTED]),
         withheld={n: k.withheld for n, k in state.nodes.items() if k.withheld is not None},
     )
+
+
+def _suitable(state: QueueState, entry: Entry) -> tuple[str, ...]:
+    """Return the reactors that satisfy one that waits, as many as its line names."""
+    if entry.stage is not Stage.WAITING:
+        return ()
+    names = (name for name, node in sorted(state.nodes.items()) if may_run(entry, name, node))
+    return tuple(islice(names, MAX_REACTORS))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from broker.messages import ErrorCode, Phase, Posture, Status
+from broker.messages import MAX_EXCEPTIONS, ErrorCode, Phase, Posture, Status
 from hub_service.queue.events import (
     CancelAsked,
     Event,
@@ -338,3 +338,63 @@ def test_order_is_the_hubs_own_counter_and_never_a_clock() -> None:
     desk.now -= timedelta(days=1)
     desk.submit(2)
     assert [e.id for e in desk.state.waiting()] == [ulid(3), ulid(1), ulid(2)]
+
+
+def test_a_move_by_an_order_that_was_changed_meanwhile_moves_nothing() -> None:
+    desk = Desk().submit(1, 2, 3)
+    first = desk.do(MoveAsked(ulid(3), before=ulid(1), by="ada", known=0))
+    assert (outcome(first), desk.waiting(), desk.state.moves) == ("done", [3, 1, 2], 1)
+    stale = desk.do(MoveAsked(ulid(2), before=ulid(3), by="ben", known=0))
+    assert stale.refusal is not None
+    assert stale.refusal.code is ErrorCode.CHANGED_MEANWHILE
+    assert "ada moved “experiment 3”" in stale.refusal.message
+    assert desk.waiting() == [3, 1, 2]
+    again = desk.do(MoveAsked(ulid(2), before=ulid(3), by="ben", known=1))
+    assert (outcome(again), desk.waiting(), desk.state.moves) == ("done", [2, 3, 1], 2)
+
+
+def test_only_people_change_the_order() -> None:
+    desk = Desk().submit(1, 2, 3)
+    desk.do(MoveAsked(ulid(1), position=1, by="ada"))  # where it stands
+    desk.do(CancelAsked(ulid(2), "ada"))
+    desk.node()  # takes the first
+    assert desk.state.moves == 0
+    desk.submit(4).do(RunNowAsked(ulid(4), "ada"))
+    assert desk.state.moved is not None
+    assert (desk.state.moved.by, desk.state.moved.experiment_id) == ("ada", ulid(4))
+    assert desk.state.moves == 1
+
+
+def test_run_now_stops_only_what_its_asker_agreed_to_stop() -> None:
+    desk = running()
+    decision = desk.do(RunNowAsked(ulid(2), "ada", "reactor-1", stop_running=True, stops=ulid(9)))
+    assert decision.refusal is not None
+    assert decision.refusal.code is ErrorCode.CHANGED_MEANWHILE
+    assert "experiment 1" in decision.refusal.message
+    assert desk.entry(1).want == "run"
+    assert desk.waiting() == [2, 3]
+    agreed = desk.do(RunNowAsked(ulid(2), "ada", "reactor-1", stop_running=True, stops=ONE))
+    assert outcome(agreed) == "done"
+    assert desk.entry(1).want == "stop"
+
+
+def test_a_user_may_have_a_limit_of_their_own() -> None:
+    desk = Desk()
+    desk.do(LimitsAsked(per_user=1, user="mqtt:ada"))
+    assert desk.state.limits.per_user == 5
+    desk.submit(1)
+    assert outcome(desk.do(Submitted(plan(2)))) == ErrorCode.USER_LIMIT
+    desk.submit(3, 4, user="mqtt:ben")
+    desk.do(LimitsAsked(user="mqtt:ada"))
+    assert desk.state.limits.exceptions == {}
+    desk.submit(5)
+    for number in range(MAX_EXCEPTIONS):
+        desk.do(LimitsAsked(per_user=2, user=f"mqtt:u{number}"))
+    assert outcome(desk.do(LimitsAsked(per_user=2, user="mqtt:more"))) == ErrorCode.LIMIT
+    assert outcome(desk.do(LimitsAsked(per_user=3, user="mqtt:u7"))) == "done"
+
+
+def test_the_queue_says_why_it_is_paused() -> None:
+    desk = waiting()
+    desk.do(PostureAsked(Posture.PAUSED, "ada", "the autoclave is broken"))
+    assert desk.state.posture_reason == "the autoclave is broken (by ada)"
