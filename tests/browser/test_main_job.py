@@ -1,51 +1,22 @@
 """The main job in a real browser, with and without JavaScript."""
 
 import re
-import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import Visit
 from tests.support.system import EXAMPLES, System
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(600)]
-SHOTS = Path(__file__).parents[1] / "artifacts"
+Shot = Callable[[Page, str], None]
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    data = tmp_path_factory.mktemp("system")
-    with System.start(data, "--runner", "docker", "--speed", "600") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
-
-
-def shot(page: Page, name: str) -> None:
-    SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
-
-
-def test_upload_watch_download(system: System, browser: Browser, tmp_path: Path) -> None:
-    context = browser.new_context(base_url=system.ready["portal"], accept_downloads=True)
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        lambda message: problems.append(message.text) if message.type == "error" else None,
-    )
+def test_upload_watch_download(visit: Visit, shot: Shot, tmp_path: Path) -> None:
+    page = visit()
     page.goto("/")
     shot(page, "home")
     page.goto("/upload")
@@ -72,13 +43,11 @@ def test_upload_watch_download(system: System, browser: Browser, tmp_path: Path)
         page.goto(f"/{place}")
         expect(page.locator("h1").first).to_be_visible()
         shot(page, place.replace("/", "-"))
-    assert problems == []
-    context.close()
 
 
-def test_upload_form_without_javascript(system: System, browser: Browser) -> None:
-    context = browser.new_context(base_url=system.ready["portal"], java_script_enabled=False)
-    page = context.new_page()
+@pytest.mark.complaints("status of 400")
+def test_upload_form_without_javascript(visit: Visit, shot: Shot) -> None:
+    page = visit(java_script_enabled=False)
     page.goto("/upload")
     page.locator("input[type=file]").set_input_files(
         {"name": "bad.py", "mimeType": "text/x-python", "buffer": b"import requests\n"}
@@ -100,15 +69,13 @@ def test_upload_form_without_javascript(system: System, browser: Browser) -> Non
         page.reload()
     expect(page.locator("body")).to_contain_text("completed")
     expect(page.locator("body")).to_contain_text("hello from the form")
-    context.close()
 
 
-def test_two_people_see_the_same_queue(system: System, browser: Browser) -> None:
+def test_two_people_see_the_same_queue(system: System, visit: Visit, shot: Shot) -> None:
     script = "from bioreactor import experiment\nfor _ in experiment.every(seconds=60):\n    pass\n"
     running = system.start_experiment(script, name="the long one")
     system.wait_status(running, "running")
-    context = browser.new_context(base_url=system.ready["portal"])
-    page = context.new_page()
+    page = visit()
     page.goto("/queue")
     expect(page.locator("body")).to_contain_text("the long one")
     second = system.start_experiment(script, name="came later")
@@ -118,4 +85,16 @@ def test_two_people_see_the_same_queue(system: System, browser: Browser) -> None
     expect(page.locator("body")).not_to_contain_text("came later", timeout=5_000)
     system.http.post(f"/api/experiments/{running}/cancel")
     system.wait_status(running, "cancelled")
-    context.close()
+
+
+@pytest.mark.parametrize(
+    "place", ["", "upload", "my-experiments", "queue", "nodes", "nodes/reactor-1", "docs"]
+)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_shuts_anybody_out(
+    visit: Visit, accessible: Callable[[Page], None], place: str, theme: str
+) -> None:
+    page = visit(color_scheme=theme)
+    page.goto(f"/{place}")
+    expect(page.locator("h1").first).to_be_visible()
+    accessible(page)

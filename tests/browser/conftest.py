@@ -1,0 +1,111 @@
+"""One running laboratory, one Chromium, and visitors whose pages must not complain.
+
+The fixtures last for this folder only: Playwright keeps an event loop in the test's thread, which
+the asynchronous tests elsewhere could not share.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.support.system import System
+
+ARTIFACTS: Final = Path(__file__).parents[1] / "artifacts"
+RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""What axe checks: WCAG 2.2 AA, and what its authors advise beyond."""
+
+_SETTLED: Final = """Promise.all(document.getAnimations()
+    .filter((a) => Number.isFinite(Number(a.effect?.getComputedTiming().endTime)))
+    .map((a) => a.finished.catch(() => null)))"""
+
+
+@pytest.fixture(scope="package")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A whole system with two simulated reactors at 600 times real time; shared by all pages.
+
+    A test leaves the queue as it found it: empty, resumed, nothing running.
+    """
+    data = tmp_path_factory.mktemp("system")
+    with System.start(data, "--runner", "docker", "--speed", "600", "--reactors", "2") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium, started once."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+class Visit(Protocol):
+    """Opens a page as a new visitor; keywords go to Playwright's `new_context`."""
+
+    def __call__(self, base_url: str | None = None, **options: Any) -> Page:
+        """Return a page of a context of its own, with cookies of its own."""
+
+
+@pytest.fixture
+def visit(system: System, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """Open pages as different people; whatever a page complains of fails the test at its end.
+
+    Without `base_url` a visitor looks at the shared system. A test that provokes complaints on
+    purpose (a broker that is stopped, a refused request) says so:
+    ``@pytest.mark.complaints("503", "WebSocket")``: lines with one of these texts are expected.
+    """
+    expected = tuple(text for mark in request.node.iter_markers("complaints") for text in mark.args)
+    complaints: list[str] = []
+
+    def heard(text: str) -> None:
+        if not any(part in text for part in expected):
+            complaints.append(text)
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            heard(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    with ExitStack() as stack:
+
+        def visit(base_url: str | None = None, **options: Any) -> Page:
+            options = {"viewport": {"width": 1440, "height": 900}, **options}
+            context = browser.new_context(base_url=base_url or system.ready["portal"], **options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.on("pageerror", lambda error: heard(str(error)))
+            page.on("console", console)
+            return page
+
+        yield visit
+    assert complaints == []
+
+
+@pytest.fixture
+def shot() -> Callable[[Page, str], None]:
+    """Keep a picture of a page below `tests/artifacts`, for whoever looks into a failure."""
+
+    def shot(page: Page, name: str) -> None:
+        ARTIFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+
+    return shot
+
+
+@pytest.fixture
+def accessible() -> Callable[[Page], None]:
+    """Check a page, as it is now, against WCAG 2.2 AA with axe."""
+
+    def accessible(page: Page) -> None:
+        page.evaluate(_SETTLED)  # what fades in is judged where it ends
+        found = Axe().run(page, options={"runOnly": RULES})
+        assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+
+    return accessible
