@@ -760,7 +760,11 @@ class ScriptProblem(Payload):
 
 
 class ParameterInfo(Payload):
-    """A parameter that the script declares, for a form."""
+    """A parameter that the script declares, for a form.
+
+    Attributes:
+        choices: The only values that it may have; empty: any of its kind.
+    """
 
     name: Label
     default: bool | int | float | str
@@ -768,6 +772,7 @@ class ParameterInfo(Payload):
     description: str = ""
     minimum: float | None = None
     maximum: float | None = None
+    choices: tuple[int | float | str, ...] = ()
 
 
 class ScriptInfo(Payload):
@@ -790,14 +795,36 @@ class ScriptInfo(Payload):
     parameters: tuple[ParameterInfo, ...] = ()
 
 
+class Prospect(Payload):
+    """Where a submission would stand, were it made now.
+
+    Attributes:
+        queue_position: Absent: it would start at once.
+        waiting_for: One sentence on what nothing starts it for, where that is known.
+        refusal: Why it would not be queued although nothing is wrong with it: the quota.
+    """
+
+    queue_position: int | None = None
+    forecast: StartForecast | None = None
+    waiting_for: str = ""
+    refusal: Error | None = None
+
+
 class Checked(Payload):
-    """A script's problems and metadata."""
+    """A script's problems and metadata.
+
+    Attributes:
+        unsuitable_nodes: Why each of the other reactors cannot run it, in a few words.
+        prospect: Absent where the script is not right.
+    """
 
     kind: Literal["checked"] = "checked"
     ok: bool
     problems: tuple[ScriptProblem, ...] = ()
     script: ScriptInfo | None = None
     suitable_nodes: tuple[Name, ...] = ()
+    unsuitable_nodes: Mapping[Name, str] = Field(default_factory=dict)
+    prospect: Prospect | None = None
 
 
 class Got(Payload):

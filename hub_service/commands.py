@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final, Literal
 
 from broker.messages import (
@@ -31,15 +30,13 @@ from hub_service import scripts
 from hub_service.archive import Archive
 from hub_service.authority import demand_change, handle, powerful
 from hub_service.desk import Desk
-from hub_service.queue import Decision, Event, Plan, events, views
+from hub_service.queue import Decision, Event, events, views
 from hub_service.queue.durations import Durations
-from hub_service.queue.estimates import forecast
-from hub_service.queue.reasons import detail
 from hub_service.settings import HubSettings
+from hub_service.submission import outlook, plan_of
 
 log = logging.getLogger(__name__)
 
-_NAME_LENGTH: Final = 120
 _POSTURES: Final[Mapping[str, Literal[Posture.PAUSED, Posture.RUNNING, Posture.DRAINING]]] = {
     "pause-queue": Posture.PAUSED,
     "resume-queue": Posture.RUNNING,
@@ -146,31 +143,12 @@ class Commands:
             verdict.demand_ok()
         except ContractError as error:
             raise _RefusedError.of(error.error) from None
-        info = verdict.info
-        plan = Plan(
-            experiment_id=self._new_id(),
-            name=request.name or info.name or _title(request.filename),
-            user=asked.user,
-            owner=handle(asked),
-            script_sha256=verdict.sha256,
-            image=info.image,
-            needs=info.needs,
-            packages=verdict.packages,
-            node=info.node,
-            duration=info.duration,
-            max_duration=info.max_duration,
-            max_silence=info.max_silence,
-            on_interruption=info.on_interruption,
-            parameters=verdict.parameters,
-            warnings=verdict.warnings,
-        )
+        plan = plan_of(asked, request, verdict, self._new_id())
 
         def tell(decision: Decision) -> Result:
             entry = decision.state.entries[plan.experiment_id]
-            place = views.positions(decision.state).get(entry.id)
-            start = forecast(decision.state, entry.created_at, self._durations, entry.id)
+            place, start, why = outlook(decision.state, entry.id, self._durations, entry.created_at)
             told = "it starts now" if place is None else f"it is number {place} in the queue"
-            why = detail(decision.state, entry) if place is not None else ""
             return Submitted(
                 experiment_id=entry.id,
                 status=entry.status,
@@ -339,10 +317,3 @@ def _governing(asked: Asked, request: Request) -> Event:
 
 def _cannot(verb: str) -> ContractError:
     return ContractError(ErrorCode.UNKNOWN_VERB, f"the hub cannot {verb}", "compare the contract")
-
-
-def _title(filename: str | None) -> str:
-    """Return a name for an experiment from its file's, without folders and ending."""
-    name = PurePosixPath(PureWindowsPath(filename or "").as_posix()).stem
-    plain = "".join(ch for ch in name if ch.isprintable()).strip()[:_NAME_LENGTH].strip()
-    return plain or "experiment"

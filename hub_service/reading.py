@@ -28,6 +28,7 @@ from hub_service.exports import Exports
 from hub_service.queue import QueueState, views
 from hub_service.queue.durations import Durations
 from hub_service.queue.estimates import forecasts
+from hub_service.submission import prospect
 
 MAX_LISTED_BYTES: Final = 512 * 1024
 """Of a page of experiments; the next page goes on from there."""
@@ -80,7 +81,13 @@ class Reading:
                 verdict = await self._checker.check(
                     request.script, request.parameters, state.nodes, state.limits
                 )
-                return verdict.checked
+                checked = verdict.checked
+                if not checked.ok:
+                    return checked
+                stands = prospect(
+                    state, asked, request, verdict, durations=self._durations, now=self._clock()
+                )
+                return checked.model_copy(update={"prospect": stands})
             case OnExperiment(experiment_id=experiment_id):
                 return await self._get(asked, experiment_id)
             case List():

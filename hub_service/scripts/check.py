@@ -44,6 +44,7 @@ class Verdict:
         packages: Import names that the image must offer.
         parameters: Declared defaults overridden by what was given.
         suitable: Reactors that satisfy it, as far as they have said what they offer.
+        unsuitable: Why the others do not, in a few words.
     """
 
     problems: tuple[ScriptProblem, ...]
@@ -52,6 +53,7 @@ class Verdict:
     packages: tuple[str, ...] = ()
     parameters: Parameters = field(default_factory=dict)
     suitable: tuple[str, ...] = ()
+    unsuitable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[ScriptProblem, ...]:
@@ -71,6 +73,7 @@ class Verdict:
             problems=self.problems,
             script=self.info,
             suitable_nodes=self.suitable,
+            unsuitable_nodes=self.unsuitable,
         )
 
     def demand_ok(self) -> None:
@@ -169,17 +172,17 @@ def _judge(
     if image is not None:
         problems += tuple(islice(fit.imports(required, image), MAX_COMPLAINTS))
         problems += tuple(islice(fit.dependencies(metadata.dependencies, image), MAX_COMPLAINTS))
-    suitable = tuple(
-        name
-        for name, offer in candidates.items()
-        if set(metadata.info.needs) <= offer.channels
-        and set(packages) <= offer.images[metadata.info.image].keys()
-    )
+    unsuitable = {
+        name: why
+        for name, offer in offers.items()
+        if (why := fit.lack(metadata.info, packages, name, offer))
+    }
+    suitable = tuple(name for name in sorted(offers) if name not in unsuitable)
     if not suitable and not any(p.severity == "error" for p in problems):
         problems += (fit.no_single(metadata),)
     if suitable and not any(nodes[name].online for name in suitable):
         problems += (fit.all_away(suitable),)
-    return Verdict(problems, metadata.info, sha256, packages, parameters, suitable)
+    return Verdict(problems, metadata.info, sha256, packages, parameters, suitable, unsuitable)
 
 
 def _too_long(metadata: Metadata, limit: float) -> Iterator[ScriptProblem]:

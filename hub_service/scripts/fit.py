@@ -34,6 +34,19 @@ def candidates(info: ScriptInfo, offers: Mapping[str, Offer]) -> dict[str, Offer
     }
 
 
+def lack(info: ScriptInfo, packages: Sequence[str], name: str, offer: Offer) -> str:
+    """Return why a reactor cannot run a script, in a few words; empty: it can."""
+    if info.node not in {None, name}:
+        return f"the script is for {info.node}"
+    if info.image not in offer.images:
+        return f"it does not have the image {info.image}"
+    channels = [need for need in info.needs if need not in offer.channels]
+    if channels:
+        return f"it does not have {_some(channels)}"
+    absent = [package[:80] for package in packages if package not in offer.images[info.image]]
+    return f"its image does not have {_some(absent)}" if absent else ""
+
+
 def places(
     metadata: Metadata, offers: Mapping[str, Offer], candidates: Mapping[str, Offer]
 ) -> Iterator[ScriptProblem]:

@@ -13,12 +13,14 @@ from hub_service.scripts.problems import problem
 
 MAX_PARAMETERS: Final = 100
 MAX_TEXT: Final = 1000
+MAX_CHOICES: Final = 50
 MAX_WHOLE: Final = 2**53
 """The largest whole number that JSON carries exactly everywhere."""
+_LISTED: Final = 10
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TABLE: Final = {
     "default": "default", "unit": "unit", "min": "minimum", "max": "maximum",
-    "description": "description",
+    "choices": "choices", "description": "description",
 }  # fmt: skip
 
 
@@ -111,14 +113,27 @@ def _declaration(name: str, said: object) -> ParameterInfo:
         where = str(error.errors()[0]["loc"][0])
         key = next((k for k, v in _TABLE.items() if v == where), where)
         raise UnfitError(
-            f"{key} is not what it should be", "unit and description are texts, min and max numbers"
+            f"{key} is not what it should be",
+            "unit and description are texts, min and max numbers, choices a list of values",
         ) from error
     bounded = info.minimum is not None or info.maximum is not None
     if bounded and isinstance(default, bool | str):
         raise UnfitError("min and max need a number as default", "leave them out")
     if info.minimum is not None and info.maximum is not None and info.minimum > info.maximum:
         raise UnfitError("min is above max", "exchange the two")
+    if info.choices:
+        info = info.model_copy(update={"choices": _choices(info, default)})
     return info.model_copy(update={"default": _fit(default, info)})
+
+
+def _choices(info: ParameterInfo, default: Value) -> tuple[int | float | str, ...]:
+    """Return the values that one may choose among, in the kind of the default."""
+    if isinstance(default, bool):
+        raise UnfitError("choices need a number or a text as default", "leave them out")
+    if len(info.choices) > MAX_CHOICES:
+        raise UnfitError("it has too many choices", f"give at most {MAX_CHOICES}")
+    free = info.model_copy(update={"choices": ()})
+    return tuple(dict.fromkeys(_fit(choice, free) for choice in info.choices))
 
 
 def _fit(value: Value, info: ParameterInfo) -> Value:
@@ -142,6 +157,10 @@ def _fit(value: Value, info: ParameterInfo) -> Value:
             raise UnfitError(f"{value:g} is too small", f"give at least {info.minimum:g}{unit}")
         if info.maximum is not None and value > info.maximum:
             raise UnfitError(f"{value:g} is too large", f"give at most {info.maximum:g}{unit}")
+    if info.choices and value not in info.choices:
+        listed = ", ".join(str(choice)[:40] for choice in info.choices[:_LISTED])
+        more = ", …" if len(info.choices) > _LISTED else ""
+        raise UnfitError(f"{str(value)[:40]!r} is none of its choices", f"give {listed}{more}")
     return value
 
 

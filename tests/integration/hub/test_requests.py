@@ -308,8 +308,11 @@ async def test_a_check_says_what_a_submission_would(site: Site) -> None:
     await eventually(lambda: _known(site))
     checked = await alice.ask("check", Check(script=SCRIPT), Checked)
     assert (checked.ok, checked.suitable_nodes) == (True, ("reactor-1",))
+    assert checked.prospect is not None
+    assert (checked.prospect.queue_position, checked.prospect.refusal) == (None, None)
     checked = await alice.ask("check", Check(script="import torch\nif\n"), Checked)
     assert not checked.ok
+    assert checked.prospect is None
     for script, code in (
         ("import torch\n", "SCRIPT_IMPORT"),
         ("", "SCRIPT_EMPTY"),
@@ -321,6 +324,18 @@ async def test_a_check_says_what_a_submission_would(site: Site) -> None:
     ):
         assert await alice.refused("submit", Submit(script=script)) == code
     assert not node.started
+    places = [(await alice.submit()).queue_position for _ in range(5)]
+    # Her five are in: she may not have another one, for Bob there is the next place.
+    checked = await alice.ask("check", Check(script=SCRIPT), Checked)
+    assert checked.prospect is not None
+    assert checked.prospect.refusal is not None
+    assert checked.prospect.refusal.code == "USER_LIMIT"
+    bob = await site.person("bob")
+    checked = await bob.ask("check", Check(script=SCRIPT), Checked)
+    assert checked.prospect is not None
+    assert checked.prospect.queue_position == (places[-1] or 0) + 1
+    assert site.hub is not None
+    assert len(site.hub.store.state.entries) == 5
 
 
 def _known(site: Site) -> bool:

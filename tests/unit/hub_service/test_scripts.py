@@ -305,6 +305,44 @@ async def test_only_reactors_with_the_needs_suit() -> None:
     assert (found.suitable, found.packages) == (("reactor-2",), ("cv2",))
 
 
+@pytest.mark.parametrize(
+    ("said", "body", "why"),
+    [
+        ("needs = ['ph', 'od']", "", "it does not have ph"),
+        ("node = 'reactor-2'", "", "the script is for reactor-2"),
+        ("image = 'vision'", "", "it does not have the image vision"),
+    ],
+)
+async def test_it_is_said_why_a_reactor_does_not_suit(said: str, body: str, why: str) -> None:
+    found = (await verdict(metadata(f"[tool.bioreactor]\n{said}", body))).checked
+    assert found.suitable_nodes == ("reactor-2",)
+    assert found.unsuitable_nodes == {"reactor-1": why}
+
+
+async def test_choices_of_a_parameter() -> None:
+    script = metadata(
+        """
+        [tool.bioreactor.parameters]
+        medium = {default = "LB", choices = ["LB", "M9"]}
+        speed = {default = 500, choices = [300, 500.0, 700]}
+        """
+    )
+    info = (await verdict(script, {"medium": "M9", "speed": 700.0})).checked.script
+    assert info is not None
+    assert [parameter.choices for parameter in info.parameters] == [("LB", "M9"), (300, 500, 700)]
+    told = (await verdict(script, {"medium": "TB"})).problems
+    assert [p.error.message for p in told] == ["parameter 'medium': 'TB' is none of its choices"]
+    assert told[0].error.hint == "give LB, M9"
+    for wrong in (
+        "{default = 'TB', choices = ['LB']}",
+        "{default = true, choices = [1]}",
+        "{default = 1, choices = ['a']}",
+        "{default = 1, choices = 1}",
+        "{default = 1, max = 2, choices = [1, 3]}",
+    ):
+        await only(metadata(f"[tool.bioreactor.parameters]\nx = {wrong}"))
+
+
 async def test_reactors_that_are_away_or_unknown_are_a_warning() -> None:
     away = {"r": NodeState(online=False, offer=Offer(CHANNELS, IMAGES))}
     told = await only("import numpy\n", nodes=away)
