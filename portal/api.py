@@ -14,18 +14,23 @@ from portal.asking import known_form
 from portal.desk import Desk
 from portal.errors import HTTP_STATUS
 from portal.reader import Reader
+from portal.selection import Selection
 from portal.sessions import Session
 from portal.state import State
 from portal.views import (
     CheckRequest,
     Commanded,
     ExperimentOf,
+    HaltRequest,
     LimitsRequest,
     Mine,
     ParametersRequest,
     QueueOf,
     RetentionRequest,
     RunNowRequest,
+    Selected,
+    SelectionDone,
+    SelectionRequest,
     Started,
     StartRequest,
     StatusOf,
@@ -49,6 +54,7 @@ class ExperimentsApi:
         self._desk = desk
         self._reader = reader
         self._state = state
+        self._selection = Selection(desk, state)
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -74,9 +80,13 @@ class ExperimentsApi:
         router = APIRouter(prefix="/api/queue", tags=["queue"], responses=ERRORS)
         add = router.add_api_route
         add("/status", self.queue, methods=["GET"], response_model=QueueOf)
-        for posture in (self.pause_queue, self.resume_queue, self.drain_queue):
-            path = "/" + posture.__name__.removesuffix("_queue")
+        for path, posture in (
+            ("/pause", self.pause_queue),
+            ("/resume", self.resume_queue),
+            ("/drain", self.drain_queue),
+        ):
             add(path, posture, methods=["POST"], response_model=Commanded)
+        add("/selected", self.selected, methods=["POST"], response_model=Selected)
         add("/limits", self.limits, methods=["POST"], response_model=Commanded)
         add("/retention", self.retention, methods=["POST"], response_model=Commanded)
         return router
@@ -180,6 +190,7 @@ class ExperimentsApi:
             experiment_id,
             node=wish.node,
             stop_running=wish.stop_running,
+            stops=wish.stops,
             request_id=idempotency_key,
         )
         return commanded(done)
@@ -192,6 +203,14 @@ class ExperimentsApi:
         new_position: Annotated[int | None, Query(description="1 is next; 0 means 1.")] = None,
         before: Annotated[str | None, Query(description="An experiment's id.")] = None,
         after: Annotated[str | None, Query(description="An experiment's id.")] = None,
+        known: Annotated[
+            int | None,
+            Query(
+                ge=0,
+                description="`moved.count` of the queue as seen, 0 if absent there: if the order "
+                "was changed since, nothing is moved and the answer is 409 CHANGED_MEANWHILE.",
+            ),
+        ] = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Move a waiting one: to a position, or before or after another one."""
@@ -201,6 +220,7 @@ class ExperimentsApi:
             position=None if new_position is None else max(1, new_position),
             before=before,
             after=after,
+            known=known,
             request_id=idempotency_key,
         )
         return commanded(done)
@@ -222,17 +242,40 @@ class ExperimentsApi:
             )
         return as_json(queue_of(queue, self._state))
 
-    async def pause_queue(self, session: Asking) -> Response:
+    async def pause_queue(self, session: Asking, body: HaltRequest | None = None) -> Response:
         """Start nothing until resumed; what runs goes on. Administrators only."""
-        return commanded(await self._desk.posture(session, "pause"))
+        return commanded(await self._desk.posture(session, "pause", body.reason if body else ""))
 
     async def resume_queue(self, session: Asking) -> Response:
         """Start experiments again. Administrators only."""
         return commanded(await self._desk.posture(session, "resume"))
 
-    async def drain_queue(self, session: Asking) -> Response:
+    async def drain_queue(self, session: Asking, body: HaltRequest | None = None) -> Response:
         """Finish what runs, start nothing. Administrators only."""
-        return commanded(await self._desk.posture(session, "drain"))
+        return commanded(await self._desk.posture(session, "drain", body.reason if body else ""))
+
+    async def selected(self, session: Asking, body: SelectionRequest) -> Response:
+        """Pause, resume, cancel or move several; one that is refused keeps no other back."""
+        outcome = await self._selection.carry_out(
+            session, body.verb, body.ids, target=body.target, known=body.known
+        )
+        done = tuple(
+            SelectionDone(
+                experiment_id=one.experiment_id,
+                name=one.name,
+                message=one.message or None,
+                error=one.error,
+            )
+            for one in outcome.ones
+        )
+        return as_json(
+            Selected(
+                success=not outcome.refused,
+                message=outcome.message,
+                done=done,
+                known=outcome.known,
+            )
+        )
 
     async def limits(self, session: Asking, body: LimitsRequest) -> Response:
         """Change limits for what comes. Administrators only."""
@@ -268,5 +311,6 @@ def commanded(done: Done) -> Response:
             outcome=done.outcome,
             status=done.status,
             queue_position=done.queue_position,
+            known=done.known,
         )
     )

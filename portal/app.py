@@ -33,9 +33,12 @@ from portal.forms import Forms
 from portal.live import Live
 from portal.metrics import HubFigures, Measured, RequestFigures
 from portal.pages import Pages
+from portal.posting import Postbox
+from portal.queue_forms import QueueForms
 from portal.reader import Reader
 from portal.rendering import Renderer
 from portal.security import AllowedHosts, BodyLimit, BodyTooLargeError, Headed
+from portal.selection import Selection
 from portal.sessions import Sessions, load_site_key, signer
 from portal.settings import PortalSettings
 from portal.site import Site
@@ -87,6 +90,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
     line = Line(Asker(connection, settings.id), state)
     reader, desk = Reader(line), Desk(line, state, seconds=settings.ask_timeout)
     estop = EmergencyStop(connection, state, settings.id)
+    postbox = Postbox(renderer, flashes)
     figures = RequestFigures()
 
     @asynccontextmanager
@@ -130,7 +134,10 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         Site(state, live, (figures, HubFigures(connection)), renderer, assets).router(),
         pages.router(),
         Uploads(desk, pages, flashes).router(),
-        Forms(desk, estop, sessions, renderer, flashes).router(),
+        QueueForms(desk, Selection(desk, state), state, postbox).router(),
+        Forms(
+            desk, estop, sessions=sessions, state=state, renderer=renderer, postbox=postbox
+        ).router(),
     ):
         app.include_router(routes)
     app.mount("/static", assets)

@@ -15,6 +15,7 @@ from broker.messages import (
     Done,
     ErrorCode,
     Experiment,
+    Halt,
     Limits,
     Move,
     OnExperiment,
@@ -105,9 +106,21 @@ class Desk:
         position: int | None = None,
         before: str | None = None,
         after: str | None = None,
+        known: int | None = None,
         request_id: str | None = None,
     ) -> Done:
-        """Move a waiting experiment; exactly one of the three says where."""
+        """Move a waiting experiment; exactly one of the three says where.
+
+        Args:
+            session: Who asks.
+            experiment_id: What is moved.
+            position: 1 is next.
+            before: An experiment's id.
+            after: An experiment's id.
+            known: The last change of the order that the asker has seen: after a later one nothing
+                is moved. Absent: moved in any case.
+            request_id: The same one again moves nothing.
+        """
         request = build(
             Move,
             id=request_id,
@@ -116,6 +129,7 @@ class Desk:
             position=position,
             before=before,
             after=after,
+            known=known,
         )
         return await self._do(session, "move", request, experiment_id)
 
@@ -126,9 +140,19 @@ class Desk:
         *,
         node: str | None = None,
         stop_running: bool = False,
+        stops: str | None = None,
         request_id: str | None = None,
     ) -> Done:
-        """Put a waiting experiment first; an administrator's right."""
+        """Put a waiting experiment first; an administrator's right.
+
+        Args:
+            session: Who asks.
+            experiment_id: What is to run.
+            node: Where.
+            stop_running: Cancel what runs there.
+            stops: The only one that may be cancelled for it; absent: whichever runs there.
+            request_id: The same one again does nothing.
+        """
         need_admin(session, "change who runs next")
         request = build(
             RunNow,
@@ -137,6 +161,7 @@ class Desk:
             experiment_id=known_form(experiment_id),
             node=node,
             stop_running=stop_running,
+            stops=stops,
         )
         return await self._do(session, "run-now", request, experiment_id, admin=True)
 
@@ -150,12 +175,20 @@ class Desk:
         )
         return expect(Done, await self._line.ask("send", request, seconds=self._seconds))
 
-    async def posture(self, session: Session, verb: str) -> Done:
-        """Pause, resume or drain the whole queue; an administrator's right."""
-        need_admin(session, "change the queue's posture")
-        return await self._govern(f"{verb}-queue", build(Plain, actor=session.actor))
+    async def posture(self, session: Session, verb: str, reason: str = "") -> Done:
+        """Pause, resume or drain the whole queue; an administrator's right.
 
-    async def limits(self, session: Session, **changed: float | None) -> Done:
+        Args:
+            session: Who asks.
+            verb: One of the three.
+            reason: Why nothing shall start; shown to everybody.
+        """
+        need_admin(session, "change the queue's posture")
+        if verb == "resume":
+            return await self._govern("resume-queue", build(Plain, actor=session.actor))
+        return await self._govern(f"{verb}-queue", build(Halt, actor=session.actor, reason=reason))
+
+    async def limits(self, session: Session, **changed: float | str | None) -> Done:
         """Change limits of the queue, those that are not None; an administrator's right."""
         need_admin(session, "change the queue's limits")
         return await self._govern("limits", build(Limits, actor=session.actor, **changed))

@@ -2,28 +2,25 @@
 
 import time
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from typing import Final
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from broker.messages import ContractError, Done, ErrorCode
 from portal.access import Asking
 from portal.desk import Desk
 from portal.errors import not_found, status_of
 from portal.estop import EmergencyStop
-from portal.flash import Flash, Flashes
+from portal.posting import Postbox, Question, number_of, read_form, text_of
+from portal.queue_forms import Wanted, changed
 from portal.ratelimit import RateLimit
 from portal.rendering import Renderer
 from portal.sessions import Session, Sessions
+from portal.state import State
 
 _LOGINS_PER_SECOND: Final = 1 / 12
 _LOGIN_BURST_SECONDS: Final = 60.0
-_MAX_FIELDS: Final = 50
-_N = TypeVar("_N", int, float)
 
 
 class Forms:
@@ -37,17 +34,19 @@ class Forms:
         self,
         desk: Desk,
         estop: EmergencyStop,
-        sessions: Sessions,
-        renderer: Renderer,
-        flashes: Flashes,
         *,
+        sessions: Sessions,
+        state: State,
+        renderer: Renderer,
+        postbox: Postbox,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._desk = desk
         self._estop = estop
         self._sessions = sessions
+        self._state = state
         self._renderer = renderer
-        self._flashes = flashes
+        self._postbox = postbox
         self._logins = RateLimit(_LOGINS_PER_SECOND, now, _LOGIN_BURST_SECONDS)
 
     def router(self) -> APIRouter:
@@ -55,7 +54,6 @@ class Forms:
         router = APIRouter(include_in_schema=False)
         for path, handler in (
             ("/experiment/{experiment_id}/{verb}", self.experiment),
-            ("/queue/{verb}", self.queue),
             ("/nodes/{node}/{verb}", self.node),
             ("/login", self.login),
             ("/logout", self.logout),
@@ -72,48 +70,40 @@ class Forms:
         done: Done
         match verb:
             case "cancel" | "pause" | "resume":
+                if verb == "cancel" and not text_of(fields, "sure"):
+                    return self._postbox.ask(request, self._cancel(experiment_id))
                 done = await self._desk.command(session, verb, experiment_id)
             case "move":
                 position = text_of(fields, "position")
-                done = await self._desk.move(
-                    session,
-                    experiment_id,
-                    position=_position(position) if position else None,
-                    before=text_of(fields, "before") or None,
-                    after=text_of(fields, "after") or None,
-                    request_id=request_id,
-                )
+                before, after = text_of(fields, "before"), text_of(fields, "after")
+                try:
+                    done = await self._desk.move(
+                        session,
+                        experiment_id,
+                        position=_position(position) if position else None,
+                        before=before or None,
+                        after=after or None,
+                        known=number_of(fields, "known", int),
+                        request_id=request_id,
+                    )
+                except ContractError as error:
+                    if error.error.code is not ErrorCode.CHANGED_MEANWHILE or position:
+                        raise
+                    where = "before" if before else "after"
+                    wanted = Wanted((experiment_id,), where, before or after)
+                    return changed(self._postbox, request, error, wanted)
             case "run-now":
                 done = await self._desk.run_now(
                     session,
                     experiment_id,
                     node=text_of(fields, "node") or None,
                     stop_running=bool(text_of(fields, "stop_running")),
+                    stops=text_of(fields, "stops") or None,
                     request_id=request_id,
                 )
             case _:
                 raise not_found("this command")
-        return self.done(request, done.message, f"/experiment/{experiment_id}")
-
-    async def queue(self, request: Request, session: Asking, verb: str) -> Response:
-        """Pause, resume or drain the queue, or change its limits."""
-        fields = await read_form(request)
-        match verb:
-            case "pause" | "resume" | "drain":
-                done = await self._desk.posture(session, verb)
-            case "limits":
-                per_user = _number(text_of(fields, "per_user"), int)
-                hours = _number(text_of(fields, "max_hours"), float)
-                max_duration = None if hours is None else 3600.0 * hours
-                done = await self._desk.limits(
-                    session, per_user=per_user, max_duration=max_duration
-                )
-            case "retention":
-                days = _number(text_of(fields, "days"), int)
-                done = await self._desk.retention(session, days)
-            case _:
-                raise not_found("this command")
-        return self.done(request, done.message, "/queue")
+        return self._postbox.done(request, done.message, f"/experiment/{experiment_id}")
 
     async def node(self, request: Request, session: Asking, node: str, verb: str) -> Response:
         """Engage or release a reactor's emergency stop, drain it, give it up or back."""
@@ -134,7 +124,7 @@ class Forms:
                 message = done.message
             case _:
                 raise not_found("this command")
-        return self.done(request, message, f"/nodes/{node}")
+        return self._postbox.done(request, message, f"/nodes/{node}")
 
     async def login(self, request: Request, session: Asking) -> Response:
         """Give the session an administrator's rights for half a day."""
@@ -149,19 +139,32 @@ class Forms:
                 status_of(refused.error),
                 errors={"password": refused.error},
             )
-        return self.done(request, "You are an administrator for the next 12 hours.", "/")
+        return self._postbox.done(request, "You are an administrator for the next 12 hours.", "/")
 
     async def logout(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - needs one
         """Give the administrator's rights back."""
         if hasattr(request.state, "ticket"):
             request.state.ticket = self._sessions.logged_out(request.state.ticket)
-        return self.done(request, "You are no administrator any more.", "/")
+        return self._postbox.done(request, "You are no administrator any more.", "/")
 
-    def done(self, request: Request, message: str, default: str) -> Response:
-        """Go back to the page that the form stands on, and say there what was done."""
-        response = RedirectResponse(_page_of(request) or default, HTTPStatus.SEE_OTHER)
-        self._flashes.leave(request, response, Flash("ok", message))
-        return response
+    def _cancel(self, experiment_id: str) -> Question:
+        known = self._state.experiment(experiment_id)
+        what = f"“{known.name}” of {known.owner}" if known else f"the experiment {experiment_id}"
+        waits = known is not None and known.node is None
+        return Question(
+            page="experiment",
+            title="Cancel this experiment?",
+            text=f"It is {what}. "
+            + (
+                "It leaves the queue."
+                if waits
+                else "The script is asked to stop and the reactor is made safe. What it measured "
+                "and saved so far is kept."
+            )
+            + " This cannot be undone.",
+            ok="Cancel the experiment",
+            back=f"/experiment/{experiment_id}",
+        )
 
     def _log_in(self, request: Request, session: Session, password: str) -> None:
         address = request.client.host if request.client else ""
@@ -181,17 +184,6 @@ class Forms:
         request.state.ticket = better
 
 
-async def read_form(request: Request) -> FormData:
-    """Return the fields of a form without files, of bounded number."""
-    return await request.form(max_files=0, max_fields=_MAX_FIELDS)
-
-
-def text_of(fields: FormData, name: str) -> str:
-    """Return a field's text, empty if it is absent."""
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _position(text: str) -> int:
     try:
         return max(1, int(text))
@@ -199,26 +191,3 @@ def _position(text: str) -> int:
         raise ContractError(
             ErrorCode.MALFORMED, f"{text[:20]!r} is no position", "1 is next"
         ) from error
-
-
-def _number(text: str, kind: Callable[[str], _N]) -> _N | None:
-    """Return a field's number, None if it is empty."""
-    if not text:
-        return None
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise ContractError(
-            ErrorCode.MALFORMED, f"{text[:20]!r} is no number that fits here", "write digits only"
-        ) from error
-
-
-def _page_of(request: Request) -> str | None:
-    """Return the path of the page that a form was sent from, if it is one of ours."""
-    parts = urlsplit(request.headers.get("referer", ""))
-    ours = parts.netloc == request.headers.get("host")
-    if not ours or not parts.path.startswith("/") or parts.path.startswith(("//", "/\\")):
-        return None
-    if parts.path == "/login":
-        return None
-    return parts.path + (f"?{parts.query}" if parts.query else "")

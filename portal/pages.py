@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
@@ -19,10 +19,13 @@ from broker.messages import (
 )
 from portal.access import Asking
 from portal.api import UNREACHABLE, read_experiment
+from portal.asking import need_admin
 from portal.errors import not_found
 from portal.examples import Example
+from portal.queue_views import late_move, places_of
 from portal.reader import Reader
 from portal.rendering import Renderer
+from portal.selection import MAX_SELECTED
 from portal.sessions import Session
 from portal.state import State
 
@@ -55,6 +58,7 @@ class Pages:
             ("/my-experiments", self.my_experiments),
             ("/queue", self.queue),
             ("/experiment/{experiment_id}", self.experiment),
+            ("/experiment/{experiment_id}/run-now", self.run_now),
             ("/nodes", self.nodes),
             ("/nodes/{node}", self.node),
             ("/login", self.login),
@@ -124,9 +128,29 @@ class Pages:
             filters={"search": search, "status": [str(s) for s in status or ()]},
         )
 
-    async def queue(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - every page has one
-        """Show who runs and who waits."""
-        return self._renderer.page(request, "queue", "queue.html")
+    async def queue(
+        self,
+        request: Request,
+        session: Asking,  # noqa: ARG002 - every page has one
+        *,
+        wanted: Annotated[list[str] | None, Query(max_length=MAX_SELECTED)] = None,
+        where: Literal["first", "last", "before", "after"] = "before",
+        target: str | None = None,
+    ) -> Response:
+        """Show who runs and who waits; and a move that came too late, to be repeated."""
+        conflict = late_move(self._state.queue, wanted or (), where, target)
+        return self._renderer.page(request, "queue", "queue.html", conflict=conflict)
+
+    async def run_now(self, request: Request, session: Asking, experiment_id: str) -> Response:
+        """Say what running one now would stop, reactor by reactor."""
+        need_admin(session, "change who runs next")
+        queue = self._state.queue
+        waiting = queue.waiting if queue is not None else ()
+        entry = next((e for e in waiting if e.experiment_id == experiment_id), None)
+        if queue is None or entry is None:
+            raise not_found("this waiting experiment", "it may have started; see the queue")
+        places = places_of(entry, queue, self._state.nodes())
+        return self._renderer.page(request, "queue", "run_now.html", entry=entry, places=places)
 
     async def experiment(self, request: Request, session: Asking, experiment_id: str) -> Response:
         """Show one experiment, its data and its log."""
@@ -204,7 +228,7 @@ class Pages:
         if queue is None:
             return None
         used = sum(entry.user == session.user for entry in (*queue.running, *queue.waiting))
-        return {"used": used, "limit": queue.limits.per_user}
+        return {"used": used, "limit": queue.limits.of(session.user)}
 
 
 def upload_form(

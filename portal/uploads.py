@@ -21,8 +21,8 @@ from portal.access import Asking
 from portal.desk import SMALLER, Desk, check_size
 from portal.errors import status_of
 from portal.flash import Flash, Flashes
-from portal.forms import text_of
 from portal.pages import Pages, upload_form
+from portal.posting import text_of
 from portal.security import MAX_BODY_BYTES, BodyTooLargeError
 from portal.sessions import Session
 

@@ -8,7 +8,9 @@ from pydantic import BaseModel, Field, field_validator
 
 from broker.messages import (
     Channels,
+    Error,
     Experiment,
+    Moved,
     NodeReport,
     Parameters,
     Posture,
@@ -20,6 +22,7 @@ from broker.messages import (
     Withheld,
 )
 from portal.known import HubState, NodeView
+from portal.selection import MAX_SELECTED, SelectionVerb
 from portal.state import State
 
 
@@ -82,6 +85,7 @@ class Commanded(BaseModel):
 
     Attributes:
         outcome: `accepted` means that the reactor's answer is still awaited.
+        known: After a move: what the next one is to bring as `known`.
     """
 
     success: bool = True
@@ -89,6 +93,7 @@ class Commanded(BaseModel):
     outcome: str
     status: Status | None = None
     queue_position: int | None = None
+    known: int | None = None
 
 
 class QueueOf(BaseModel):
@@ -102,6 +107,7 @@ class QueueOf(BaseModel):
     posture: Posture
     posture_reason: str
     limits: QueueLimits
+    moved: Moved | None
     withheld: Mapping[str, Withheld]
     revision: int
     freshness: Freshness
@@ -157,16 +163,66 @@ class ParametersRequest(BaseModel):
 
 
 class RunNowRequest(BaseModel):
-    """Where to run, and whether what runs there may be cancelled for it."""
+    """Where to run, and whether what runs there may be cancelled for it.
+
+    Attributes:
+        stops: The only experiment that may be cancelled; absent: whichever runs there.
+    """
 
     node: str | None = None
     stop_running: bool = False
+    stops: str | None = None
+
+
+class HaltRequest(BaseModel):
+    """Why nothing shall start; shown to everybody."""
+
+    reason: str = ""
+
+
+class SelectionRequest(BaseModel):
+    """What is to be done to several experiments, in the order in which they wait.
+
+    Attributes:
+        target: With `before` and `after`: next to which experiment they are moved.
+        known: The last change of the order that the asker has seen: after a later one nothing is
+            moved.
+    """
+
+    verb: SelectionVerb
+    ids: Annotated[list[str], Field(min_length=1, max_length=MAX_SELECTED)]
+    target: str | None = None
+    known: int | None = None
+
+
+class SelectionDone(BaseModel):
+    """What became of one of several; `error` in place of `message` if it was refused."""
+
+    experiment_id: str
+    name: str
+    message: str | None = None
+    error: Error | None = None
+
+
+class Selected(BaseModel):
+    """What became of each."""
+
+    success: bool
+    message: str
+    done: tuple[SelectionDone, ...]
+    known: int | None = None
 
 
 class LimitsRequest(BaseModel):
-    """Limits to change; what is absent stays. Seconds, and bytes of a script."""
+    """Limits to change; what is absent stays. Seconds, and bytes of a script.
+
+    Attributes:
+        user: Whose limit `per_user` is, in place of everybody's; without `per_user` that exception
+            ends.
+    """
 
     per_user: int | None = None
+    user: str | None = None
     max_duration: float | None = None
     max_pause: float | None = None
     max_script: int | None = None
@@ -228,6 +284,7 @@ def queue_of(queue: Queue, state: State) -> QueueOf:
         posture=queue.posture,
         posture_reason=queue.posture_reason,
         limits=queue.limits,
+        moved=queue.moved,
         withheld=queue.withheld,
         revision=queue.revision,
         freshness=freshness(state),

@@ -31,6 +31,7 @@ from broker.messages import (
     LogPage,
     Logs,
     Move,
+    Moved,
     OnExperiment,
     ParameterInfo,
     Posture,
@@ -65,6 +66,7 @@ class FakeHub:
         self.files: dict[str, bytes] = {}
         self.posture = Posture.RUNNING
         self.revision = 0
+        self.moved: Moved | None = None
         self.fetching = self.most_fetching = 0
         self.fetch_gate: Callable[[int], asyncio.Event | None] = lambda _: None
         self._remembered: dict[tuple[str, str], tuple[str, Result]] = {}
@@ -100,6 +102,7 @@ class FakeHub:
             total_running=len(running),
             total_paused=sum(e.status is Status.PAUSED for e in live),
             limits=QueueLimits(),
+            moved=self.moved,
             running=tuple(_entry(e) for e in running),
             waiting=tuple(_entry(e) for e in waiting),
         )
@@ -148,8 +151,7 @@ class FakeHub:
             case Fetch() as request:
                 return await self._fetch(request)
             case Move() as request:
-                await self.change(self._known(request.experiment_id).experiment_id)
-                return Done(outcome="done", message="moved")
+                return await self._move(asked, request)
             case RunNow() as request:
                 await self.change(self._known(request.experiment_id).experiment_id)
                 return Done(outcome="done", message="it runs next")
@@ -173,6 +175,24 @@ class FakeHub:
         self.revision += 1
         await self.publish_queue()
         return Done(outcome="done", message=f"the queue is {self.posture}")
+
+    async def _move(self, asked: Asked, request: Move) -> Done:
+        one = self._known(request.experiment_id)
+        count = self.moved.count if self.moved else 0
+        if request.known not in {None, count}:
+            raise ContractError(
+                ErrorCode.CHANGED_MEANWHILE, "the order was changed meanwhile", "look, then repeat"
+            )
+        assert asked.request.actor is not None
+        self.moved = Moved(
+            count=count + 1,
+            experiment_id=one.experiment_id,
+            name=one.name,
+            by=asked.request.actor.name,
+            at=utc_now(),
+        )
+        await self.change(one.experiment_id)
+        return Done(outcome="done", message="moved", known=count + 1)
 
     async def _submit(self, asked: Asked, request: Submit) -> Submitted:
         checked = _check(request.script)
@@ -318,4 +338,5 @@ def _entry(experiment: Experiment) -> QueueEntry:
         created_at=experiment.created_at,
         started_at=experiment.started_at,
         estimated_start=experiment.created_at + timedelta(hours=1),
+        reactors=("reactor-1",) if experiment.node is None else (),
     )

@@ -35,6 +35,9 @@ from broker.messages import (
     ServiceStatus,
 )
 from portal.frontend.dev import records, samples
+from portal.known import NodeView
+from portal.posting import Question
+from portal.queue_views import late_move, places_of
 
 PORTAL = Path(__file__).parents[2]
 POLICY = (
@@ -190,8 +193,33 @@ async def mine(request: Request) -> Response:
 
 @app.get("/queue")
 async def queue(request: Request) -> Response:
-    """Show the queue."""
-    return _page(request, "queue.html", "queue")
+    """Show the queue; in the state conflict with a move that came too late."""
+    late = request.query_params.get("state") == "conflict"
+    conflict = late_move(samples.queue(), [samples.ulid(41)], "before", samples.ulid(60))
+    return _page(request, "queue.html", "queue", conflict=conflict if late else None)
+
+
+@app.get("/experiment/{experiment_id}/run-now")
+async def run_now(request: Request, experiment_id: str) -> Response:
+    """Ask what may be stopped."""
+    shown = samples.queue()
+    entry = next((e for e in shown.waiting if e.experiment_id == experiment_id), shown.waiting[0])
+    lab = [*samples.LAB[:2], samples.node("reactor-4", "Reactor 4")]
+    nodes = [NodeView(**vars(node)) for node in lab]
+    entry = entry.model_copy(update={"reactors": tuple(n.id for n in nodes)})
+    return _page(
+        request, "run_now.html", "queue", entry=entry, places=places_of(entry, shown, nodes)
+    )  # fmt: skip
+
+
+@app.post("/experiment/{_}/cancel")
+async def cancel(request: Request, _: str) -> Response:
+    """Ask whether it is sure."""
+    question = Question(
+        page="queue", title="Cancel this experiment?", ok="Cancel the experiment", back="/queue",
+        text="It is “Chemostat D = 0.2” of calm-otter. It leaves the queue. This cannot be undone.",
+    )  # fmt: skip
+    return _page(request, "confirm.html", "queue", question=question)
 
 
 def _find(experiment_id: str) -> Experiment:

@@ -15,6 +15,7 @@ from broker.messages import (
     ErrorCode,
     Estop,
     Experiment,
+    Moved,
     NodeReport,
     Phase,
     Posture,
@@ -200,9 +201,15 @@ ALL: Final = (AWAY, COLLECTING, PREPARING, QUEUED, RUNNING, PAUSED, COMPLETED, F
 
 def entry(e: Experiment, **more: Any) -> QueueEntry:
     """Return an experiment's line in the queue."""
-    others = {"position": e.queue_position, "detail": e.phase_detail}
+    others = {"position": e.queue_position, "detail": e.phase_detail, "reactors": ()}
     fields = {key: getattr(e, key) for key in QueueEntry.model_fields if key not in others}
     return QueueEntry.model_validate({**fields, **others, **more})
+
+
+MOVED: Final = Moved(
+    count=3, experiment_id=ulid(62), name="pH shift 6.5", by="quiet-heron",
+    at=NOW - timedelta(minutes=2),
+)  # fmt: skip
 
 
 def _waiting() -> tuple[QueueEntry, ...]:
@@ -222,7 +229,7 @@ def _waiting() -> tuple[QueueEntry, ...]:
         start = {} if paused else forecast(4.0 * position, unknown=position == 4)  # noqa: PLR2004
         place = None if paused else position
         if name is None:
-            rows.append(entry(QUEUED, position=place, **start))
+            rows.append(entry(QUEUED, position=place, reactors=("reactor-1", "reactor-2"), **start))
             continue
         rows.append(
             QueueEntry(
@@ -234,6 +241,7 @@ def _waiting() -> tuple[QueueEntry, ...]:
                 position=place,
                 created_at=NOW - timedelta(minutes=90 - 11 * i),
                 detail="needs xenon: no reactor has it" if position == 4 else "",  # noqa: PLR2004
+                reactors=() if position == 4 else ("reactor-1", "reactor-2"),  # noqa: PLR2004
                 **start,
             )
         )
@@ -256,6 +264,7 @@ def queue(**more: Any) -> Queue:
                 entry(PAUSED, owner="quiet-heron", user="web:other0000001"),
             ),
             "waiting": _waiting(),
+            "moved": MOVED,
             **more,
         }
     )

@@ -188,7 +188,7 @@ async def test_commands_lead_back_to_their_page(
         ("/queue/pause", {}),
         ("/queue/drain", {}),
         ("/queue/resume", {}),
-        (f"{location}/cancel", {}),
+        (f"{location}/cancel", {"sure": "yes"}),
     ):
         answer = await browser.post(path, data=fields, headers=from_queue)
         assert answer.status_code == 303, (path, answer.text)
@@ -196,7 +196,7 @@ async def test_commands_lead_back_to_their_page(
     assert hub.experiments[one].status is Status.CANCELLED
     assert shows((await browser.get("/queue")), "is cancelled")
     elsewhere = {"Referer": "https://evil.example/page"}
-    answer = await browser.post(f"{location}/cancel", headers=elsewhere)
+    answer = await browser.post(f"{location}/cancel", data={"sure": "1"}, headers=elsewhere)
     assert answer.status_code == 409
     assert shows(answer, "it has ended already")
     assert "text/html" in answer.headers["content-type"]

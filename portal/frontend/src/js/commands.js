@@ -6,19 +6,19 @@ import { ask } from './ask.js';
 import { refresh } from './regions.js';
 import { toast } from './toasts.js';
 
-/** Do something at the server and tell how it went. */
+/** Do something at the server and tell how it went: its answer, or null. */
 export async function carryOut(action, button = null) {
   if (button) {
     button.disabled = true;
     button.setAttribute('aria-busy', 'true');
   }
   try {
-    const { message } = await action();
-    toast(message);
-    return true;
+    const answer = await action();
+    toast(answer.message, { bad: answer.success === false });
+    return answer;
   } catch (error) {
     toast(error.message, { bad: true, hint: error.hint });
-    return false;
+    return null;
   } finally {
     if (button) {
       button.disabled = false;
@@ -28,24 +28,24 @@ export async function carryOut(action, button = null) {
   }
 }
 
-/** @param {HTMLFormElement} form */
-async function submit(form) {
-  const { api, confirm, confirmText, confirmOk, confirmDanger } = form.dataset;
+/** @param {HTMLFormElement} form @param {HTMLElement | null} button */
+async function submit(form, button) {
+  const { api, confirm, confirmText, confirmOk, confirmDanger } = { ...form.dataset, ...button?.dataset };
   if (confirm) {
     const yes = await ask({ title: confirm, text: confirmText, ok: confirmOk, danger: confirmDanger !== undefined });
     if (!yes) return;
   }
   const fields = Object.fromEntries(new FormData(form));
   const body = Object.keys(fields).length > 0 ? fields : undefined;
-  await carryOut(() => post(/** @type {string} */ (api), body), form.querySelector('button'));
+  await carryOut(() => post(/** @type {string} */ (api), body), button ?? form.querySelector('button'));
 }
 
-/** Take over every form marked `data-api`, also those that appear later. */
+/** Take over every form marked `data-api`, also those that appear later; a button may say another. */
 export function takeCommands() {
   document.addEventListener('submit', (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
     if (form.dataset.api === undefined || event.defaultPrevented) return;
     event.preventDefault();
-    submit(form);
+    submit(form, /** @type {SubmitEvent} */ (event).submitter);
   });
 }

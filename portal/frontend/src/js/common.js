@@ -2,7 +2,7 @@
 // What every page has. Each page's module imports this first.
 import { live } from './live.js';
 import { takeCommands } from './commands.js';
-import { takeRunNow } from './run-now.js';
+import { takeSheets } from './sheets.js';
 import { watchLink } from './link.js';
 import { themes } from './themes.js';
 import { keepTimes } from './times.js';
@@ -11,7 +11,7 @@ import { watchStructure } from './watch.js';
 themes();
 keepTimes();
 takeCommands();
-takeRunNow();
+takeSheets();
 watchLink();
 watchStructure();
 

@@ -1,35 +1,70 @@
 // @ts-check
-// Changes the order of the queue: by buttons, by arrow keys on the handle, by dragging the handle.
-// A move says before or after whom, so that it means the same when others move things meanwhile.
-import { post } from './api.js';
+// Changes the order of the queue: by buttons, by Alt and the arrow keys, by dragging the handle.
+// A move says before or after whom, and which order it goes by: if somebody else changed that
+// meanwhile, nothing is moved, the new order is shown, and the move can be repeated.
+import { ApiError, post } from './api.js';
 import { carryOut } from './commands.js';
+import { Drag } from './drag.js';
 import { byId } from './dom.js';
+import { live } from './live.js';
 import { refresh } from './regions.js';
-
-const EDGE = 60;
 
 let busy = false;
 
 /** @returns {HTMLElement[]} */
 const rows = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('#waiting > li')]);
 
-function say(text) {
+/** Up to which change the order on this page is known. */
+export const known = () => Number(byId('order')?.dataset.known ?? 0);
+
+/** Have screen readers say it. */
+export function say(text) {
   const element = byId('order-said');
   if (element) element.textContent = text;
 }
 
+/** Show the new order with what was wanted: the server writes both into the page. */
+export function showConflict(ids, where, target) {
+  const query = new URLSearchParams(ids.map((id) => ['wanted', id]));
+  query.set('where', where);
+  if (target) query.set('target', target);
+  history.replaceState(null, '', `/queue?${query}`);
+  document.addEventListener('regions', () => byId('conflict')?.focus(), { once: true });
+  refresh();
+}
+
+/** Whether an error says that somebody else was faster. */
+export const changedMeanwhile = (error) => error instanceof ApiError && error.code === 'CHANGED_MEANWHILE';
+
+/** Note the order that an answer tells of, so that the next move goes by it. */
+export function noteOrder(answer) {
+  const order = byId('order');
+  if (order && answer.known !== null && answer.known !== undefined) order.dataset.known = String(answer.known);
+}
+
 /** Put a row before or after another one, here at once and then at the hub. */
-async function move(row, target, where) {
+async function move(row, target, where, order = known()) {
   if (busy || !target || row === target) return;
   busy = true;
   const list = byId('waiting');
   list?.setAttribute('aria-busy', 'true');
   const focused = document.activeElement;
+  const { id, name } = row.dataset;
   target[where](row);
   if (focused instanceof HTMLElement && row.contains(focused)) focused.focus();
   const place = rows().indexOf(row) + 1;
-  const done = await carryOut(() => post(`/api/experiments/${row.dataset.id}/reorder?${where}=${target.dataset.id}`));
-  say(done ? `${row.dataset.name} is now number ${place} of ${rows().length}` : `${row.dataset.name} was not moved`);
+  let late = false;
+  const answer = await carryOut(async () => {
+    try {
+      return await post(`/api/experiments/${id}/reorder?${where}=${target.dataset.id}&known=${order}`);
+    } catch (error) {
+      late = changedMeanwhile(error);
+      throw error;
+    }
+  });
+  if (answer) noteOrder(answer);
+  say(answer ? `${name} is now number ${place} of ${rows().length}` : `${name} was not moved`);
+  if (late) showConflict([id], where, target.dataset.id);
   list?.removeAttribute('aria-busy');
   busy = false;
 }
@@ -40,85 +75,24 @@ function step(row, by) {
   return move(row, target, by < 0 ? 'before' : 'after');
 }
 
-/** One drag, from the handle's press to its release. */
-class Drag {
-  /** @param {HTMLElement} grip @param {PointerEvent} event */
-  constructor(grip, event) {
-    this.grip = grip;
-    this.row = /** @type {HTMLElement} */ (grip.closest('li'));
-    this.rows = rows();
-    this.from = this.rows.indexOf(this.row);
-    this.to = this.from;
-    this.startY = event.pageY;
-    this.tops = this.rows.map((row) => row.getBoundingClientRect().top + scrollY);
-    this.height = this.row.offsetHeight;
-    this.pointer = event.pointerId;
-    this.lastClientY = event.clientY;
-    this.listeners = new AbortController();
-    const { signal } = this.listeners;
-    grip.setPointerCapture(event.pointerId);
-    grip.addEventListener('pointermove', (e) => this.moved(e), { signal });
-    grip.addEventListener('pointerup', () => this.dropped(), { signal });
-    grip.addEventListener('pointercancel', () => this.end(), { signal });
-    document.addEventListener('keydown', (e) => e.key === 'Escape' && this.end(), { signal });
-    byId('queue')?.setAttribute('data-held', '');
-    this.row.classList.add('dragged');
-    this.row.parentElement?.classList.add('sorting');
-    this.scroller = window.setInterval(() => this.scroll(), 16);
-  }
+const KEYS = {
+  ArrowUp: (row) => step(row, -1),
+  ArrowDown: (row) => step(row, 1),
+  Home: (row) => move(row, rows()[0], 'before'),
+  End: (row) => move(row, rows().at(-1), 'after'),
+};
 
-  /** @param {PointerEvent} event */
-  moved(event) {
-    this.lastClientY = event.clientY;
-    this.place(event.pageY);
-  }
-
-  place(pageY) {
-    const offset = pageY - this.startY;
-    this.row.style.transform = `translateY(${offset}px)`;
-    const middle = this.tops[this.from] + this.height / 2 + offset;
-    this.to = this.rows.reduce((to, row, i) => {
-      const centre = this.tops[i] + row.offsetHeight / 2;
-      if (i < this.from && middle < centre) return Math.min(to, i);
-      if (i > this.from && middle > centre) return Math.max(to, i);
-      return to;
-    }, this.from);
-    this.rows.forEach((row, i) => {
-      if (row === this.row) return;
-      const up = i > this.from && i <= this.to;
-      const down = i < this.from && i >= this.to;
-      row.style.transform = up ? `translateY(${-this.height}px)` : down ? `translateY(${this.height}px)` : '';
-    });
-  }
-
-  scroll() {
-    const below = this.lastClientY - (innerHeight - EDGE);
-    const above = EDGE - this.lastClientY;
-    const by = below > 0 ? below / 4 : above > 0 ? -above / 4 : 0;
-    if (by === 0) return;
-    const before = scrollY;
-    scrollBy(0, by);
-    if (scrollY !== before) this.place(this.lastClientY + scrollY);
-  }
-
-  dropped() {
-    const { from, to, row, rows: all } = this;
-    this.end();
-    if (to !== from) move(row, all[to], to < from ? 'before' : 'after');
-  }
-
-  end() {
-    this.listeners.abort();
-    clearInterval(this.scroller);
-    for (const row of this.rows) row.style.transform = '';
-    this.row.classList.remove('dragged');
-    this.row.parentElement?.classList.remove('sorting');
-    byId('queue')?.removeAttribute('data-held');
-    refresh();
-  }
+/** Tell of moves that others make. */
+function watchOthers() {
+  live.subscribe('queue', ({ payload }) => {
+    const moved = payload?.moved;
+    if (busy || !moved || moved.count <= known()) return;
+    const place = payload.waiting.findIndex((entry) => entry.experiment_id === moved.experiment_id) + 1;
+    say(`${moved.by || 'Somebody'} moved ${moved.name}${place ? ` to number ${place} of ${payload.waiting.length}` : ''}`);
+  });
 }
 
-/** Take over the queue's handles and its move buttons. */
+/** Take over the queue's handles, its keys and its move buttons. */
 export function takeOrder() {
   document.addEventListener('submit', (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
@@ -127,14 +101,19 @@ export function takeOrder() {
     step(form.closest('li'), Number(form.dataset.move));
   });
   document.addEventListener('keydown', (event) => {
-    const grip = /** @type {Element} */ (event.target).closest?.('[data-grip]');
-    if (!grip || (event.key !== 'ArrowUp' && event.key !== 'ArrowDown')) return;
+    const element = /** @type {Element} */ (event.target);
+    const row = element.closest?.('#waiting > li[data-movable]');
+    const act = KEYS[event.key];
+    if (!row || !act || byId('order')?.hasAttribute('disabled')) return;
+    if (!event.altKey && !(element.closest('[data-grip]') && event.key.startsWith('Arrow'))) return;
     event.preventDefault();
-    step(grip.closest('li'), event.key === 'ArrowUp' ? -1 : 1);
+    act(row);
   });
   document.addEventListener('pointerdown', (event) => {
     const grip = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest('[data-grip]'));
-    if (!grip || event.button !== 0 || busy) return;
-    new Drag(grip, event);
+    if (!grip || event.button !== 0 || busy || grip.matches(':disabled')) return;
+    const order = known();
+    new Drag(grip, event, rows(), (row, target, where) => move(row, target, where, order));
   });
+  watchOthers();
 }

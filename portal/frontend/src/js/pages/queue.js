@@ -1,4 +1,6 @@
 import '../common.js';
 import { takeOrder } from '../order.js';
+import { takeSelection } from '../selection.js';
 
 takeOrder();
+takeSelection();
