@@ -31,12 +31,14 @@ from hub_service.archive.finished import put
 from hub_service.commands import Commands
 from hub_service.desk import Desk
 from hub_service.ids import GrowingIds
+from hub_service.keeping import Keeping
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import NodeOffered, NodePresence
 from hub_service.queue.state import Offer
 from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.store import FILE, QueueStore
+from hub_service.tokens import TokenBook
 
 WAITING = 100
 ROUNDS = 150
@@ -77,7 +79,10 @@ class Hub:
             checker=self.checker,
             durations=Durations(),
             stop_node=self._stop_node,
-            forget=lambda _: None,
+            keeping=Keeping(
+                self.desk, self.archive, show=lambda _: None, forget=lambda _: None, everybody=True
+            ),
+            tokens=TokenBook(self.desk, self.archive, show=lambda _: None, clock=utc_now),
             new_id=GrowingIds(utc_now),
         )
         self.count = 0

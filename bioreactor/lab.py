@@ -25,6 +25,8 @@ from bioreactor.emergency import EmergencyStop
 from broker.connection import Connection, Message
 from broker.messages import (
     MAX_FETCH_BYTES,
+    Annotate,
+    Audited,
     Channels,
     Check,
     Checked,
@@ -57,6 +59,7 @@ from broker.messages import (
     Payload,
     Plain,
     Queue,
+    ReadAudit,
     Request,
     Retention,
     RunNow,
@@ -163,7 +166,7 @@ class Lab:
         return await self._ask("get", OnExperiment(experiment_id=experiment_id), Got)
 
     async def list(self, request: List | None = None) -> Listed:
-        """Return a page of experiments, newest first."""
+        """Return a page of experiments."""
         return await self._ask("list", request or List(), Listed)
 
     async def logs(self, experiment_id: str, after: int | None = None) -> LogPage:
@@ -206,9 +209,21 @@ class Lab:
         """Have finished experiments deleted after so many days, or never (administrators)."""
         return await self._ask("retention", Retention(days=days), Done, admin=True)
 
-    async def delete(self, experiment_id: str) -> Done:
-        """Delete a finished experiment and all it recorded, for good (administrators)."""
-        return await self.command("delete", experiment_id, admin=True)
+    async def delete(self, experiment_id: str, *, admin: bool = False) -> Done:
+        """Delete a finished experiment and all it recorded; `restore` takes it back for a while."""
+        return await self.command("delete", experiment_id, admin=admin)
+
+    async def restore(self, experiment_id: str, *, admin: bool = False) -> Done:
+        """Take a deletion back."""
+        return await self.command("restore", experiment_id, admin=admin)
+
+    async def annotate(self, request: Annotate, *, admin: bool = False) -> Done:
+        """Change an experiment's name and note."""
+        return await self._ask("annotate", request, Done, admin=admin)
+
+    async def audit(self, request: ReadAudit | None = None, *, admin: bool = False) -> Audited:
+        """Return who did what, newest first; administrators are told all of it."""
+        return await self._ask("audit", request or ReadAudit(), Audited, admin=admin)
 
     async def drain_node(self, node: str) -> Done:
         """Finish what a reactor runs, start nothing more there (administrators)."""

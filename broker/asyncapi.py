@@ -42,6 +42,7 @@ from broker.messages import (
     Reply,
     ServiceStatus,
     Telemetry,
+    Tokens,
 )
 from broker.topics import EXPERIMENT_ID, NAME, NOTIFICATIONS, SPECS, STREAMS, Topic
 
@@ -71,6 +72,7 @@ PAYLOADS: Final[Mapping[Topic, type[Payload]]] = MappingProxyType(
         Topic.ERRORS: ErrorReport,
         Topic.NOTIFICATION: Notification,
         Topic.HUB_METRICS: HubMetrics,
+        Topic.HUB_TOKENS: Tokens,
     }
 )
 """What a topic carries; the two topics of requests carry a payload by verb."""
@@ -99,6 +101,7 @@ ERROR_CODES: Final[Mapping[ErrorCode, str]] = MappingProxyType(
         ErrorCode.ID_REQUIRED: "The verb needs an id, so that a repeat is not executed twice.",
         ErrorCode.ID_REUSED: "The id was used before, for another request.",
         ErrorCode.CONFIRMATION_REQUIRED: "The verb wants a word that a person has to give.",
+        ErrorCode.UNAUTHENTICATED: "The token that was sent is not admitted.",
         ErrorCode.FORBIDDEN: "The asker may not do this.",
         ErrorCode.NOT_FOUND: "What is named does not exist.",
         ErrorCode.USER_LIMIT: "The user has as many experiments as are allowed.",

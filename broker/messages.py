@@ -5,6 +5,7 @@ NaN, wrong types and oversize payloads are a typed error there and never reach t
 are ISO 8601 in UTC with an offset, ids are ULIDs, durations are seconds.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -41,6 +42,13 @@ MAX_REACTORS: Final = 12
 MAX_KEEP_DAYS: Final = 36500
 """The longest that finished experiments are kept before they are deleted, if they are at all."""
 
+MAX_NAME: Final = 120
+"""Characters of an experiment's name, of a token's, and of a handle."""
+MAX_NOTE: Final = 4000
+"""Characters of the note that people keep with an experiment."""
+MAX_TOKENS: Final = 200
+"""The most tokens for scripts that are valid at a time."""
+
 NodeId = NewType("NodeId", str)
 ExperimentId = NewType("ExperimentId", str)
 
@@ -56,6 +64,7 @@ class ErrorCode(StrEnum):
     ID_REQUIRED = "ID_REQUIRED"
     ID_REUSED = "ID_REUSED"
     CONFIRMATION_REQUIRED = "CONFIRMATION_REQUIRED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
     USER_LIMIT = "USER_LIMIT"
@@ -107,6 +116,14 @@ def _printable(value: str) -> str:
     return value
 
 
+def _lines(value: str) -> str:
+    """Return text of several lines, each ended as here."""
+    plain = value.replace("\r\n", "\n").replace("\r", "\n").strip()
+    if any(unicodedata.category(ch) in {"Cc", "Cs"} for ch in plain if ch not in "\n\t"):
+        raise ValueError("control characters are not allowed")
+    return plain
+
+
 def _inside(value: str) -> str:
     if any(part in {"", ".", ".."} for part in value.split("/")):
         raise ValueError("a path inside the results without '.' and '..' is wanted")
@@ -120,7 +137,7 @@ RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=120),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME),
     AfterValidator(_printable),
 ]
 Text = Annotated[str, StringConstraints(max_length=4000)]
@@ -131,6 +148,8 @@ UserId = Annotated[
 Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=120), AfterValidator(_printable)
 ]
+Note = Annotated[str, StringConstraints(max_length=MAX_NOTE), AfterValidator(_lines)]
+"""What people keep with an experiment, in as many lines as they like."""
 FileName = Annotated[
     str,
     StringConstraints(pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,239}$"),
@@ -324,10 +343,14 @@ class Experiment(Payload):
         error: Why it failed or was cancelled.
         results: Manifest of what the script saved; telemetry, log and series come with the export.
         revision: Grows with each change, so that the later one is known.
+        note: What people keep with it.
+        edition: How often name and note were changed: who changes them says which they saw.
     """
 
     experiment_id: Ulid
     name: Label
+    note: Note = ""
+    edition: int = Field(default=0, ge=0)
     user: str
     owner: str
     status: Status
@@ -555,20 +578,64 @@ class RunNow(Request):
     stops: Ulid | None = None
 
 
+class Annotate(Request):
+    """Change an experiment's name, its note, or both; what is absent stays.
+
+    Attributes:
+        edition: The `edition` that the asker saw: where it is another one by now, nothing is
+            changed and the refusal's details have what stands there. Absent: whatever stands there.
+    """
+
+    experiment_id: Ulid
+    name: Label | None = None
+    note: Note | None = None
+    edition: int | None = Field(default=None, ge=0)
+
+
+class SortKey(StrEnum):
+    """What a list of experiments can be ordered by."""
+
+    CREATED = "created"
+    STARTED = "started"
+    FINISHED = "finished"
+    DURATION = "duration"  # from start to end
+    NAME = "name"
+
+
 class List(Request):
-    """List experiments, newest first.
+    """List experiments, newest first unless told otherwise.
 
     Attributes:
         mine: Only the asker's.
+        search: Part of name, note, owner, reactor or id; case does not matter.
         node: Only those that ran, or run, on this reactor.
-        before: Only those created before this experiment, to page on.
+        since: Only those created then or later; with `until`, before that.
+        sort: What is not known (the start of one that waits) comes last in either direction.
+        before: The `next` of the page before, asked for with the same sort.
     """
 
     mine: bool = False
-    node: Name | None = None
     status: tuple[Status, ...] = ()
     search: Annotated[str, StringConstraints(max_length=100)] = ""
-    before: Ulid | None = None
+    node: Name | None = None
+    since: Time | None = None
+    until: Time | None = None
+    sort: SortKey = SortKey.CREATED
+    ascending: bool = False
+    before: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-]{1,1000}$")] | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class ReadAudit(Request):
+    """Read who did what, newest first.
+
+    Attributes:
+        experiment_id: Only what was done to this experiment; absent: everything.
+        before: The `next` of the page before.
+    """
+
+    experiment_id: Ulid | None = None
+    before: int | None = Field(default=None, ge=1)
     limit: int = Field(default=50, ge=1, le=200)
 
 
@@ -676,6 +743,33 @@ class Halt(Request):
     reason: Reason = ""
 
 
+class Role(StrEnum):
+    """What the holder of a token may."""
+
+    USER = "user"
+    ADMINISTRATOR = "administrator"
+
+
+class CreateToken(Request):
+    """Have a token for scripts admitted; its text is made by who asks, and never sent here.
+
+    Attributes:
+        token_id: Chosen by the asker; said again with the same fields, nothing changes.
+        expires_on: It is refused from then on; absent: never.
+    """
+
+    token_id: Ulid
+    name: Label
+    role: Role = Role.USER
+    expires_on: Time | None = None
+
+
+class RevokeToken(Request):
+    """Have a token refused from now on."""
+
+    token_id: Ulid
+
+
 class Plain(Request):
     """A request without fields of its own, for example pause-queue."""
 
@@ -692,6 +786,10 @@ REQUESTS: Final[Mapping[str, type[Request]]] = {
     "history": History,
     "logs": Logs,
     "send": Send,
+    "annotate": Annotate,
+    "delete": OnExperiment,
+    "restore": OnExperiment,
+    "audit": ReadAudit,
     "export": Export,
     "fetch": Fetch,
 }
@@ -706,7 +804,12 @@ ADMIN_REQUESTS: Final[Mapping[str, type[Request]]] = {
     "cancel": OnExperiment,
     "pause": OnExperiment,
     "resume": OnExperiment,
+    "annotate": Annotate,
     "delete": OnExperiment,
+    "restore": OnExperiment,
+    "audit": ReadAudit,
+    "create-token": CreateToken,
+    "revoke-token": RevokeToken,
     "limits": Limits,
     "retention": Retention,
     "drain-node": OnNode,
@@ -739,6 +842,8 @@ class Done(Payload):
     Attributes:
         outcome: ``done``, ``accepted`` (the node's evidence is awaited) or ``unchanged``.
         known: Of the order as it is now: what a next move is to bring as `known`.
+        edition: Of the experiment, after its name or note was changed.
+        undo_seconds: For so long at least `restore` takes a deletion back.
     """
 
     kind: Literal["done"] = "done"
@@ -748,6 +853,8 @@ class Done(Payload):
     status: Status | None = None
     queue_position: int | None = None
     known: int | None = None
+    edition: int | None = None
+    undo_seconds: Seconds | None = None
 
 
 class ScriptProblem(Payload):
@@ -836,12 +943,46 @@ class Got(Payload):
 
 
 class Listed(Payload):
-    """A page of experiments, newest first."""
+    """A page of experiments in the order asked for; `next` is the `before` of the next page."""
 
     kind: Literal["experiments"] = "experiments"
     experiments: tuple[Experiment, ...]
     total: int
-    next: Ulid | None = None
+    next: str | None = None
+
+
+class AuditEntry(Payload):
+    """Who did what, and what came of it.
+
+    Attributes:
+        n: Grows with each entry.
+        by: A handle for people; ``hub`` for what the hub did of itself.
+        outcome: ``done``, ``accepted``, ``unchanged``, what the hub did, or an error's code.
+        name: Of the experiment, where it is still known.
+        message: Why it was refused, or what the hub noted. Like all that follows it is told to
+            administrators, and to others of what they did themselves.
+        details: The request, or for a submission the whole plan.
+    """
+
+    n: int
+    at: Time
+    by: str
+    verb: str
+    outcome: str
+    experiment_id: Ulid | None = None
+    name: str | None = None
+    message: str = ""
+    principal: str | None = None
+    user: str | None = None
+    details: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class Audited(Payload):
+    """A page of the audit, newest first; `next` is the `before` of the next page."""
+
+    kind: Literal["audit"] = "audit"
+    entries: tuple[AuditEntry, ...]
+    next: int | None = None
 
 
 class Trace(Payload):
@@ -927,7 +1068,7 @@ class Fetched(Payload):
 
 
 Result = Annotated[
-    Submitted | Done | Checked | Got | Listed | HistoryOf | LogPage | Exported | Fetched,
+    Submitted | Done | Checked | Got | Listed | Audited | HistoryOf | LogPage | Exported | Fetched,
     Field(discriminator="kind"),
 ]
 
@@ -1412,6 +1553,28 @@ class HubMetrics(Payload):
 
     at: Time
     text: str
+
+
+class Token(Payload):
+    """A token for scripts, as the hub admits it; what its holder sends is not in here.
+
+    Attributes:
+        created_by: A handle for people.
+        expires_on: It is refused from then on; absent: never.
+    """
+
+    token_id: Ulid
+    name: Label
+    role: Role
+    created_by: str
+    created_at: Time
+    expires_on: Time | None = None
+
+
+class Tokens(Payload):
+    """The tokens that are admitted, retained at `hub/tokens`: what is not in it is refused."""
+
+    tokens: tuple[Token, ...] = ()
 
 
 def dumps(value: JsonValue) -> bytes:

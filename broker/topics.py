@@ -52,6 +52,7 @@ class Topic(StrEnum):
     ERRORS = "errors/{principal}"
     NOTIFICATION = "notifications/{kind}"
     HUB_METRICS = "hub/metrics"
+    HUB_TOKENS = "hub/tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,10 @@ SPECS: Final[Mapping[Topic, Spec]] = MappingProxyType(
         Topic.HUB_METRICS: _spec(
             "hub", "hub portal administrator", 1, "retained",
             "The hub's figures for Prometheus, every ten seconds.",
+        ),
+        Topic.HUB_TOKENS: _spec(
+            "hub", "portal administrator", 1, "retained",
+            "The tokens for scripts that portals admit, without what their holders send.",
         ),
     }
 )  # fmt: skip

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.connection import Connection, Message
-from broker.messages import Posture, RunLimits, StartForecast
+from broker.messages import Posture, RunLimits, StartForecast, Tokens
 from broker.topics import ANY, Topic, Topics
 from hub_service.archive.finished import Kept
 from hub_service.dispatch import assignment, script_of
@@ -83,6 +83,10 @@ class Bulletin:
             if now - archived_at < SHOWN_FOR:
                 self._finished[experiment.experiment_id] = min(archived_at, now)
                 self._retained.put(self._topic(experiment.experiment_id), experiment.encode())
+
+    def show_tokens(self, tokens: Tokens) -> None:
+        """Show which tokens for scripts are admitted."""
+        self._retained.put(self._topics.build(Topic.HUB_TOKENS), tokens.encode())
 
     def forget(self, experiment_id: str) -> None:
         """Show an experiment no more: it was deleted."""

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal
 
 from broker.messages import (
+    Annotate,
     ContractError,
+    CreateToken,
     DeclareDead,
     Done,
-    Error,
     ErrorCode,
     EstopRequest,
     Halt,
@@ -20,6 +21,7 @@ from broker.messages import (
     Request,
     Result,
     Retention,
+    RevokeToken,
     RunNow,
     Send,
     Submit,
@@ -30,10 +32,13 @@ from hub_service import scripts
 from hub_service.archive import Archive
 from hub_service.authority import demand_change, handle, powerful
 from hub_service.desk import Desk
+from hub_service.keeping import Keeping
 from hub_service.queue import Decision, Event, events, views
 from hub_service.queue.durations import Durations
+from hub_service.refusal import RefusedError, unknown_experiment
 from hub_service.settings import HubSettings
 from hub_service.submission import outlook, plan_of
+from hub_service.tokens import TokenBook
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +59,8 @@ class Commands:
         checker: Of scripts.
         durations: Of earlier runs.
         stop_node: Publishes an emergency stop for a node.
-        forget: Called when an experiment was deleted.
+        keeping: Of what is over.
+        tokens: For scripts.
         new_id: Makes the ids of experiments.
     """
 
@@ -67,7 +73,8 @@ class Commands:
         checker: scripts.Checker,
         durations: Durations,
         stop_node: Callable[[str, EstopRequest], Awaitable[None]],
-        forget: Callable[[str], None],
+        keeping: Keeping,
+        tokens: TokenBook,
         new_id: Callable[[], str],
     ) -> None:
         self._desk = desk
@@ -76,7 +83,8 @@ class Commands:
         self._checker = checker
         self._durations = durations
         self._stop_node = stop_node
-        self._forget = forget
+        self._keeping = keeping
+        self._tokens = tokens
         self._new_id = new_id
 
     async def handle(self, asked: Asked) -> Result:
@@ -90,19 +98,25 @@ class Commands:
             return known
         try:
             return await self._carry_out(asked, asked.request)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             experiment_id = getattr(asked.request, "experiment_id", None)
             await self._desk.audit(
                 asked, str(refused.error.code), experiment_id, error=refused.error
             )
             raise
 
-    async def _carry_out(self, asked: Asked, request: Request) -> Result:
+    async def _carry_out(self, asked: Asked, request: Request) -> Result:  # noqa: C901 -- one case a request
         match request:
             case Submit():
                 return await self._submit(asked, request)
             case Send():
                 return await self._send(asked, request)
+            case Annotate():
+                return await self._annotate(asked, request)
+            case CreateToken():
+                return await self._tokens.create(asked, request)
+            case RevokeToken():
+                return await self._tokens.revoke(asked, request)
             case Move(experiment_id=experiment_id):
                 free = self._settings.open or powerful(asked)
                 event: Event = events.MoveAsked(
@@ -126,7 +140,9 @@ class Commands:
                 return await self._on_experiment(asked, event, experiment_id)
             case OnExperiment(experiment_id=experiment_id):
                 if asked.verb == "delete":
-                    return await self._delete(asked, experiment_id)
+                    return await self._keeping.delete(asked, experiment_id)
+                if asked.verb == "restore":
+                    return await self._keeping.restore(asked, experiment_id)
                 event = _on_experiment(asked, experiment_id)
                 return await self._on_experiment(asked, event, experiment_id)
             case OnNode(node=node) if asked.verb == "estop":
@@ -142,7 +158,7 @@ class Commands:
         try:
             verdict.demand_ok()
         except ContractError as error:
-            raise _RefusedError.of(error.error) from None
+            raise RefusedError.of(error.error) from None
         plan = plan_of(asked, request, verdict, self._new_id())
 
         def tell(decision: Decision) -> Result:
@@ -172,7 +188,7 @@ class Commands:
         entry = self._desk.state.entries.get(request.experiment_id)
         script = None if entry is None else await self._archive.get_script(entry.plan.script_sha256)
         if script is None:
-            raise _RefusedError(
+            raise RefusedError(
                 ErrorCode.WRONG_STATE,
                 "the hub does not have the script of this experiment, so it knows no parameters",
                 "cancel it and submit it again",
@@ -180,9 +196,16 @@ class Commands:
         declared = scripts.parse(script)[0].info.parameters
         chosen, problems = scripts.changed(declared, request.parameters)
         if problems:
-            raise _RefusedError.of(problems[0].error)
+            raise RefusedError.of(problems[0].error)
         event = events.SendAsked(request.experiment_id, chosen)
         return await self._desk.command(asked, event, _done, experiment_id=request.experiment_id)
+
+    async def _annotate(self, asked: Asked, request: Annotate) -> Result:
+        experiment_id = request.experiment_id
+        if experiment_id not in self._desk.state.entries:
+            return await self._keeping.annotate(asked, request)
+        event = events.AnnotateAsked(experiment_id, request.name, request.note, request.edition)
+        return await self._on_experiment(asked, event, experiment_id)
 
     async def _on_experiment(self, asked: Asked, event: Event, experiment_id: str) -> Result:
         await self._demand_live(asked, experiment_id)
@@ -195,47 +218,21 @@ class Commands:
             try:
                 demand_change(asked, entry.plan.user, everybody=self._settings.open)
             except ContractError as error:
-                raise _RefusedError.of(error.error) from None
+                raise RefusedError.of(error.error) from None
             return
         archived = await self._archive.finished(experiment_id)
         if archived is None:
-            raise _RefusedError(
-                ErrorCode.NOT_FOUND,
-                f"there is no experiment {experiment_id}",
-                "compare the id with the list of experiments",
-            )
-        raise _RefusedError(
+            raise unknown_experiment(experiment_id)
+        raise RefusedError(
             ErrorCode.WRONG_STATE,
             f"the experiment is {archived.status}, which never changes",
             "submit it again to run it again",
             status=archived.status,
         )
 
-    async def _delete(self, asked: Asked, experiment_id: str) -> Result:
-        if experiment_id in self._desk.state.entries:
-            raise _RefusedError(
-                ErrorCode.WRONG_STATE,
-                "the experiment is not over, or not archived yet",
-                "cancel it first; what is deleted is gone for good",
-            )
-        if not await self._desk.delete(asked, experiment_id):
-            raise _RefusedError(
-                ErrorCode.NOT_FOUND,
-                f"there is no experiment {experiment_id}",
-                "compare the id with the list of experiments",
-            )
-        self._forget(experiment_id)
-        done = Done(
-            outcome="done",
-            message="the experiment and all it recorded are deleted",
-            experiment_id=experiment_id,
-        )
-        await self._desk.remember(asked, done)
-        return done
-
     async def _estop(self, asked: Asked, node: str) -> Result:
         if node not in self._desk.state.nodes:
-            raise _RefusedError(
+            raise RefusedError(
                 ErrorCode.NOT_FOUND,
                 f"there is no reactor {node}",
                 "known are: " + (", ".join(sorted(self._desk.state.nodes)) or "none"),
@@ -252,14 +249,6 @@ class Commands:
         return done
 
 
-class _RefusedError(ContractError):
-    """A refusal that the queue did not see, and that is yet to be audited."""
-
-    @classmethod
-    def of(cls, error: Error) -> "_RefusedError":
-        return cls(error.code, error.message, error.hint, **error.details)
-
-
 def _done(decision: Decision) -> Result:
     answer = decision.answer
     if answer is None:
@@ -274,6 +263,7 @@ def _done(decision: Decision) -> Result:
         status=entry.status,
         queue_position=decision.state.position(entry.id),
         known=decision.state.moves,
+        edition=entry.edition,
     )
 
 

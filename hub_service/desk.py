@@ -20,6 +20,7 @@ from broker.messages import ContractError, Error, ErrorCode, Experiment, Reply, 
 from broker.requests import Asked
 from hub_service import snapshot
 from hub_service.archive import Archive, Audit
+from hub_service.authority import handle
 from hub_service.queue import Decision, Event, Plan, QueueState, views
 from hub_service.queue.events import (
     Archived,
@@ -112,7 +113,7 @@ class Desk:
     async def _agree(self) -> None:
         for experiment_id in list(self.state.entries):
             self._progress()
-            if await self._archive.finished(experiment_id) is not None:
+            if await self._archive.is_over(experiment_id):
                 await self.learn(Archived(experiment_id))  # found in both: the archive is right
         recorded = await self._archive.last_phase()
         if self._store.is_new and recorded:
@@ -198,7 +199,7 @@ class Desk:
 
         def record(decision: Decision) -> Future[None]:
             refusal = decision.refusal
-            entry = _audit(asked, _outcome(decision), experiment_id, error=refusal, plan=plan)
+            entry = audit_of(asked, _outcome(decision), experiment_id, error=refusal, plan=plan)
             return self._archive.record(entry, script=script if refusal is None else None)
 
         decision = await self._store.apply(event, now=now, first=record, remember=remember)
@@ -215,7 +216,7 @@ class Desk:
     ) -> None:
         """Put a command and its outcome on record."""
         await asyncio.wrap_future(
-            self._archive.record(_audit(asked, outcome, experiment_id, error=error))
+            self._archive.record(audit_of(asked, outcome, experiment_id, error=error))
         )
 
     async def remember(self, asked: Asked, result: Result) -> None:
@@ -232,21 +233,6 @@ class Desk:
             await self._store.apply(now=now, remember=lambda _: kept)
         except ContractError as error:
             log.error("the answer to %s is not remembered: %s", asked.verb, error)  # noqa: TRY400  a full disk needs no trace
-
-    async def delete(self, asked: Asked, experiment_id: str) -> bool:
-        """Delete a finished experiment; False if there is none.
-
-        Also true for a repeat of the request that deleted it: the hub's last life may have ended
-        before it remembered the answer.
-        """
-        noted = _audit(asked, "done", experiment_id)
-        if await self._archive.delete(experiment_id, noted):
-            return True
-        return asked.request.id is not None and any(
-            done._replace(details={}) == noted._replace(details={})
-            and done.details.get("request") == noted.details["request"]
-            for done in await self._archive.audited(experiment_id)
-        )
 
     async def learn(self, *events: Event) -> Decision:
         """Let the queue know of something; durable when it returns where that changes anything."""
@@ -338,7 +324,7 @@ class Desk:
             await self.learn(*(Archived(entry.id) for entry in ended))
 
 
-def _audit(
+def audit_of(
     asked: Asked,
     outcome: str,
     experiment_id: str | None,
@@ -350,7 +336,7 @@ def _audit(
 
     A submission's holds the whole plan: should the queue be lost, it is told from there.
     """
-    details: dict[str, JsonValue] = {"admin": asked.admin}
+    details: dict[str, JsonValue] = {"admin": asked.admin, "by": handle(asked)}
     if error is not None:
         details["message"] = error.message[:500]
     elif plan is not None:

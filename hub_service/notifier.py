@@ -13,8 +13,7 @@ from typing import Final
 from broker.connection import Connection, Message, NotConnectedError
 from broker.messages import ContractError, Experiment, Notification
 from broker.topics import Topic
-from hub_service.archive import Archive
-from hub_service.archive.archive import Audit
+from hub_service.archive import Archive, Audit
 from hub_service.archive.outbox import MAX_ROWS, Waiting, named
 from hub_service.settings import NotifyTarget
 from hub_service.targets import Letter, tell

@@ -1,10 +1,10 @@
 """The verbs that change nothing: what is there, what was recorded, files to fetch."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
 
 from broker.messages import (
+    Audited,
     Check,
     ContractError,
     ErrorCode,
@@ -17,23 +17,21 @@ from broker.messages import (
     Listed,
     Logs,
     OnExperiment,
+    ReadAudit,
     Request,
     Result,
 )
 from broker.requests import Asked
 from hub_service import scripts
-from hub_service.archive import Archive, Wanted
-from hub_service.authority import demand_change, may_change
+from hub_service.archive import Archive
+from hub_service.auditing import ADMINISTRATORS_ONLY, audit_entry
+from hub_service.authority import demand_change, may_change, powerful
 from hub_service.exports import Exports
+from hub_service.listing import listed, wanted_of
 from hub_service.queue import QueueState, views
 from hub_service.queue.durations import Durations
 from hub_service.queue.estimates import forecasts
 from hub_service.submission import prospect
-
-MAX_LISTED_BYTES: Final = 512 * 1024
-"""Of a page of experiments; the next page goes on from there."""
-MAX_LISTED_FILES: Final = 50
-"""A longer manifest is told with its experiment alone."""
 
 
 class Reading:
@@ -97,6 +95,8 @@ class Reading:
             case Logs(experiment_id=experiment_id):
                 await self._find(experiment_id)
                 return await self._archive.logs(experiment_id, request.after, request.limit)
+            case ReadAudit():
+                return await self._audit(asked, request)
             case Export(experiment_id=experiment_id):
                 experiment = await self._find(experiment_id)
                 demand_change(asked, experiment.user, everybody=self._everybody)
@@ -142,34 +142,30 @@ class Reading:
         return archived
 
     async def _list(self, asked: Asked, request: List) -> Listed:
-        """Return a page of live and archived experiments together, newest first."""
-        user = asked.user if request.mine else None
-        state = self._state()
-        archived, total = await self._archive.page(
-            Wanted(
-                user,
-                request.status,
-                request.search,
-                request.node,
-                request.before,
-                request.limit + 1,
-            )
+        """Return a page of live and archived experiments together."""
+        state, wanted = self._state(), wanted_of(request, asked.user)
+        archived, total = await self._archive.page(wanted)
+        return listed(wanted, self._shown(state, state.entries), archived, total)
+
+    async def _audit(self, asked: Asked, request: ReadAudit) -> Audited:
+        """Return a page of the audit, as much of it as the asker may see."""
+        all_of_it = powerful(asked)
+        rows = await self._archive.audit_page(
+            experiment_id=request.experiment_id,
+            before=request.before,
+            limit=request.limit + 1,
+            hidden=() if all_of_it else ADMINISTRATORS_ONLY,
         )
-        # One that was archived meanwhile is in both: the archive is right.
-        known = {experiment.experiment_id for experiment in archived}
-        live = [
-            experiment
-            for experiment in self._shown(state, state.entries)
-            if experiment.experiment_id not in known and _matches(experiment, request, user)
-        ]
-        total += len(live)
-        if request.before is not None:
-            live = [e for e in live if e.experiment_id < request.before]
-        found = sorted([*live, *archived], key=lambda e: e.experiment_id, reverse=True)
-        shown = _fitting(found[: request.limit])
-        more = len(shown) < len(found)
-        return Listed(
-            experiments=shown, total=total, next=shown[-1].experiment_id if more else None
+        page = rows[: request.limit]
+        entries = self._state().entries
+        ids = {row.audit.experiment_id for row in page} - {None}
+        names = await self._archive.names([i for i in ids if i is not None and i not in entries])
+        names |= {i: e.plan.name for i, e in entries.items() if i in ids}
+        return Audited(
+            entries=tuple(
+                audit_entry(row, names, full=all_of_it, reader=asked.user) for row in page
+            ),
+            next=page[-1].n if len(rows) > len(page) else None,
         )
 
     async def _history(self, request: History) -> Result:
@@ -189,29 +185,3 @@ class Reading:
         return [
             views.experiment(state, state.entries[i], places.get(i), starts.get(i)) for i in ids
         ]
-
-
-def _fitting(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
-    """Return as many as fit into one reply, at least one; long manifests are left out."""
-    shown: list[Experiment] = []
-    size = 0
-    for experiment in experiments:
-        brief = experiment
-        if len(experiment.results) > MAX_LISTED_FILES:
-            brief = experiment.model_copy(update={"results": ()})
-        size += len(brief.encode())
-        if shown and size > MAX_LISTED_BYTES:
-            break
-        shown.append(brief)
-    return tuple(shown)
-
-
-def _matches(experiment: Experiment, request: List, user: str | None) -> bool:
-    """Whether a live experiment is wanted; the archive judges its own alike."""
-    words = (experiment.name, experiment.owner, experiment.node or "", experiment.experiment_id)
-    return (
-        (user is None or experiment.user == user)
-        and (not request.status or experiment.status in request.status)
-        and (request.node is None or experiment.node == request.node)
-        and request.search.strip().casefold() in "\n".join(words).casefold()
-    )

@@ -15,6 +15,7 @@ from portal.errors import status_of
 from portal.ratelimit import RateLimit
 from portal.security import SAFE_METHODS, Refuse, names_its_page, same_origin
 from portal.sessions import COOKIE, COOKIE_SECONDS, HEADER, Session, Sessions, Ticket
+from portal.tokens import ScriptTokens, bearer
 
 OPEN_PATHS: Final = ("/static/", "/health", "/metrics", "/favicon.ico")
 """Served without a session and without limit: to monitors, and from memory."""
@@ -25,13 +26,16 @@ ADDRESS_FACTOR: Final = 10
 class Identified:
     """Gives every request its session, made on first visit.
 
-    A request that changes something and brings no `X-Session-ID` must come from our own page: a
-    cookie is sent by the browser whoever asked it to.
+    A request that changes something and brings neither a token nor `X-Session-ID` must come from
+    our own page: a cookie is sent by the browser whoever asked it to.
     """
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, refuse: Refuse) -> None:
+    def __init__(
+        self, app: ASGIApp, sessions: Sessions, tokens: ScriptTokens, refuse: Refuse
+    ) -> None:
         self._app = app
         self._sessions = sessions
+        self._tokens = tokens
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,8 +46,12 @@ class Identified:
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
         header = headers.get(HEADER)
+        token = bearer(headers.get("authorization"))
         try:
-            if header is not None:
+            if token is not None:
+                state["session"] = self._tokens.session(token)
+                state["known"] = True
+            elif header is not None:
                 state["session"] = self._sessions.from_header(header)
                 state["known"] = True
             else:

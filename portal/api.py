@@ -3,12 +3,13 @@
 Reads of what the hub publishes are answered from it, with their age; everything else asks the hub.
 """
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from broker.messages import Checked, ContractError, Done, ErrorCode, Got, Status
+from broker.messages import Checked, ContractError, Done, ErrorCode, Got, SortKey, Status
 from portal.access import ERRORS, Asking, IdempotencyKey, as_json
 from portal.asking import known_form
 from portal.desk import Desk
@@ -18,6 +19,7 @@ from portal.selection import Selection
 from portal.sessions import Session
 from portal.state import State
 from portal.views import (
+    AnnotateRequest,
     CheckRequest,
     Commanded,
     ExperimentOf,
@@ -69,7 +71,9 @@ class ExperimentsApi:
         add(f"{one}/status", self.status, methods=get, response_model=StatusOf)
         for verb in (self.cancel, self.pause, self.resume):
             add(f"{one}/{verb.__name__}", verb, methods=post, response_model=Commanded)
+        add(one, self.annotate, methods=["PATCH"], response_model=Commanded)
         add(one, self.delete, methods=["DELETE"], response_model=Commanded)
+        add(f"{one}/restore", self.restore, methods=post, response_model=Commanded)
         add(f"{one}/run-now", self.run_now, methods=post, response_model=Commanded)
         add(f"{one}/reorder", self.reorder, methods=post, response_model=Commanded)
         add(f"{one}/parameters", self.parameters, methods=post, response_model=Commanded)
@@ -122,20 +126,41 @@ class ExperimentsApi:
     async def mine(
         self,
         session: Asking,
+        *,
         status: Annotated[list[Status] | None, Query()] = None,
-        search: Annotated[str, Query(max_length=100)] = "",
+        search: Annotated[
+            str, Query(max_length=100, description="Part of name, note, owner, reactor or id.")
+        ] = "",
+        node: Annotated[str | None, Query(description="Only on this reactor.")] = None,
+        since: Annotated[datetime | None, Query(description="Created then or later.")] = None,
+        until: Annotated[datetime | None, Query(description="Created before that.")] = None,
+        sort: SortKey = SortKey.CREATED,
+        ascending: bool = False,
+        scope: Annotated[Literal["mine", "all"], Query(description="Whose.")] = "mine",
         before: _Before = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
-        """List the session's own experiments, newest first."""
+        """List experiments, the session's own unless told otherwise, newest first likewise."""
         try:
             listed = await self._reader.list(
-                session, status=status or (), search=search, before=before, limit=limit
+                session,
+                mine=scope == "mine",
+                status=tuple(status or ()),
+                search=search,
+                node=node,
+                since=since,
+                until=until,
+                sort=sort,
+                ascending=ascending,
+                before=before,
+                limit=limit,
             )
         except ContractError as error:
             if error.error.code not in UNREACHABLE:
                 raise
-            known = [e for e in self._state.experiments() if e.user == session.user]
+            known = [
+                e for e in self._state.experiments() if scope == "all" or e.user == session.user
+            ]
             found, total, following = tuple(known), len(known), None
         else:
             found, total, following = listed.experiments, listed.total, listed.next
@@ -173,8 +198,24 @@ class ExperimentsApi:
         return commanded(await self._desk.command(session, "resume", experiment_id))
 
     async def delete(self, session: Asking, experiment_id: str) -> Response:
-        """Delete a finished one and all it recorded, for good. Administrators only."""
+        """Delete a finished one and all it recorded; for a while it can be restored.
+
+        For its owner and administrators.
+        """
         return commanded(await self._desk.delete(session, experiment_id))
+
+    async def restore(self, session: Asking, experiment_id: str) -> Response:
+        """Take a deletion back."""
+        return commanded(await self._desk.restore(session, experiment_id))
+
+    async def annotate(
+        self, session: Asking, experiment_id: str, body: AnnotateRequest
+    ) -> Response:
+        """Change its name, its note, or both, whatever it is doing."""
+        done = await self._desk.annotate(
+            session, experiment_id, name=body.name, note=body.note, edition=body.edition
+        )
+        return commanded(done)
 
     async def run_now(
         self,
@@ -312,5 +353,7 @@ def commanded(done: Done) -> Response:
             status=done.status,
             queue_position=done.queue_position,
             known=done.known,
+            edition=done.edition,
+            undo_seconds=done.undo_seconds,
         )
     )

@@ -21,6 +21,7 @@ from broker.messages import ContractError, Error, ErrorCode
 from broker.requests import Asker
 from portal.admission import Identified, Limited
 from portal.api import ExperimentsApi
+from portal.api_admin import AdminApi
 from portal.api_data import DataApi
 from portal.asking import Line
 from portal.assets import STATIC, Assets
@@ -43,6 +44,7 @@ from portal.sessions import Sessions, load_site_key, signer
 from portal.settings import PortalSettings
 from portal.site import Site
 from portal.state import State
+from portal.tokens import ScriptTokens
 from portal.uploads import Uploads
 from portal.websocket import serve
 
@@ -86,6 +88,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
     if not assets.built:
         _log.warning("%s is missing: pages have no style until the frontend is built", STATIC)
     flashes = Flashes(signer(site_key, "flash"))
+    tokens = ScriptTokens(site_key, lambda: state.tokens)
     renderer = Renderer(state, assets, flashes)
     line = Line(Asker(connection, settings.id), state)
     reader, desk = Reader(line), Desk(line, state, seconds=settings.ask_timeout)
@@ -113,7 +116,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
             Middleware(Measured, figures=figures),
             Middleware(Headed),
             Middleware(AllowedHosts, hosts=_hosts(settings), refuse=renderer.refuse),
-            Middleware(Identified, sessions=sessions, refuse=renderer.refuse),
+            Middleware(Identified, sessions=sessions, tokens=tokens, refuse=renderer.refuse),
             Middleware(
                 Limited,
                 reads=settings.reads_per_second,
@@ -131,6 +134,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         data.router(),
         experiments.queue_router(),
         data.nodes_router(),
+        AdminApi(desk, reader, state, tokens).router(),
         Site(state, live, (figures, HubFigures(connection)), renderer, assets).router(),
         pages.router(),
         Uploads(desk, pages, flashes).router(),

@@ -15,6 +15,7 @@ from broker.messages import (
     Queue,
     ServiceStatus,
     Telemetry,
+    Tokens,
 )
 from broker.topics import ANY, SPECS, BadNameError, Topic, Topics
 
@@ -40,7 +41,9 @@ RETAINED: Final[Mapping[Topic, type[Payload]]] = {
     Topic.EXPERIMENT: Experiment,
     Topic.NODE_CHANNELS: Channels,
     Topic.NODE_REPORT: NodeReport,
+    Topic.HUB_TOKENS: Tokens,
 }
+"""What the portal follows; the tokens are for itself alone, not for eyes."""
 LIVE: Final[Mapping[Topic, type[Payload]]] = {
     Topic.NODE_TELEMETRY: Telemetry,
     Topic.NODE_CONSOLE: Console,

@@ -4,13 +4,16 @@ REST and the forms of the pages both go through here, so that they cannot differ
 raises `ContractError` with what the hub, or the lack of one, said.
 """
 
+from datetime import datetime
 from typing import Final
 
 from broker.messages import (
     MAX_SCRIPT_BYTES,
+    Annotate,
     Check,
     Checked,
     ContractError,
+    CreateToken,
     DeclareDead,
     Done,
     ErrorCode,
@@ -24,10 +27,13 @@ from broker.messages import (
     Plain,
     Request,
     Retention,
+    RevokeToken,
+    Role,
     RunNow,
     Send,
     Submit,
     Submitted,
+    Token,
 )
 from portal.asking import Line, build, expect, known_form, need_admin
 from portal.sessions import Session
@@ -37,6 +43,8 @@ SMALLER: Final = "keep data out of the script: it can be made or loaded when it 
 
 _SEEN_TIMEOUT: Final = 0.5
 """How long an answer waits until everybody sees its effect, so that a page shown next has it."""
+_SHOWN_TIMEOUT: Final = 0.2
+"""The same where it may well have no such effect: an old experiment is not published again."""
 
 
 class Desk:
@@ -198,11 +206,90 @@ class Desk:
         need_admin(session, "say how long experiments are kept")
         return await self._govern("retention", build(Retention, actor=session.actor, days=days))
 
+    async def annotate(
+        self,
+        session: Session,
+        experiment_id: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        edition: int | None = None,
+    ) -> Done:
+        """Change an experiment's name, its note, or both.
+
+        Args:
+            session: Who asks.
+            experiment_id: Which one.
+            name: What it is called from now on; None: as before.
+            note: What people keep with it; None: as before.
+            edition: The one that the asker saw; nothing is changed where it is another by now.
+        """
+        request = build(
+            Annotate,
+            actor=session.actor,
+            experiment_id=known_form(experiment_id),
+            name=name,
+            note=note,
+            edition=edition,
+        )
+        return await self._do(session, "annotate", request, experiment_id)
+
     async def delete(self, session: Session, experiment_id: str) -> Done:
-        """Delete a finished experiment and all it recorded; an administrator's right."""
-        need_admin(session, "delete experiments")
-        request = build(OnExperiment, actor=session.actor, experiment_id=known_form(experiment_id))
-        return await self._do(session, "delete", request, experiment_id, admin=True)
+        """Delete a finished experiment and all it recorded; `restore` takes it back for a while."""
+        return await self.command(session, "delete", experiment_id)
+
+    async def restore(self, session: Session, experiment_id: str) -> Done:
+        """Take a deletion back."""
+        done = await self.command(session, "restore", experiment_id)
+        await self._state.until(
+            lambda: self._state.experiment(experiment_id) is not None, _SHOWN_TIMEOUT
+        )
+        return done
+
+    async def create_token(
+        self,
+        session: Session,
+        token_id: str,
+        *,
+        name: str,
+        role: Role = Role.USER,
+        expires_on: datetime | None = None,
+    ) -> Token:
+        """Have a token for scripts admitted; an administrator's right. Portals know when it is."""
+        need_admin(session, "make tokens")
+        request = build(
+            CreateToken,
+            actor=session.actor,
+            token_id=token_id,
+            name=name,
+            role=role,
+            expires_on=expires_on,
+        )
+        expect(
+            Done, await self._line.ask("create-token", request, admin=True, seconds=self._seconds)
+        )
+        await self._state.until(lambda: self._token(token_id) is not None, self._seconds)
+        token = self._token(token_id)
+        if token is None:
+            raise ContractError(
+                ErrorCode.TIMEOUT,
+                "the token is admitted, but the portal was not told of it",
+                "revoke it and make another one",
+            )
+        return token
+
+    async def revoke_token(self, session: Session, token_id: str) -> Done:
+        """Have a token refused from now on; an administrator's right."""
+        need_admin(session, "revoke tokens")
+        request = build(RevokeToken, actor=session.actor, token_id=token_id)
+        answer = await self._line.ask("revoke-token", request, admin=True, seconds=self._seconds)
+        done = expect(Done, answer)
+        await self._state.until(lambda: self._token(token_id) is None, _SEEN_TIMEOUT)
+        return done
+
+    def _token(self, token_id: str) -> Token | None:
+        known = self._state.tokens
+        return next((t for t in known.tokens if t.token_id == token_id), None) if known else None
 
     async def drain_node(self, session: Session, node: str) -> Done:
         """Finish what a reactor runs, start nothing more there; an administrator's right."""

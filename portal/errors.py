@@ -21,6 +21,7 @@ HTTP_STATUS: Final[Mapping[ErrorCode, HTTPStatus]] = MappingProxyType(
         ErrorCode.ID_REQUIRED: HTTPStatus.BAD_REQUEST,
         ErrorCode.ID_REUSED: HTTPStatus.CONFLICT,
         ErrorCode.CONFIRMATION_REQUIRED: HTTPStatus.PRECONDITION_REQUIRED,
+        ErrorCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
         ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
         ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
         # 400 and not 429: what laboratory scripts already expect of a full quota
@@ -74,7 +75,9 @@ def status_of(error: Error) -> HTTPStatus:
 
 
 def error_headers(status: int) -> dict[str, str]:
-    """Return when to try again, where trying again may help."""
+    """Return when to try again, where that may help, or how to say who asks."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
     waits = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in waits else {}
 

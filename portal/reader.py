@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from broker.messages import (
+    Audited,
     Export,
     Exported,
     ExportKind,
@@ -18,7 +19,7 @@ from broker.messages import (
     LogPage,
     Logs,
     OnExperiment,
-    Status,
+    ReadAudit,
 )
 from portal.asking import READ_PATIENCE, Line, build, expect, known_form
 from portal.sessions import Session
@@ -44,24 +45,29 @@ class Reader:
     async def list(
         self,
         session: Session,
-        *,
-        mine: bool = True,
-        status: Sequence[Status] = (),
-        search: str = "",
-        before: str | None = None,
-        limit: int = 50,
+        **wanted: object,
     ) -> Listed:
-        """Return a page of experiments, newest first."""
+        """Return a page of experiments; the fields of `List` say which, and in what order."""
+        request = build(List, actor=session.actor, **wanted)
+        return expect(Listed, await self._ask("list", request, seconds=READ_TIMEOUT))
+
+    async def audit(
+        self,
+        session: Session,
+        *,
+        experiment_id: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> Audited:
+        """Return who did what, newest first, as much of it as the session may see."""
         request = build(
-            List,
+            ReadAudit,
             actor=session.actor,
-            mine=mine,
-            status=tuple(status),
-            search=search,
+            experiment_id=None if experiment_id is None else known_form(experiment_id),
             before=before,
             limit=limit,
         )
-        return expect(Listed, await self._ask("list", request, seconds=READ_TIMEOUT))
+        return expect(Audited, await self._ask("audit", request, seconds=READ_TIMEOUT))
 
     async def history(
         self,

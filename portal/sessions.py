@@ -117,7 +117,7 @@ class Sessions:
         password: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._user_key = _derive(site_key, "user")
+        self._site_key = site_key
         self._cookies = signer(site_key, "cookie")
         self._everybody_admin = everybody_admin
         self._password = password
@@ -187,9 +187,19 @@ class Sessions:
         return replace(ticket, admin_until=0)
 
     def _session(self, secret: str, logged_in: bool) -> Session:
-        digest = hmac.digest(self._user_key, secret.encode("utf-8", "surrogatepass"), "sha256")
-        user = "web:" + base64.urlsafe_b64encode(digest[:24]).decode()
+        digest = _digest(self._site_key, "user", secret)
+        user = user_of(self._site_key, "user", secret)
         return Session(user, handle_of(digest[-4:]), self._everybody_admin or logged_in)
+
+
+def user_of(site_key: bytes, purpose: str, secret: str) -> str:
+    """Return `web:` and the keyed hash of what somebody is known by."""
+    return "web:" + base64.urlsafe_b64encode(_digest(site_key, purpose, secret)[:24]).decode()
+
+
+def _digest(site_key: bytes, purpose: str, secret: str) -> bytes:
+    key = _derive(site_key, purpose)
+    return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256")
 
 
 def signer(site_key: bytes, purpose: str) -> URLSafeSerializer:

@@ -24,6 +24,7 @@ from broker.messages import (
     Queue,
     ServiceStatus,
     Telemetry,
+    Tokens,
     decode,
     utc_now,
 )
@@ -107,6 +108,11 @@ class State:
     def queue(self) -> Queue | None:
         """The queue as last published."""
         return self._value("queue", Queue)
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Which tokens for scripts are admitted; None while that is not known."""
+        return self._value("hub/tokens", Tokens)
 
     def experiment(self, experiment_id: str) -> Experiment | None:
         """Return an experiment's public state if it is among those published."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from broker.messages import (
     Channels,
@@ -17,8 +17,10 @@ from broker.messages import (
     Queue,
     QueueEntry,
     QueueLimits,
+    Role,
     StartForecast,
     Status,
+    Token,
     Withheld,
 )
 from portal.known import HubState, NodeView
@@ -72,11 +74,49 @@ class ExperimentOf(BaseModel):
 
 
 class Mine(BaseModel):
-    """The asker's experiments, newest first; `next` is the `before` of the next page."""
+    """A page of experiments; `next` is the `before` of the next page in the same order."""
 
     experiments: tuple[ExperimentView, ...]
     total: int
     next: str | None = None
+    freshness: Freshness
+
+
+class AnnotateRequest(BaseModel):
+    """A new name, a new note, or both; what is absent stays.
+
+    Attributes:
+        edition: The experiment's `edition` that was seen: where somebody changed it meanwhile, 409
+            tells what stands there now, and nothing is changed.
+    """
+
+    name: str | None = None
+    note: str | None = None
+    edition: Annotated[int, Field(ge=0)] | None = None
+
+
+class TokenRequest(BaseModel):
+    """A token to make."""
+
+    name: str
+    role: Role = Role.USER
+    expires_on: datetime | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Plate reader", "role": "user"}]}
+    )
+
+
+class TokenMade(Token):
+    """A token, with the text that is shown this once: `Authorization: Bearer {token}`."""
+
+    token: str
+
+
+class TokensOf(BaseModel):
+    """The tokens that are admitted, the oldest first."""
+
+    tokens: tuple[Token, ...]
     freshness: Freshness
 
 
@@ -86,6 +126,8 @@ class Commanded(BaseModel):
     Attributes:
         outcome: `accepted` means that the reactor's answer is still awaited.
         known: After a move: what the next one is to bring as `known`.
+        edition: Of the experiment, after its name or note was changed.
+        undo_seconds: For how long a deletion can be taken back.
     """
 
     success: bool = True
@@ -94,6 +136,8 @@ class Commanded(BaseModel):
     status: Status | None = None
     queue_position: int | None = None
     known: int | None = None
+    edition: int | None = None
+    undo_seconds: float | None = None
 
 
 class QueueOf(BaseModel):

@@ -30,6 +30,7 @@ EXIT_CODES: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.ID_REQUIRED: USAGE,
     ErrorCode.ID_REUSED: USAGE,
     ErrorCode.CONFIRMATION_REQUIRED: USAGE,
+    ErrorCode.UNAUTHENTICATED: FORBIDDEN,
     ErrorCode.FORBIDDEN: FORBIDDEN,
     ErrorCode.NOT_FOUND: NOT_FOUND,
     ErrorCode.USER_LIMIT: TRY_AGAIN,

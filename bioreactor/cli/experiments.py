@@ -26,7 +26,16 @@ from bioreactor.cli.arguments import (
 from bioreactor.cli.following import follow_experiment, leave, print_line
 from bioreactor.cli.session import Session, err, out
 from bioreactor.lab import Lab
-from broker.messages import ExportKind, List, Move, RunNow, Status
+from broker.messages import (
+    Annotate,
+    ExportKind,
+    List,
+    Move,
+    ReadAudit,
+    RunNow,
+    SortKey,
+    Status,
+)
 
 
 def submit(
@@ -71,19 +80,32 @@ def submit(
 def list_(
     mine: Annotated[bool, typer.Option(help="Only mine.")] = False,
     status: Annotated[list[Status] | None, typer.Option(help="Only these states.")] = None,
-    search: Annotated[str, typer.Option(help="Words in name or id.")] = "",
+    search: Annotated[str, typer.Option(help="Words in name, note, owner or id.")] = "",
+    node: Annotated[str | None, typer.Option(help="Only on this reactor.")] = None,
+    sort: Annotated[SortKey, typer.Option(help="What to order by.")] = SortKey.CREATED,
+    ascending: Annotated[bool, typer.Option("--ascending", help="Least first.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     data: DataOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List experiments, newest first."""
+    """List experiments, newest first unless told otherwise."""
     session = session_of(data, config, as_json)
-    request = List(mine=mine, status=tuple(status or ()), search=search, limit=limit)
+    request = build(
+        session,
+        List,
+        mine=mine,
+        status=tuple(status or ()),
+        search=search,
+        node=node,
+        sort=sort,
+        ascending=ascending,
+        limit=limit,
+    )
     listed = session.run(lambda lab: lab.list(request))
 
     def text() -> None:
-        if not listed.experiments and (mine or status or search):
+        if not listed.experiments and (mine or status or search or node):
             out.print("No experiment is like that; `bioreactor list` shows all.")
             return
         if not listed.experiments:
@@ -259,18 +281,66 @@ def run_now(
     tell(session, session.run(lambda lab: lab.run_now(request)))
 
 
-def delete(
+def annotate(
     experiment_id: IdArgument,
-    yes: YesOption = False,
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    note: Annotated[str | None, typer.Option(help="Its note; empty takes it away.")] = None,
+    admin: AdminOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a finished experiment with all its data, for good (administrators)."""
+    """Rename an experiment, or keep a note with it."""
+    session = session_of(data, config, as_json)
+    if name is None and note is None:
+        usage(session, "say what to change: --name, --note or both")
+    known = known_id(session, experiment_id)
+    request = build(session, Annotate, experiment_id=known, name=name, note=note)
+    tell(session, session.run(lambda lab: lab.annotate(request, admin=admin)))
+
+
+def delete(
+    experiment_id: IdArgument,
+    yes: YesOption = False,
+    admin: AdminOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a finished experiment with all its data; `restore` takes it back for a while."""
     session = session_of(data, config, as_json)
     known = known_id(session, experiment_id)
     confirm(session, yes, f"Delete {known} and everything it recorded?")
-    tell(session, session.run(lambda lab: lab.delete(known)))
+    tell(session, session.run(lambda lab: lab.delete(known, admin=admin)))
+
+
+def restore(
+    experiment_id: IdArgument,
+    admin: AdminOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a deletion back, soon after it."""
+    _command("restore", experiment_id, session_of(data, config, as_json), admin)
+
+
+def audit(
+    experiment_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only of this experiment.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    admin: Annotated[bool, typer.Option("--admin", help="As administrator: all of it.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who did what, newest first."""
+    session = session_of(data, config, as_json)
+    known = None if experiment_id is None else known_id(session, experiment_id)
+    request = ReadAudit(experiment_id=known, limit=limit)
+    audited = session.run(lambda lab: lab.audit(request, admin=admin))
+    session.show(audited, lambda: out.print(render.audit(audited.entries)))
 
 
 def send(

@@ -6,7 +6,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bioreactor.lab import Node
-from broker.messages import Experiment, LogLine, Queue, QueueEntry, StartForecast, Status, utc_now
+from broker.messages import (
+    AuditEntry,
+    Experiment,
+    LogLine,
+    Queue,
+    QueueEntry,
+    StartForecast,
+    Status,
+    utc_now,
+)
 
 COLOURS = {
     Status.QUEUED: "cyan",
@@ -177,3 +186,13 @@ def log_line(value: LogLine) -> Text:
     """Return a log line; what the system says is dim, stderr is red."""
     style = {"stdout": "", "stderr": "red", "system": "dim"}[value.source]
     return Text(value.text, style=style)
+
+
+def audit(entries: tuple[AuditEntry, ...]) -> Table:
+    """Return a table of who did what."""
+    table = Table("when", "who", "what", _whole("experiment", 26), "outcome", box=None)
+    for entry in entries:
+        outcome = entry.outcome + (f": {entry.message}" if entry.message else "")
+        cells = (when(entry.at), entry.by, entry.verb, entry.experiment_id or "", outcome)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

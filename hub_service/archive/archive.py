@@ -5,15 +5,13 @@ import fcntl
 import logging
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
-import orjson
 from pydantic import JsonValue
 
 from broker.database import DatabaseError, Reader, Transaction, Writer, is_full, open_database
@@ -30,7 +28,8 @@ from broker.messages import (
     PhaseRecord,
     utc_now,
 )
-from hub_service.archive import finished, outbox
+from hub_service.archive import audits, finished, outbox
+from hub_service.archive.audits import Audit, AuditRow
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.deletion import delete_piece, forget_experiment, unfinished
 from hub_service.archive.durations import taken
@@ -44,6 +43,8 @@ from hub_service.archive.outbox import Outbox
 from hub_service.archive.results import StoredFile, result_files
 from hub_service.archive.runs import Run, runs_of
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
+from hub_service.archive.tokens import AdmittedTokens
+from hub_service.archive.trash import Trash
 from hub_service.queue.durations import Taken
 
 T = TypeVar("T")
@@ -65,17 +66,6 @@ class PhaseEntry(NamedTuple):
     record: PhaseRecord
 
 
-class Audit(NamedTuple):
-    """Who did what, and what came of it."""
-
-    principal: str
-    user: str
-    verb: str
-    experiment_id: str | None
-    outcome: str
-    details: Mapping[str, JsonValue]
-
-
 class Archive:
     """What was recorded. Whatever a method writes is durable when it returns.
 
@@ -86,6 +76,8 @@ class Archive:
         directory: Holds ``archive.sqlite`` and the result files.
         blobs: The result files.
         outbox: What people are to be told.
+        trash: Finished experiments that were deleted and can still be restored.
+        tokens: Which tokens for scripts are admitted.
     """
 
     def __init__(self, directory: Path, connection: sqlite3.Connection, lock: int) -> None:
@@ -101,6 +93,8 @@ class Archive:
         )
         self._reader = Reader(directory / DATABASE, name="archive-read", threads=2)
         self.outbox = Outbox(self._write, self._reader.run)
+        self.trash = Trash(self._write, self._reader.run)
+        self.tokens = AdmittedTokens(self._write, self._reader.run)
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -230,25 +224,39 @@ class Archive:
             audit: What to note.
             script: Hash and text of a script to be kept with it.
         """
-        row = _audit_row(audit)
+        row = audits.row_of(audit)
 
         def put(transaction: Transaction) -> None:
             if script is not None:
                 transaction.connection.execute(
                     "INSERT OR IGNORE INTO scripts VALUES (?, ?)", script
                 )
-            transaction.connection.execute(_AUDIT, row)
+            audits.put(transaction.connection, row)
 
         return self._writer.submit(put)
 
     async def audited(self, experiment_id: str) -> list[Audit]:
         """Return what was done to an experiment, the oldest first."""
-        rows = await self._rows(
-            "SELECT principal, user, verb, experiment_id, outcome, details FROM audit"
-            " WHERE experiment_id = ? ORDER BY id",
-            experiment_id,
+        return await self._reader.run(partial(audits.of_experiment, experiment_id=experiment_id))
+
+    async def audit_page(
+        self,
+        *,
+        experiment_id: str | None,
+        before: int | None,
+        limit: int,
+        hidden: Collection[str] = (),
+    ) -> list[AuditRow]:
+        """Return a page of what was done, newest first; see `audits.page`."""
+        return await self._reader.run(
+            partial(
+                audits.page,
+                experiment_id=experiment_id,
+                before=before,
+                limit=limit,
+                hidden=hidden,
+            )
         )
-        return [Audit._make((*row[:-1], orjson.loads(row[-1]))) for row in rows]
 
     async def finish(self, experiment: Experiment, at: datetime | None = None) -> None:
         """Keep a finished experiment; said again, the later word counts, and the earlier time.
@@ -265,16 +273,58 @@ class Archive:
 
         await self._write(put)
 
+    async def annotate(
+        self, experiment_id: str, change: Callable[[Experiment], Experiment], noted: Audit
+    ) -> Kept | None:
+        """Change a finished experiment; None if there is none.
+
+        Args:
+            experiment_id: Which one.
+            change: Returns it changed, or as it is; called where nothing else changes it.
+            noted: Kept with a change.
+
+        Raises:
+            ContractError: What `change` raised. Nothing was changed.
+        """
+        row = audits.row_of(noted)
+
+        def put(transaction: Transaction) -> Kept | None:
+            connection = transaction.connection
+            known = finished.get(connection, experiment_id)
+            if known is None:
+                return None
+            changed = change(known.experiment)
+            if changed != known.experiment:
+                finished.put(connection, changed, known.archived_at)
+                audits.put(connection, row)
+            return Kept(changed, known.archived_at)
+
+        return await self._write(put)
+
+    async def is_over(self, experiment_id: str) -> bool:
+        """Whether an experiment is finished, be it deleted since and still to be restored."""
+        rows = await self._rows(
+            "SELECT 1 FROM finished WHERE experiment_id = ?1"
+            " UNION ALL SELECT 1 FROM trash WHERE experiment_id = ?1",
+            experiment_id,
+        )
+        return bool(rows)
+
+    async def names(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return what finished experiments are called, those that are there."""
+        return await self._reader.run(partial(finished.names, ids=ids))
+
     async def finished(self, experiment_id: str) -> Experiment | None:
         """Return a finished experiment."""
-        return await self._reader.run(partial(finished.get, experiment_id=experiment_id))
+        kept = await self._reader.run(partial(finished.get, experiment_id=experiment_id))
+        return None if kept is None else kept.experiment
 
     async def taken(self, experiment_id: str | None = None) -> list[Taken]:
         """Return how long a finished run took, or the newest ones; see `durations.taken`."""
         return await self._reader.run(partial(taken, experiment_id=experiment_id))
 
     async def page(self, wanted: Wanted) -> tuple[list[Experiment], int]:
-        """Return a page of finished experiments, newest first, and how many there are in all."""
+        """Return a page of finished experiments, and how many there are in all."""
         return await self._reader.run(partial(finished.page, wanted=wanted))
 
     async def newest(self, limit: int, before: str | None = None) -> list[Kept]:
@@ -287,18 +337,23 @@ class Archive:
         The audit stays, and says who deleted it exactly if it is deleted. A crash leaves it out of
         all lists; `finish_deletions` does the rest.
         """
-        row = _audit_row(noted)
+        row = audits.row_of(noted)
 
         def forget(transaction: Transaction) -> bool:
             if not forget_experiment(transaction, experiment_id):
                 return False
-            transaction.connection.execute(_AUDIT, row)
+            audits.put(transaction.connection, row)
             return True
 
         if not await self._write(forget):
             return False
         await self._delete(experiment_id)
         return True
+
+    async def purge(self, experiment_id: str) -> None:
+        """Remove a deleted experiment and all it recorded for good; unknown ones are ignored."""
+        if await self.trash.purge(experiment_id):
+            await self._delete(experiment_id)
 
     async def finish_deletions(self) -> None:
         """Go on with deletions that a crash cut short; to be called after a start.
@@ -356,11 +411,6 @@ class Archive:
         return await self._writer.run(work)
 
 
-def _audit_row(audit: Audit) -> tuple[object, ...]:
-    details = orjson.dumps(dict(audit.details)).decode()
-    return (time.time_ns() // 1000, *audit[:-1], details)
-
-
 def _explain(error: Exception) -> Exception:
     """Return what is told of a failed write."""
     if not is_full(error):
@@ -374,10 +424,6 @@ def _explain(error: Exception) -> Exception:
     return told
 
 
-_AUDIT: Final = (
-    "INSERT INTO audit (at, principal, user, verb, experiment_id, outcome, details)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
 _CURSORS: Final = (
     "SELECT epoch, upto FROM epochs"
     " WHERE node = (SELECT id FROM nodes WHERE name = ?) AND stream = ?"

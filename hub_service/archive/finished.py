@@ -1,12 +1,21 @@
 """Finished experiments: kept as they were told, found by user, state, time and words."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from broker.messages import Experiment, Status
+from broker.messages import Experiment, SortKey, Status
+
+SortValue = float | str | None
+
+
+class Cursor(NamedTuple):
+    """Where a page ended: what it is ordered by, and the id of the last one."""
+
+    value: SortValue
+    experiment_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +23,21 @@ class Wanted:
     """Which finished experiments; what is absent does not matter.
 
     Attributes:
-        search: Part of the name, owner, reactor or id; case does not matter.
+        search: Part of the name, note, owner, reactor or id; case does not matter.
         node: Only those of which this reactor recorded something.
-        before: Only those created before this experiment.
+        since: Only those created then or later; with `until`, before that.
+        before: Only those that come after this one in the order asked for.
     """
 
     user: str | None = None
     status: Sequence[Status] = ()
     search: str = ""
     node: str | None = None
-    before: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    sort: SortKey = SortKey.CREATED
+    ascending: bool = False
+    before: Cursor | None = None
     limit: int = 50
 
 
@@ -44,16 +58,19 @@ def put(connection: sqlite3.Connection, experiment: Experiment, archived_at: dat
     ).fetchone()
     archived = round(archived_at.timestamp() * 1e6) if row is None else row[0]
     said_again = remove(connection, experiment.experiment_id)
-    words = (experiment.name, experiment.owner, experiment.node or "", experiment.experiment_id)
+    values = (sort_value(experiment, key) for key in _COLUMNS)
     connection.execute(
-        "INSERT INTO finished VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO finished (experiment_id, user, status, search, body, archived, created,"  # noqa: S608  constants
+        f" {', '.join(_COLUMNS.values())}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             experiment.experiment_id,
             experiment.user,
             experiment.status.value,
-            "\n".join(words).casefold(),
+            words(experiment),
             experiment.encode().decode(),
             archived,
+            experiment.created_at.timestamp(),
+            *values,
         ),
     )
     connection.execute(
@@ -75,12 +92,12 @@ def remove(connection: sqlite3.Connection, experiment_id: str) -> bool:
     return True
 
 
-def get(connection: sqlite3.Connection, experiment_id: str) -> Experiment | None:
+def get(connection: sqlite3.Connection, experiment_id: str) -> Kept | None:
     """Return a finished experiment."""
     row = connection.execute(
-        "SELECT body FROM finished WHERE experiment_id = ?", (experiment_id,)
+        "SELECT body, archived FROM finished WHERE experiment_id = ?", (experiment_id,)
     ).fetchone()
-    return None if row is None else Experiment.model_validate_json(row[0])
+    return None if row is None else kept(*row)
 
 
 def newest(connection: sqlite3.Connection, before: str | None, limit: int) -> list[Kept]:
@@ -91,14 +108,48 @@ def newest(connection: sqlite3.Connection, before: str | None, limit: int) -> li
         " ORDER BY experiment_id DESC LIMIT ?",
         [*values, limit],
     )
-    return [
-        Kept(Experiment.model_validate_json(body), datetime.fromtimestamp(archived / 1e6, UTC))
-        for body, archived in rows
-    ]
+    return [kept(*row) for row in rows]
+
+
+def kept(body: str, archived: int) -> Kept:
+    """Return what a row holds."""
+    at = datetime.fromtimestamp(archived / 1e6, UTC)
+    return Kept(Experiment.model_validate_json(body), at)
+
+
+def words(experiment: Experiment) -> str:
+    """Return what a search looks into."""
+    said = (experiment.name, experiment.owner, experiment.node or "", experiment.experiment_id)
+    return "\n".join((*said, experiment.note)).casefold()
+
+
+def sort_value(experiment: Experiment, key: SortKey) -> SortValue:
+    """Return what an experiment is ordered by besides its id; None where it is not known."""
+    started, ended = experiment.started_at, experiment.completed_at
+    match key:
+        case SortKey.CREATED:
+            return None  # ids grow with each submission
+        case SortKey.STARTED:
+            return None if started is None else started.timestamp()
+        case SortKey.FINISHED:
+            return None if ended is None else ended.timestamp()
+        case SortKey.DURATION:
+            known = started is not None and ended is not None
+            return (ended - started).total_seconds() if known else None  # type: ignore[operator]
+        case SortKey.NAME:
+            return experiment.name.casefold()
+
+
+_COLUMNS: Final[Mapping[SortKey, str]] = {
+    SortKey.STARTED: "started",
+    SortKey.FINISHED: "ended",
+    SortKey.DURATION: "took",
+    SortKey.NAME: "title",
+}
 
 
 def page(connection: sqlite3.Connection, wanted: Wanted) -> tuple[list[Experiment], int]:
-    """Return a page of finished experiments, newest first, and how many there are in all."""
+    """Return a page of finished experiments, and how many there are in all."""
     terms: list[str] = []
     values: list[object] = []
     if wanted.user is not None:
@@ -107,31 +158,79 @@ def page(connection: sqlite3.Connection, wanted: Wanted) -> tuple[list[Experimen
     if wanted.status:
         terms.append(f"status IN ({', '.join('?' * len(wanted.status))})")
         values += [status.value for status in wanted.status]
-    text = wanted.search.strip().casefold()
-    if text:
+    counted = len(terms)
+    if wanted.search.strip():
         terms.append("search LIKE ? ESCAPE '!'")
-        values.append(f"%{_escape(text)}%")
+        values.append(f"%{_escape(wanted.search.strip().casefold())}%")
     if wanted.node is not None:
         terms.append(
             "experiment_id IN (SELECT experiment_id FROM runs"
             " WHERE node = (SELECT id FROM nodes WHERE name = ?))"
         )
         values.append(wanted.node)
-    each = bool(text) or wanted.node is not None
-    table = "finished" if each else "tally"
-    where = " AND ".join(terms) or "TRUE"
-    what = "count(*)" if each else "ifnull(sum(n), 0)"
+    for comparison, at in ((">=", wanted.since), ("<", wanted.until)):
+        if at is not None:
+            terms.append(f"created {comparison} ?")
+            values.append(at.timestamp())
+    table, what = ("tally", "ifnull(sum(n), 0)") if counted == len(terms) else _COUNT
     total = connection.execute(
-        f"SELECT {what} FROM {table} WHERE {where}",  # noqa: S608  constants
+        f"SELECT {what} FROM {table} WHERE {' AND '.join(terms) or 'TRUE'}",  # noqa: S608  constants
         values,
     ).fetchone()[0]
-    before = "TRUE" if wanted.before is None else "experiment_id < ?"
-    rows = connection.execute(
-        f"SELECT body FROM finished WHERE {where} AND {before}"  # noqa: S608  constants
-        " ORDER BY experiment_id DESC LIMIT ?",
-        [*values, *([] if wanted.before is None else [wanted.before]), wanted.limit],
+    order, after, place = _order(wanted)
+    ids = [
+        row[0]
+        for row in connection.execute(
+            f"SELECT experiment_id FROM finished WHERE {' AND '.join((*terms, after))}"  # noqa: S608  constants
+            f" ORDER BY {order} LIMIT ?",
+            [*values, *place, wanted.limit],
+        )
+    ]
+    bodies = dict(
+        connection.execute(
+            "SELECT experiment_id, body FROM finished"  # noqa: S608  constants
+            f" WHERE experiment_id IN ({', '.join('?' * len(ids))})",
+            ids,
+        )
     )
-    return [Experiment.model_validate_json(body) for (body,) in rows], int(total)
+    return [Experiment.model_validate_json(bodies[i]) for i in ids], int(total)
+
+
+_COUNT: Final = ("finished", "count(*)")
+
+
+def _order(wanted: Wanted) -> tuple[str, str, list[object]]:
+    """Return the order, the condition that a row comes after the page before, and its values.
+
+    What is not known comes last in either direction, and the id decides among equals.
+    """
+    way, sign = ("ASC", ">") if wanted.ascending else ("DESC", "<")
+    column, before = _COLUMNS.get(wanted.sort), wanted.before
+    if column is None:
+        order = f"experiment_id {way}"
+        if before is None:
+            return order, "TRUE", []
+        return order, f"experiment_id {sign} ?", [before.experiment_id]
+    order = f"{column} IS NULL, {column} {way}, experiment_id {way}"
+    if before is None:
+        return order, "TRUE", []
+    if before.value is None:
+        return order, f"({column} IS NULL AND experiment_id {sign} ?)", [before.experiment_id]
+    condition = (
+        f"({column} {sign} ? OR {column} = ? AND experiment_id {sign} ? OR {column} IS NULL)"
+    )
+    return order, condition, [before.value, before.value, before.experiment_id]
+
+
+def names(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Return what finished experiments are called, those that are there."""
+    return dict(
+        connection.execute(
+            "SELECT experiment_id, json_extract(body, '$.name') FROM finished"  # noqa: S608  constants
+            f" WHERE experiment_id IN ({', '.join('?' * len(ids))})",
+            ids,
+        )
+    )
 
 
 def _escape(text: str) -> str:

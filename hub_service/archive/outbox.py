@@ -52,12 +52,20 @@ class Waiting:
     due: datetime
 
 
-class _Write(Protocol):
-    def __call__(self, work: Callable[[Transaction], T], /) -> Awaitable[T]: ...
+class Write(Protocol):
+    """Runs a job on the archive's writer."""
+
+    def __call__(self, work: Callable[[Transaction], T], /) -> Awaitable[T]:
+        """Return what the job returns, durable."""
+        ...
 
 
-class _Read(Protocol):
-    def __call__(self, query: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
+class Read(Protocol):
+    """Runs a query."""
+
+    def __call__(self, query: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]:
+        """Return what the query returns."""
+        ...
 
 
 class Outbox:
@@ -68,7 +76,7 @@ class Outbox:
         read: Runs a query.
     """
 
-    def __init__(self, write: _Write, read: _Read) -> None:
+    def __init__(self, write: Write, read: Read) -> None:
         self._write = write
         self._read = read
 

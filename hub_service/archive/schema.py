@@ -233,4 +233,39 @@ MIGRATIONS: Final = (
         ELSE CAST(strftime('%s', 'now') AS INTEGER)
     END;
     """,
+    # What lists are ordered and filtered by: times in seconds of the Unix epoch. One index has all
+    # of it, so that a list of whatever order never reads the bodies of what it does not show.
+    """
+    ALTER TABLE finished ADD COLUMN created REAL;
+    ALTER TABLE finished ADD COLUMN started REAL;
+    ALTER TABLE finished ADD COLUMN ended REAL;
+    ALTER TABLE finished ADD COLUMN took REAL;
+    ALTER TABLE finished ADD COLUMN title TEXT;
+    UPDATE finished SET
+        created = 86400 * (julianday(json_extract(body, '$.created_at')) - 2440587.5),
+        started = 86400 * (julianday(json_extract(body, '$.started_at')) - 2440587.5),
+        ended = 86400 * (julianday(json_extract(body, '$.completed_at')) - 2440587.5),
+        took = 86400 * (julianday(json_extract(body, '$.completed_at'))
+            - julianday(json_extract(body, '$.started_at'))),
+        title = lower(json_extract(body, '$.name'))
+    WHERE json_valid(body);
+    DROP INDEX finished_of_user;
+    DROP INDEX finished_search;
+    CREATE INDEX finished_list ON finished (
+        user, experiment_id, status, created, started, ended, took, title, search
+    );
+
+    CREATE TABLE trash (
+        experiment_id TEXT PRIMARY KEY, body TEXT NOT NULL, archived INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE tokens (
+        token_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_on INTEGER,
+        revoked INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    """,
 )

@@ -20,7 +20,7 @@ def check_agreement(connection: sqlite3.Connection, held: Contents) -> Iterator[
             "restore both from the same backup; started like this the hub begins in recovery",
         )
     for entry in held.state.entries.values():
-        if _has(connection, "finished WHERE experiment_id = ?", entry.id):
+        if any(_has(connection, f"{t} WHERE experiment_id = ?", entry.id) for t in _ENDED):
             yield Finding(
                 Severity.NOTE,
                 f"experiment {entry.id}",
@@ -43,10 +43,13 @@ def check_agreement(connection: sqlite3.Connection, held: Contents) -> Iterator[
     yield from _lost(connection, held)
 
 
+_ENDED = ("finished", "trash")
+"""Where the archive has what is over; in the latter, what was deleted and can be restored."""
 _SUBMITTED = (
     "SELECT DISTINCT experiment_id, user FROM audit a"
     " WHERE verb = 'submit' AND outcome = 'done' AND experiment_id IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM finished f WHERE f.experiment_id = a.experiment_id)"
+    " AND NOT EXISTS (SELECT 1 FROM trash t WHERE t.experiment_id = a.experiment_id)"
     " AND NOT EXISTS (SELECT 1 FROM audit d WHERE d.experiment_id = a.experiment_id AND ("
     "  d.verb = 'retention' AND d.outcome = 'deleted' OR d.verb = 'delete' AND d.outcome = 'done'"
     "  OR d.verb = 'delete' AND d.outcome = 'accepted' AND 'NOT_FOUND' IS NOT ("

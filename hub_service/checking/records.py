@@ -114,9 +114,14 @@ def _scripts(connection: sqlite3.Connection, progress: Progress) -> Iterator[Fin
             )
 
 
+_OVER: Final = (
+    "SELECT experiment_id, body FROM finished UNION ALL SELECT experiment_id, body FROM trash"
+)
+
+
 def _finished(connection: sqlite3.Connection, progress: Progress) -> Iterator[Finding]:
-    (total,) = connection.execute("SELECT count(*) FROM finished").fetchone()
-    rows = connection.execute("SELECT experiment_id, body FROM finished")
+    (total,) = connection.execute(f"SELECT count(*) FROM ({_OVER})").fetchone()  # noqa: S608  constants
+    rows = connection.execute(_OVER)
     for experiment_id, body in told(progress, "finished experiments", rows, total):
         try:
             sound = Experiment.model_validate_json(body).experiment_id == experiment_id

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from hub_service.queue import commands, endings, evidence, nodes, order, reactors
+from hub_service.queue import annotations, commands, endings, evidence, nodes, order, reactors
 from hub_service.queue.events import (
+    AnnotateAsked,
     Archived,
     CancelAsked,
     Collected,
@@ -68,6 +69,8 @@ def _decide(state: QueueState, event: Event, now: datetime) -> Decision:  # noqa
             return order.run_now(state, event, now)
         case SendAsked():
             return commands.send(state, event)
+        case AnnotateAsked():
+            return annotations.annotate(state, event)
         case PostureAsked():
             return commands.posture(state, event)
         case LimitsAsked():

@@ -91,6 +91,20 @@ class SendAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnotateAsked:
+    """Change name and note; what is None stays.
+
+    Attributes:
+        edition: The one that the asker saw, None where that does not matter.
+    """
+
+    experiment_id: str
+    name: str | None = None
+    note: str | None = None
+    edition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PostureAsked:
     """Pause, resume or drain the queue."""
 
@@ -240,6 +254,7 @@ Command = (
     | MoveAsked
     | RunNowAsked
     | SendAsked
+    | AnnotateAsked
     | PostureAsked
     | LimitsAsked
     | RetentionAsked

@@ -63,7 +63,7 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the author asked for; fixed at submission but for the parameters.
+    """What the author asked for; fixed at submission but for name and parameters.
 
     Attributes:
         packages: Import names that the image must offer.
@@ -120,6 +120,7 @@ class Entry:
         granted: Seconds that the attempt may run.
         adopted: The hub found it running; it may not have its script.
         frozen_at: When the hub learned that it is paused on its reactor: nodes' clocks may be off.
+        edition: How often name and note were changed.
         ledger_since: Since when the node's ledger knows an end that the journal did not tell.
     """
 
@@ -147,6 +148,8 @@ class Entry:
     outcome: Outcome | None = None
     completed_at: datetime | None = None
     gaps: int = 0
+    note: str = ""
+    edition: int = 0
 
     @property
     def id(self) -> str:

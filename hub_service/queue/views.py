@@ -71,6 +71,8 @@ def experiment(
         warnings=_warnings(entry),
         results=() if told is None else told.files[:MAX_RESULTS],
         gaps=entry.gaps,
+        note=entry.note,
+        edition=entry.edition,
     )
 
 

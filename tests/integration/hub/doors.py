@@ -163,6 +163,8 @@ def _call(verb: str, fields: dict[str, object]) -> tuple[str, str, Mapping[str, 
             return "POST", f"{experiment}/reorder", query, None
         case "delete":
             return "DELETE", experiment, {}, None
+        case "annotate":
+            return "PATCH", experiment, {}, fields
         case "send":
             return "POST", f"{experiment}/parameters", {}, fields
         case "drain-node" | "resume-node" | "declare-dead":
@@ -186,8 +188,10 @@ def _words(verb: str, fields: dict[str, object]) -> list[str]:
     match verb:
         case "move":
             return ["move", experiment, *["--to" if w == "--position" else w for w in options]]
+        case "restore":
+            return ["restore", experiment, "--admin"]
         case "delete":
-            return ["delete", experiment, "--yes"]
+            return ["delete", experiment, "--yes", "--admin"]
         case "send":
             parameters = fields["parameters"]
             assert isinstance(parameters, dict)

@@ -33,11 +33,13 @@ TABLE: Final = {
     "move after another": ("unchanged", "unchanged", REFUSED, REFUSED, REFUSED, UNKNOWN),
     "run-now": ("done", "done", REFUSED, REFUSED, REFUSED, UNKNOWN),
     "send": (REFUSED, REFUSED, "accepted", "accepted", REFUSED, UNKNOWN),
+    "annotate": ("done", "done", "done", "done", "done", UNKNOWN),
+    "restore": ("unchanged", "unchanged", "unchanged", "unchanged", "unchanged", UNKNOWN),
     "delete": (REFUSED, REFUSED, REFUSED, REFUSED, "done", UNKNOWN),
 }
 NOT_BY: Final = {
     # what a door does not have is refused as such, whatever the state
-    "request": frozenset({"run-now", "delete"}),
+    "request": frozenset({"run-now"}),
     "admin": frozenset({"send"}),
 }
 
@@ -171,6 +173,8 @@ async def _give(door: Door, command: str, one: str, mark: str) -> Answer:
             return await door.ask("move", experiment_id=one, after=mark)
         case "send":
             return await door.ask("send", experiment_id=one, parameters={"target": 1})
+        case "annotate":
+            return await door.ask("annotate", experiment_id=one, name=f"renamed by {door.name}")
         case verb:
             return await door.ask(verb, experiment_id=one)
 

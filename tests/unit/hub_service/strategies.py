@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from broker.messages import Phase, Posture
 from hub_service.queue.events import (
+    AnnotateAsked,
     Archived,
     CancelAsked,
     Collected,
@@ -110,6 +111,7 @@ COMMANDS: st.SearchStrategy[Event] = st.one_of(
     st.builds(MoveAsked, IDS, after=IDS, user=st.sampled_from([None, "mqtt:ada"])),
     st.builds(RunNowAsked, IDS, st.just("eve"), node=st.none() | NODES, stop_running=st.booleans()),
     st.builds(SendAsked, IDS, st.just({"a": 2})),
+    st.builds(AnnotateAsked, IDS, st.sampled_from([None, "other"]), st.sampled_from([None, "n"])),
     st.builds(
         PostureAsked,
         st.sampled_from([Posture.RUNNING, Posture.RUNNING, Posture.PAUSED, Posture.DRAINING]),

@@ -17,6 +17,7 @@ from broker.messages import ContractError, Error, ErrorCode, Status, utc_now
 from hub_service.archive import Archive, Audit, Wanted
 from hub_service.archive import archive as archive_module
 from hub_service.archive.archive import DATABASE
+from hub_service.archive.finished import Cursor
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
 from tests.unit.hub_service.archive_entries import (
     CANCELLED,
@@ -348,7 +349,7 @@ async def test_finished_experiments_are_found(archive: Archive) -> None:
         )
     page, total = await archive.page(Wanted(limit=3))
     assert ([e.name[-1] for e in page], total) == (["7", "6", "5"], 7)
-    page, total = await archive.page(Wanted(limit=3, before=page[-1].experiment_id))
+    page, total = await archive.page(Wanted(limit=3, before=Cursor(None, page[-1].experiment_id)))
     assert ([e.name[-1] for e in page], total) == (["4", "3", "2"], 7)
     page, total = await archive.page(Wanted(user="mqtt:bob", status=[Status.COMPLETED]))
     assert ([e.name[-1] for e in page], total) == (["5", "3", "1"], 3)

@@ -22,6 +22,7 @@ from broker.requests import Asked
 from hub_service.archive import Archive
 from hub_service.commands import Commands
 from hub_service.desk import Desk
+from hub_service.keeping import Keeping
 from hub_service.queue import Decision
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import DeclareDeadAsked, Listened, NodePresence
@@ -29,6 +30,7 @@ from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.storage import nothing
 from hub_service.store import QueueStore
+from hub_service.tokens import TokenBook
 from tests.unit.hub_service.archive_entries import EXPERIMENT, experiment
 from tests.unit.hub_service.builders import T0, boot, ulid
 
@@ -48,7 +50,14 @@ class House:
             checker=Checker(),
             durations=Durations(),
             stop_node=self._stop_node,
-            forget=self.forgotten.append,
+            keeping=Keeping(
+                self.desk,
+                archive,
+                show=lambda _: None,
+                forget=self.forgotten.append,
+                everybody=True,
+            ),
+            tokens=TokenBook(self.desk, archive, show=lambda _: None, clock=lambda: T0),
             new_id=lambda: ulid(7),
         )
 

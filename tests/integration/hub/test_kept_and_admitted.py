@@ -1,0 +1,164 @@
+"""Through the portal of a real hub: names and notes, undo, the audit, tokens for scripts."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.embedded import Kind
+from broker.messages import Status
+from hub_service.settings import HubSettings
+from tests.integration.hub.conftest import Site
+from tests.support.portal import OTHER_SESSION, SESSION, Portal, portal_on
+from tests.support.waiting import eventually
+
+SCRIPT = "print('hello')\n"
+PASSWORD = "long enough"
+
+
+@pytest.fixture
+def broker_kind() -> Kind:
+    """Nothing here depends on the broker."""
+    return "mosquitto"
+
+
+@pytest.fixture
+async def portal(site: Site) -> AsyncIterator[Portal]:
+    await site.start_hub(settings=HubSettings(data_dir=site.path / "hub", open=False))
+    connection = await site.connect("portal")
+    async with portal_on(
+        connection, site.path / "portal", admin="login", admin_password=PASSWORD
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def people(portal: Portal) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
+    """Yield an owner, somebody else, and an administrator."""
+    async with AsyncExitStack() as stack:
+        own = {"Origin": portal.url}
+        owner, other, admin = [
+            await stack.enter_async_context(portal.client(headers=headers))
+            for headers in (SESSION, OTHER_SESSION, own)
+        ]
+        await eventually_ready(owner)
+        await admin.get("/login")
+        logged_in = await admin.post("/login", data={"password": PASSWORD})
+        assert logged_in.status_code == 303
+        yield owner, other, admin
+
+
+async def eventually_ready(client: httpx.AsyncClient) -> None:
+    for _ in range(1000):
+        if (await client.get("/health/ready")).status_code == 200:
+            return
+    raise AssertionError("the portal does not become ready")
+
+
+async def said(answer: httpx.Response, code: int = 200) -> Any:
+    assert answer.status_code == code, answer.text
+    return answer.json()
+
+
+async def test_a_name_a_note_a_deletion_and_its_undo(
+    site: Site, people: tuple[httpx.AsyncClient, ...]
+) -> None:
+    owner, other, admin = people
+    watcher = await site.watcher()
+    started = await owner.post("/api/experiments/start", json={"script_content": SCRIPT})
+    one = (await said(started))["experiment_id"]
+    path = f"/api/experiments/{one}"
+
+    await said(await owner.patch(path, json={"name": "Flask 7", "note": "the blue one"}))
+    shown = await watcher.until(one, lambda e: e.note == "the blue one")
+    assert (shown.name, shown.status, shown.edition) == ("Flask 7", Status.QUEUED, 1)
+    crossed = await said(await owner.patch(path, json={"note": "unseen", "edition": 0}), 409)
+    assert crossed["error"]["details"]["note"] == "the blue one"
+    await said(await other.patch(path, json={"name": "mine"}), 403)
+    await said(await owner.patch(path, json={"name": "\u202ea"}), 400)
+    await said(await owner.patch(path, json={"note": "a\x00b"}), 400)
+
+    await said(await owner.delete(path), 409)
+    await said(await owner.post(f"{path}/cancel"))
+    assert site.hub is not None
+    hub = site.hub
+    await eventually(lambda: one not in hub.store.state.entries)
+    await said(await admin.patch(path, json={"note": "contaminated", "edition": 1}))
+    await watcher.until(one, lambda e: e.note == "contaminated" and e.status.finished)
+    found = await said(await owner.get("/api/experiments/user?search=CONTAMIN&sort=name"))
+    assert [e["experiment_id"] for e in found["experiments"]] == [one]
+
+    await said(await other.delete(path), 403)
+    deleted = await said(await owner.delete(path))
+    assert deleted["undo_seconds"] >= 60
+    await said(await owner.get(path), 404)
+    assert (await said(await owner.get("/api/experiments/user")))["total"] == 0
+    await eventually(lambda: watcher.experiments[one] is None)
+    await site.stop_hub()
+    await site.start_hub(settings=HubSettings(data_dir=site.path / "hub", open=False))
+    await said(await owner.post(f"{path}/restore"))
+    assert (await said(await owner.get(path)))["experiment"]["note"] == "contaminated"
+    await watcher.until(one, lambda e: e.note == "contaminated")
+
+    told = await said(await owner.get(f"/api/audit?experiment={one}"))
+    verbs = [(e["verb"], e["outcome"]) for e in told["entries"]]
+    assert verbs[0] == ("restore", "done")
+    assert verbs[-1] == ("submit", "done")
+    verbs_crossed = ("annotate", "WRONG_STATE")
+    assert {e["name"] for e in told["entries"]} == {"Flask 7"}
+    mine = next(e for e in told["entries"] if (e["verb"], e["outcome"]) == verbs_crossed)
+    assert "meanwhile" in mine["message"]
+    everybody = await said(await other.get("/api/audit?limit=2"))
+    assert everybody["next"] is not None
+    assert all(not e["details"] and e["user"] is None for e in everybody["entries"])
+    following = await said(await other.get(f"/api/audit?before={everybody['next']}"))
+    assert following["entries"][0]["n"] < everybody["entries"][-1]["n"]
+    full = await said(await admin.get(f"/api/audit?experiment={one}"))
+    assert full["entries"][-1]["details"]["plan"]["experiment_id"] == one
+
+
+async def test_a_token_admits_until_it_is_revoked(
+    site: Site, portal: Portal, people: tuple[httpx.AsyncClient, ...], caplog: Any
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    owner, _, admin = people
+    await said(await owner.post("/api/tokens", json={"name": "mine"}), 403)
+    await said(await owner.get("/api/tokens"), 403)
+    made = await said(await admin.post("/api/tokens", json={"name": "Plate reader"}))
+    strong = await said(
+        await admin.post("/api/tokens", json={"name": "Robot", "role": "administrator"})
+    )
+    past = {"name": "Late", "expires_on": "2020-01-01T00:00:00Z"}
+    await said(await admin.post("/api/tokens", json=past), 400)
+    async with portal.client(headers={"Authorization": f"Bearer {made['token']}"}) as script:
+        started = await script.post("/api/experiments/start", json={"script_content": SCRIPT})
+        one = (await said(started))["experiment_id"]
+        experiment = (await said(await script.get(f"/api/experiments/{one}/status")))["experiment"]
+        assert experiment["owner"] == "Plate reader"
+        await said(await script.post("/api/queue/pause"), 403)
+        headers = {"Authorization": f"Bearer {strong['token']}"}
+        await said(await script.post("/api/queue/pause", headers=headers))
+        listed = await said(await admin.get("/api/tokens"))
+        assert [t["name"] for t in listed["tokens"]] == ["Plate reader", "Robot"]
+        await said(await admin.delete(f"/api/tokens/{made['token_id']}"))
+        refused = await script.get("/api/experiments/user")
+        assert (await said(refused, 401))["error"]["code"] == "UNAUTHENTICATED"
+        assert refused.headers["www-authenticate"] == "Bearer"
+        await said(await script.get("/api/queue/status", headers=headers))
+    forged = made["token"][:-2] + "xx"
+    for text in ("nonsense", forged):
+        answer = await owner.get("/api/queue/status", headers={"Authorization": f"Bearer {text}"})
+        await said(answer, 401)
+    basic = await owner.get("/api/queue/status", headers={"Authorization": "Basic eDp5"})
+    await said(basic)  # a proxy's: not for us
+    kept = b"".join(p.read_bytes() for p in (site.path / "hub").rglob("*") if p.is_file())
+    for text in (made["token"], strong["token"]):
+        assert text not in caplog.text
+        assert text.encode() not in kept
+    audited = await said(await admin.get("/api/audit"))
+    assert {"create-token", "revoke-token"} <= {e["verb"] for e in audited["entries"]}
+    public = await said(await owner.get("/api/audit"))
+    assert not {"create-token", "revoke-token"} & {e["verb"] for e in public["entries"]}
