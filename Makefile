@@ -4,6 +4,9 @@ BIN := .venv/bin
 WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 	[ -z "$$base" ] || export BIOREACTOR_NODE_BASE_IMAGE="$$base";
 
+# Most tests wait rather than compute: one worker more than there are processors, whole files each.
+SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
+
 .PHONY: help up test lint types contract bench format lock clean
 
 help: ## Show this help
@@ -15,7 +18,7 @@ up: ## Install what is missing and start everything with a simulated bioreactor
 
 test: ## Install what the tests need and run them all
 	@tools/setup test
-	$(WITH_BASE_IMAGE) exec $(BIN)/pytest $(ARGS)
+	$(WITH_BASE_IMAGE) exec $(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 lint: ## Check style and the architecture's import rules
 	@tools/setup up
