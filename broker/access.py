@@ -19,6 +19,7 @@ _CLEARED_BY: Final[Mapping[Topic, Role]] = {
     Topic.HUB_REQUEST: "hub",
     Topic.HUB_ADMIN: "hub",
     Topic.NODE_COMMAND: "node",
+    Topic.NODE_MANUAL_END: "node",
     Topic.NODE_ESTOP: "node",
     Topic.NODE_ESTOP_RELEASE: "node",
 }

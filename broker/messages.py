@@ -1074,7 +1074,7 @@ Result = Annotated[
 
 
 class Reply(Payload):
-    """The hub's answer: a result or an error, never both."""
+    """The answer of the hub, or of a node to manual control: a result or an error, never both."""
 
     id: str | None = None
     result: Result | None = None
@@ -1286,6 +1286,20 @@ class Estop(Payload):
     reason: str = ""
 
 
+class ManualHold(Payload):
+    """Somebody controls the reactor by hand; no experiment starts there meanwhile.
+
+    Attributes:
+        by: A handle for people.
+        since: The first command.
+        until: Everything is made safe then, unless there is another command before.
+    """
+
+    by: str
+    since: Time
+    until: Time
+
+
 class NodeReport(Payload):
     """Reported, retained at `nodes/{node}/report`; sent on change and each second of a run."""
 
@@ -1303,6 +1317,7 @@ class NodeReport(Payload):
     container: ContainerStatus | None = None
     ledger: tuple[LedgerEntry, ...] = ()
     safe: bool
+    manual: ManualHold | None = None
     estop: Estop | None = None
     alarms: tuple[Alarm, ...] = ()
     backlog: Mapping[str, StreamBacklog] = Field(default_factory=dict)
@@ -1478,15 +1493,42 @@ RECORD: Final[TypeAdapter[Record]] = TypeAdapter(Record)
 # Manual control
 
 
-class Command(Payload):
-    """An administrator's command to a channel of an idle reactor; live only, at most 10 s old."""
+class ByHand(Payload):
+    """What every order of manual control carries; live only, at most 10 s old.
+
+    Attributes:
+        id: The same id is carried out once, and answered alike each time.
+        client: Where to reply, below `reply/{principal}/`: within a second, a `Done` or an error.
+            Nodes are told it, so it is another one than is used towards the hub. Absent: only
+            what is wrong is told, on `errors/{principal}`.
+        actor: The person behind a portal's order, who must be an administrator.
+    """
 
     id: RequestId
     client: Name | None = None
     expires_at: Time
+    actor: Actor | None = None
+
+
+class Command(ByHand):
+    """Set or dose one channel of a reactor that nobody holds: a value or a volume, not both.
+
+    It holds the reactor for the sender, see `ManualHold`. What is not done soon is answered
+    ``accepted``; if it fails later, that is told on `errors/{principal}` under its id.
+
+    Attributes:
+        value: In the channel's unit.
+        dose_ml: Of a pump, mL.
+        duration: Seconds of the reactor's clock; direct outputs need one.
+    """
+
     value: float | None = None
     dose_ml: float | None = Field(default=None, gt=0)
     duration: Seconds | None = None
+
+
+class ManualEnd(ByHand):
+    """End manual control: everything is made safe."""
 
 
 class EstopRequest(Payload):

@@ -47,6 +47,7 @@ class Topic(StrEnum):
     NODE_JOURNAL = "nodes/{node}/journal/{stream}"
     NODE_JOURNAL_ACK = "nodes/{node}/journal/{stream}/ack"
     NODE_COMMAND = "nodes/{node}/command/{principal}/{channel}"
+    NODE_MANUAL_END = "nodes/{node}/manual-end/{principal}"
     NODE_ESTOP = "nodes/{node}/estop/{principal}"
     NODE_ESTOP_RELEASE = "nodes/{node}/estop-release/{principal}"
     ERRORS = "errors/{principal}"
@@ -114,8 +115,9 @@ SPECS: Final[Mapping[Topic, Spec]] = MappingProxyType(
             "An administrator's request to the hub.",
         ),
         Topic.REPLY: _spec(
-            "hub", "portal administrator script", 1, "live",
-            "The hub's reply to the request with the same id; only its asker may read it.",
+            "hub node", "portal administrator script", 1, "live",
+            "The hub's reply to the request with the same id, or a node's to manual control; only "
+            "its asker may read it.",
         ),
         Topic.QUEUE: _spec(
             "hub", _EYES, 1, "retained", "The queue: posture, what runs, what waits in what order."
@@ -146,6 +148,10 @@ SPECS: Final[Mapping[Topic, Spec]] = MappingProxyType(
         Topic.NODE_COMMAND: _spec(
             "portal administrator", "node", 1, "live",
             "Manual control of one channel while no experiment holds the reactor.",
+        ),
+        Topic.NODE_MANUAL_END: _spec(
+            "portal administrator", "node", 1, "live",
+            "Ends manual control: everything is made safe.",
         ),
         Topic.NODE_ESTOP: _spec(
             "hub portal administrator", "node", 1, "retained",

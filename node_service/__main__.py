@@ -153,6 +153,8 @@ async def run(
                     simulated=chosen.simulated,
                     sample_interval=settings.sample_interval,
                     on_exit=settings.on_exit,
+                    portals=settings.portals,
+                    manual_hold=settings.manual_hold,
                 )
                 async with Systemd.of().told():
                     await service.run(stopping, local_stop)

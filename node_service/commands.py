@@ -1,21 +1,36 @@
 """Manual control of single channels while no experiment holds the reactor.
 
 Commands are live: a retained one would come back at every reconnect, an old one would surprise
-whoever stands beside the reactor. Each is carried out once by its id.
+whoever stands beside the reactor. Each is carried out once by its id, and answered alike when it
+comes again. Commands begin in the order in which they came.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from broker.connection import Message
-from broker.messages import Command, ContractError, ErrorCode, EventRecord, Record, decode
-from broker.topics import Topic
+from broker.incoming import Back
+from broker.messages import (
+    ByHand,
+    Command,
+    ContractError,
+    Done,
+    Error,
+    ErrorCode,
+    EventRecord,
+    ManualEnd,
+    Record,
+    Reply,
+    decode,
+)
+from broker.topics import Address, Topic
 from hardware.clock import Clock
 from hardware.reactor import Reactor
+from node_service.manual import Hands
 from node_service.voice import Voice
 
 MAX_AGE: Final = timedelta(seconds=10)
@@ -23,14 +38,19 @@ TOLERANCE: Final = timedelta(seconds=2)
 """By how much the sender's clock may be ahead of the node's."""
 REMEMBERED: Final = 1000
 MAX_AT_ONCE: Final = 16
+ANSWER_SECONDS: Final = 0.5
+"""What takes longer is answered before it is done."""
 
 logger = logging.getLogger(__name__)
+
+_B = TypeVar("_B", bound=ByHand)
 
 
 class ManualControl:
     """Of one node's reactor.
 
     Args:
+        portals: Principals that are believed when they say who acts.
         busy: Returns the id of the experiment that holds the reactor, None while idle.
         tasks: Where commands are carried out; a dose takes its time.
     """
@@ -41,6 +61,8 @@ class ManualControl:
         reactor: Reactor,
         clock: Clock,
         voice: Voice,
+        hands: Hands,
+        portals: frozenset[str],
         record: Callable[[Record], None],
         busy: Callable[[], str | None],
         tasks: asyncio.TaskGroup,
@@ -48,67 +70,114 @@ class ManualControl:
         self._reactor = reactor
         self._clock = clock
         self._voice = voice
+        self._hands = hands
+        self._portals = portals
         self._record = record
         self._busy = busy
         self._tasks = tasks
-        self._under_way = 0
-        self._done: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._known: OrderedDict[tuple[str, str], Reply | None] = OrderedDict()
 
     async def hear(self, message: Message) -> None:
-        """Take a command; what is wrong with it is told to its sender."""
+        """Take a command; the outcome, or what is wrong with it, is told to its sender."""
         address = self._voice.parse(message, Topic.NODE_COMMAND)
         if address is None or not message.payload:
             return
-        principal, channel = address["principal"], address["channel"]
-        id_: str | None = None
+        channel = address["channel"]
+
+        def begin(command: Command, back: Back) -> None:
+            _check_content(command)
+            self._check_free()
+            self._start(self._carry_out(channel, command, back))
+
+        await self._take(address, message, Command, begin)
+
+    async def hear_end(self, message: Message) -> None:
+        """Take the end of manual control."""
+        address = self._voice.parse(message, Topic.NODE_MANUAL_END)
+        if address is None or not message.payload:
+            return
+
+        def begin(order: ManualEnd, back: Back) -> None:
+            self._check_holder()
+            self._start(self._end(order, back))
+
+        await self._take(address, message, ManualEnd, begin)
+
+    def close(self) -> None:
+        """Cut off what is under way; the reactor is made safe by whoever closes it."""
+        for task in self._under_way:
+            task.cancel()
+
+    async def _take(
+        self,
+        address: Address,
+        message: Message,
+        model: type[_B],
+        begin: Callable[[_B, Back], None],
+    ) -> None:
+        back = Back.of(address, message)
         try:
             await self._voice.refuse_retained(message)
-            command = decode(Command, message.payload)
-            id_ = command.id
-            if (principal, id_) in self._done:
+            order = self._believe(decode(model, message.payload), back.principal)
+            key = back.principal, order.id
+            if key in self._known:
+                answered = self._known[key]
+                if answered is not None:
+                    await self._voice.answer(back, answered)
                 return
-            self._check(command)
+            self._check_time(order)
+            begin(order, back)
         except ContractError as error:
-            await self._voice.complain(principal, message.topic, error.error, id_)
+            await self._voice.refuse(back, error.error)
             return
-        self._done[principal, id_] = None
-        if len(self._done) > REMEMBERED:
-            self._done.popitem(last=False)
-        self._under_way += 1
-        self._tasks.create_task(
-            self._carry_out(principal, channel, command, message.topic), name="command"
-        )
+        self._known[key] = None
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
 
-    def _check(self, command: Command) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._tasks.create_task(work, name="command")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _believe(self, order: _B, principal: str) -> _B:
+        """Return the order, with the actor that may be believed."""
+        if principal not in self._portals:
+            return order.model_copy(update={"actor": None})
+        if order.actor is not None and not order.actor.admin:
+            raise ContractError(
+                ErrorCode.FORBIDDEN,
+                "only administrators may control a reactor by hand",
+                "log in as administrator",
+            )
+        return order
+
+    def _check_time(self, order: ByHand) -> None:
         now = self._clock.now()
-        if command.expires_at <= now:
+        if order.expires_at <= now:
             raise ContractError(
                 ErrorCode.EXPIRED,
-                f"the command expired {(now - command.expires_at).total_seconds():.1f} s ago",
+                f"the command expired {(now - order.expires_at).total_seconds():.1f} s ago",
                 "send it again; if it is always late, compare the clocks of sender and node",
             )
-        if command.expires_at > now + MAX_AGE + TOLERANCE:
-            ahead = (command.expires_at - now).total_seconds()
+        if order.expires_at > now + MAX_AGE + TOLERANCE:
+            ahead = (order.expires_at - now).total_seconds()
             raise ContractError(
                 ErrorCode.EXPIRED,
                 f"the command expires in {ahead:.0f} s, at most {MAX_AGE.seconds} s are allowed",
                 "let it expire sooner; if it does, the clocks of sender and node disagree",
             )
-        if (command.value is None) == (command.dose_ml is None):
-            raise ContractError(
-                ErrorCode.MALFORMED,
-                "a command sets a value or doses a volume",
-                "give either value or dose_ml",
-            )
-        self._check_idle()
-        if self._under_way >= MAX_AT_ONCE:
+
+    def _check_free(self) -> None:
+        self._check_holder()
+        if len(self._under_way) >= MAX_AT_ONCE:
             raise ContractError(
                 ErrorCode.RATE_LIMIT,
                 f"{MAX_AT_ONCE} commands are being carried out",
                 "wait until some are done",
             )
 
-    def _check_idle(self) -> None:
+    def _check_holder(self) -> None:
         holder = self._busy()
         if holder is not None:
             raise ContractError(
@@ -118,24 +187,108 @@ class ManualControl:
                 experiment_id=holder,
             )
 
-    async def _carry_out(self, principal: str, channel: str, command: Command, topic: str) -> None:
+    async def _carry_out(self, channel: str, command: Command, back: Back) -> None:
         try:
-            self._check_idle()  # an experiment may have come since it was taken
-            self._record(
-                EventRecord(
-                    t=self._clock.now(),
-                    mono=self._clock.monotonic(),
-                    event="command",
-                    channel=channel,
-                    value=command.value if command.dose_ml is None else command.dose_ml,
-                    data={"by": principal, "id": command.id},
-                )
-            )
-            if command.dose_ml is not None:
-                await self._reactor.dose(channel, command.dose_ml)
-            elif command.value is not None:
-                await self._reactor.set(channel, command.value, duration=command.duration)
+            self._check_holder()  # an experiment may have come since it was taken
         except ContractError as error:
-            await self._voice.complain(principal, topic, error.error, command.id)
+            await self._reply(back, error.error)
+            return
+        held = self._hands.current is not None
+        self._hands.take(_handle(command, back))
+        self._tell("command", channel, command, back)
+        info = self._reactor.channels.get(channel)
+        label = channel if info is None else info.label
+        beginning = f"{label} is being set" if command.dose_ml is None else f"{label} is dosing"
+        refused = await self._perform(self._act(channel, command, label), back, beginning)
+        if refused is not None:
+            self._tell("command-refused", channel, command, back, refused)
+            if not held and len(self._under_way) == 1 and self._reactor.safe:
+                self._hands.drop()
+
+    async def _act(self, channel: str, command: Command, label: str) -> str:
+        """Return what was done."""
+        if command.dose_ml is not None:
+            dose = await self._reactor.dose(channel, command.dose_ml)
+            return f"{label}: {dose.delivered_ml:.3g} of {dose.requested_ml:g} mL were dosed"
+        value = 0.0 if command.value is None else command.value
+        reached = await self._reactor.set(channel, value, duration=command.duration)
+        span = "" if command.duration is None else f" for {command.duration:g} s"
+        unit = self._reactor.channels[channel].unit
+        return f"{label} is set to {reached:g} {unit}".rstrip() + span
+
+    async def _end(self, order: ManualEnd, back: Back) -> None:
+        async def end() -> str:
+            self._check_holder()
+            await self._hands.end(f"ended by {_handle(order, back)}")
+            return "manual control has ended; everything is safe"
+
+        await self._perform(end(), back, "everything is being made safe")
+
+    async def _perform(
+        self, work: Coroutine[None, None, str], back: Back, beginning: str
+    ) -> Error | None:
+        """Do it and answer soon; return why it was refused or failed."""
+        doing = asyncio.create_task(work, name="command's work")
+        try:
+            await asyncio.wait([doing], timeout=ANSWER_SECONDS)
+            soon = doing.done()
+            if not soon:
+                await self._reply(back, Done(outcome="accepted", message=beginning))
+            await asyncio.wait([doing])
         finally:
-            self._under_way -= 1
+            doing.cancel()
+            await asyncio.wait([doing])
+        try:
+            done = doing.result()
+        except ContractError as error:
+            if soon:
+                await self._reply(back, error.error)
+            else:
+                await self._voice.complain(back.principal, back.topic, error.error, back.id)
+            return error.error
+        if soon:
+            await self._reply(back, Done(outcome="done", message=done))
+        return None
+
+    async def _reply(self, back: Back, outcome: Done | Error) -> None:
+        error = outcome if isinstance(outcome, Error) else None
+        result = outcome if isinstance(outcome, Done) else None
+        reply = Reply(id=back.id, result=result, error=error)
+        if back.id is not None and (back.principal, back.id) in self._known:
+            self._known[back.principal, back.id] = reply
+        if error is None:
+            await self._voice.answer(back, reply)
+        else:
+            await self._voice.refuse(back, error)
+
+    def _tell(
+        self, event: str, channel: str, command: Command, back: Back, error: Error | None = None
+    ) -> None:
+        data = {"by": back.principal, "id": command.id}
+        if command.actor is not None:
+            data |= {"actor": command.actor.name, "user": command.actor.user}
+        if error is not None:
+            data |= {"code": str(error.code), "message": error.message}
+        self._record(
+            EventRecord(
+                t=self._clock.now(),
+                mono=self._clock.monotonic(),
+                event=event,
+                channel=channel,
+                value=command.value if command.dose_ml is None else command.dose_ml,
+                data={**data},
+            )
+        )
+
+
+def _check_content(command: Command) -> None:
+    if (command.value is None) == (command.dose_ml is None):
+        raise ContractError(
+            ErrorCode.MALFORMED,
+            "a command sets a value or doses a volume",
+            "give either value or dose_ml",
+        )
+
+
+def _handle(order: ByHand, back: Back) -> str:
+    return back.principal if order.actor is None else order.actor.name

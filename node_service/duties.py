@@ -52,6 +52,7 @@ class Duties:
         self._tasks = tasks
         self._incoming: Assignment | None = None
         self._attempts: list[Attempt] = []
+        self._accepting: RunKey | None = None
         self._wake = asyncio.Event()
         self._living: set[asyncio.Task[None]] = set()
         self.settled = asyncio.Lock()
@@ -60,6 +61,12 @@ class Duties:
     def holder(self) -> Attempt | None:
         """The attempt that holds the reactor."""
         return next((one for one in self._attempts if one.holds_reactor), None)
+
+    @property
+    def taken_by(self) -> RunKey | None:
+        """Which attempt holds the reactor, or is about to."""
+        holder = self.holder
+        return self._accepting if holder is None else holder.key
 
     @property
     def shown(self) -> Attempt | None:
@@ -176,10 +183,14 @@ class Duties:
         if key is None:
             return
         record = step(key, station.clock, "accepted")
-        run: Run = await station.ledger.accept(assignment, station.clock.now(), record, ending)
-        await station.outbox.flush()
-        attempt = Attempt(run, station)
-        self._attempts.append(attempt)
+        self._accepting = None if ending else key
+        try:
+            run: Run = await station.ledger.accept(assignment, station.clock.now(), record, ending)
+            await station.outbox.flush()
+            attempt = Attempt(run, station)
+            self._attempts.append(attempt)
+        finally:
+            self._accepting = None
         self._live(attempt)
         self.poke()  # a pause that is desired from the beginning is said to the attempt, too
 

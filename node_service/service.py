@@ -37,6 +37,7 @@ from node_service.estop import LOCAL, EmergencyStop
 from node_service.identity import Identity
 from node_service.ledger import Ledger
 from node_service.live import Live
+from node_service.manual import Hands
 from node_service.recorder import Recorder
 from node_service.reports import LEDGER_ENTRIES, Reporter
 from node_service.runner.interface import Runner, RunnerError
@@ -67,6 +68,8 @@ class NodeService:
         simulated: Whether no real reactor stands behind it.
         sample_interval: Real seconds.
         on_exit: What becomes of a running experiment when the node stops.
+        portals: Principals that are believed when they say who acts.
+        manual_hold: Real seconds that manual control lasts after the last command.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class NodeService:
         simulated: bool,
         sample_interval: float,
         on_exit: Literal["leave", "stop"],
+        portals: frozenset[str],
+        manual_hold: float,
     ) -> None:
         self._identity = identity
         self._ledger = ledger
@@ -97,9 +102,18 @@ class NodeService:
         self._simulated = simulated
         self._interval = sample_interval
         self._on_exit = on_exit
+        self._portals = portals
         self._clock = reactor.clock
         self._recorder = Recorder(journal, self._clock)
         self._alarms = Alarms(self._clock, self._recorder.post)
+        self._hands = Hands(
+            reactor=reactor,
+            clock=self._clock,
+            alarms=self._alarms,
+            record=self._recorder.post,
+            seconds=manual_hold,
+            changed=self._news,
+        )
         self._voice = Voice(connection, identity.node)
         self._live = Live(connection, connection.topics, identity.node)
         self._engine = Engine(runner, self._alarms, self._news)
@@ -166,8 +180,10 @@ class NodeService:
             reactor=self._reactor,
             clock=self._clock,
             voice=self._voice,
+            hands=self._hands,
+            portals=self._portals,
             record=self._recorder.post,
-            busy=lambda: duties.holder.key.experiment_id if duties.holder else None,
+            busy=lambda: duties.taken_by.experiment_id if duties.taken_by else None,
             tasks=tasks,
         )
         sampler = Sampler(
@@ -188,6 +204,7 @@ class NodeService:
             tasks.create_task(sampler.run(), name="sampler"),
             tasks.create_task(duties.run(), name="duties"),
             tasks.create_task(self._engine.watch(), name="engine"),
+            tasks.create_task(self._hands.run(), name="manual control"),
             tasks.create_task(self._reporter.run(), name="reporter"),
             tasks.create_task(self._keep_house(), name="housekeeping"),
             tasks.create_task(self._clear_leftovers(), name="leftovers"),
@@ -203,6 +220,7 @@ class NodeService:
                 except TimeoutError:
                     logger.warning("results are on their way; the next start goes on with them")
         duties.leave_all()
+        control.close()
         for task in background:
             task.cancel()
 
@@ -231,6 +249,7 @@ class NodeService:
         subscribe(topic(Topic.NODE_ESTOP_RELEASE, principal="+"), estop.hear_release)
         subscribe(topic(Topic.NODE_ASSIGNMENT), duties.hear)
         subscribe(topic(Topic.NODE_COMMAND, principal="+", channel="+"), control.hear)
+        subscribe(topic(Topic.NODE_MANUAL_END, principal="+"), control.hear_end)
         subscribe(self._connection.topics.build(Topic.HUB_STATUS), self._hear_hub)
         self._connection.on_connect(self._reporter.connected)
 
@@ -262,6 +281,7 @@ class NodeService:
 
     def _hear_reactor(self, event: ReactorEvent) -> None:
         """Record what the reactor says of itself; the emergency stop tells more of its own."""
+        self._hands.hear(event)
         if event.event in _ESTOP_EVENTS:
             return
         current = None if self._duties is None else self._duties.holder
@@ -297,7 +317,10 @@ class NodeService:
             if error is not None:
                 return error
         return (
-            self._company.refusal or storage.refusal(self._journal.fill()) or self._engine.refusal
+            self._company.refusal
+            or storage.refusal(self._journal.fill())
+            or self._hands.refusal
+            or self._engine.refusal
         )
 
     async def _keep_house(self) -> None:
@@ -366,6 +389,7 @@ class NodeService:
             container=None if shown is None else shown.container,
             ledger=entries,
             safe=self._reactor.safe,
+            manual=self._hands.current,
             estop=self._ledger.estop,
             alarms=(*self._reactor.alarms, *self._alarms.current),
             backlog=self._journal.backlog(),

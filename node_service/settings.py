@@ -43,6 +43,8 @@ class NodeSettings(BaseSettings):
         sample_interval: Real seconds between samples.
         hang_after: Seconds of standstill after which the watchdog takes the node for dead: it is
             killed and the reactor made safe. A slow machine may need more.
+        portals: Principals that are believed when they say which session controls by hand.
+        manual_hold: Seconds after the last manual command at which everything is made safe.
         on_exit: What happens to a running experiment when the node is stopped: it is left
             running and adopted at the next start, or stopped.
         journal_budget: Bytes of the disk that unsent data may take.
@@ -70,6 +72,8 @@ class NodeSettings(BaseSettings):
     seed: int = 0
     sample_interval: float = Field(default=1.0, ge=0.05, le=3600)
     hang_after: float = Field(default=1.2, ge=0.5, le=60)
+    portals: Annotated[frozenset[Name], Field(max_length=100)] = frozenset({"portal"})
+    manual_hold: float = Field(default=600.0, ge=1, le=86400)
     on_exit: Literal["leave", "stop"] = "leave"
     journal_budget: int = Field(default=2 * 1024**3, ge=16 * 1024**2)
     log_format: Format = "human"

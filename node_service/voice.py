@@ -1,7 +1,8 @@
 """How the node speaks to others beside its journal: complaints, cleared topics, built names."""
 
 from broker.connection import Connection, Message
-from broker.messages import ContractError, Error, ErrorCode, ErrorReport
+from broker.incoming import Back
+from broker.messages import ContractError, Error, ErrorCode, ErrorReport, Payload, Reply
 from broker.topics import Address, Topic
 
 
@@ -49,8 +50,24 @@ class Voice:
     ) -> None:
         """Tell a principal what was wrong with its message; lost if the broker is away."""
         report = ErrorReport(id=id_, topic=topic, error=error)
-        where = self._connection.topics.build(Topic.ERRORS, principal=principal)
+        await self._say(self._connection.topics.build(Topic.ERRORS, principal=principal), report)
+
+    async def answer(self, back: Back, reply: Reply) -> None:
+        """Reply to who asked for it; lost if the broker is away."""
+        if back.client is not None:
+            topics = self._connection.topics
+            where = topics.build(Topic.REPLY, principal=back.principal, client=back.client)
+            await self._say(where, reply)
+
+    async def refuse(self, back: Back, error: Error) -> None:
+        """Tell what was wrong: as the reply, where one was asked for, else as a complaint."""
+        if back.client is None:
+            await self.complain(back.principal, back.topic, error, back.id)
+        else:
+            await self.answer(back, Reply(id=back.id, error=error))
+
+    async def _say(self, topic: str, payload: Payload) -> None:
         try:
-            await self._connection.publish(where, report.encode())
+            await self._connection.publish(topic, payload.encode())
         except (ConnectionError, TimeoutError):
             return

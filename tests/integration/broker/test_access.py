@@ -66,7 +66,10 @@ def clears(sender: str, text: str) -> bool:
     assert address is not None
     if address.topic in {Topic.HUB_REQUEST, Topic.HUB_ADMIN}:
         return sender == "hub"
-    commands = {Topic.NODE_COMMAND, Topic.NODE_ESTOP, Topic.NODE_ESTOP_RELEASE}
+    commands = {
+        *(Topic.NODE_COMMAND, Topic.NODE_MANUAL_END),
+        *(Topic.NODE_ESTOP, Topic.NODE_ESTOP_RELEASE),
+    }
     return address.topic in commands and address["node"] == sender
 
 

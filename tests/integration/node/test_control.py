@@ -17,6 +17,7 @@ from broker.messages import (
     ErrorReport,
     EstopRelease,
     EventRecord,
+    ManualEnd,
     Telemetry,
     decode,
     utc_now,
@@ -161,8 +162,19 @@ async def test_manual_control_of_an_idle_reactor(running: Node, hub: Hub, admin:
         lambda: any(isinstance(r, EventRecord) and r.event == "command" for r in hub.records())
     )
 
+    await eventually(lambda: hub.report.manual is not None)
+    held = hub.report.manual
+    assert held is not None
+    assert held.by == "admin"
     assignment = await hub.run(BUSY)
+    await eventually(lambda: hub.report.seen_revision == hub.revision)
+    assert hub.report.refusal is not None
+    assert hub.report.refusal.code is ErrorCode.REACTOR_BUSY
+    assert hub.phases(str(assignment.experiment_id)) == []
+    end = ManualEnd(id="end", expires_at=utc_now() + timedelta(seconds=9))
+    await admin.say(Topic.NODE_MANUAL_END, end.encode())
     await hub.until_said(str(assignment.experiment_id), "waiting")
+    assert hub.report.manual is None
     await admin.command("stirring", 400, "busy")
     await eventually(lambda: len(admin.errors) == 5)
     assert admin.errors[4].error.code is ErrorCode.REACTOR_BUSY

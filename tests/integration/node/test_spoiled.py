@@ -19,7 +19,7 @@ FROM_THE_HUB = [
     for topic, spec in SPECS.items()
     if "hub" in spec.senders and "node" in spec.readers and topic is not Topic.NODE_ESTOP
 ]
-FROM_PEOPLE = (Topic.NODE_COMMAND, Topic.NODE_ESTOP_RELEASE)
+FROM_PEOPLE = (Topic.NODE_COMMAND, Topic.NODE_MANUAL_END, Topic.NODE_ESTOP_RELEASE)
 """An emergency stop is none of them: whatever is in it, it counts."""
 
 

@@ -1,0 +1,266 @@
+"""Manual control over a real broker: who is heard, what is answered, when it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from broker.connection import Connection, Message
+from broker.embedded import Kind
+from broker.messages import (
+    Actor,
+    Command,
+    Done,
+    ErrorCode,
+    ErrorReport,
+    EventRecord,
+    ManualEnd,
+    Record,
+    Reply,
+    decode,
+    utc_now,
+)
+from broker.topics import Topic
+from hardware.clock import RealClock
+from hardware.reactor import Reactor
+from hardware.reactors import simulated_reactor
+from node_service.alarms import Alarms
+from node_service.commands import ManualControl
+from node_service.manual import Hands
+from node_service.voice import Voice
+from tests.support.brokers import Connector
+from tests.support.waiting import eventually
+
+ADMIN = Actor(user="web:0123456789abcdef", name="swift-otter", admin=True)
+
+
+@pytest.fixture(params=["mosquitto", "nats"])
+def broker_kind(request: pytest.FixtureRequest) -> Kind:
+    kind: Kind = request.param
+    return kind
+
+
+@dataclass
+class Desk:
+    """Someone who commands, and hears what is answered."""
+
+    connection: Connection
+    principal: str
+    replies: dict[str, list[Reply]] = field(default_factory=dict)
+    errors: list[ErrorReport] = field(default_factory=list)
+
+    def listen(self) -> None:
+        topics, me = self.connection.topics, self.principal
+        self.connection.subscribe(topics.build(Topic.ERRORS, principal=me), self._error)
+        reply = topics.build(Topic.REPLY, principal=me, client="desk")
+        self.connection.subscribe(reply, self._reply)
+
+    async def send(self, topic: Topic, id_: str, **what: Any) -> None:
+        model = ManualEnd if topic is Topic.NODE_MANUAL_END else Command
+        level = {"channel": what.pop("channel")} if model is Command else {}
+        fields = {"client": "desk", "expires_at": utc_now() + timedelta(seconds=9)} | what
+        order = model(id=id_, **fields)
+        address = self.connection.topics.build(
+            topic, node="reactor-1", principal=self.principal, **level
+        )
+        await self.connection.publish(address, order.encode())
+
+    async def ask(self, topic: Topic, id_: str, **what: Any) -> Reply:
+        """Send an order; return what is answered within a second."""
+        before = len(self.replies.get(id_, ()))
+        await self.send(topic, id_, **what)
+        await eventually(lambda: len(self.replies.get(id_, ())) > before, within=1.0)
+        return self.replies[id_][-1]
+
+    async def refused(self, id_: str, **what: Any) -> ErrorCode:
+        reply = await self.ask(Topic.NODE_COMMAND, id_, **what)
+        assert reply.error is not None
+        return reply.error.code
+
+    async def _reply(self, message: Message) -> None:
+        reply = decode(Reply, message.payload)
+        self.replies.setdefault(str(reply.id), []).append(reply)
+
+    async def _error(self, message: Message) -> None:
+        self.errors.append(decode(ErrorReport, message.payload))
+
+
+@dataclass
+class Bench:
+    """A node's manual control alone, with its reactor."""
+
+    reactor: Reactor
+    hands: Hands
+    records: list[Record]
+    holder: str | None = None
+
+    def events(self, name: str) -> list[EventRecord]:
+        return [r for r in self.records if isinstance(r, EventRecord) and r.event == name]
+
+
+@pytest.fixture
+def hold_seconds() -> float:
+    """How long manual control lasts; parametrize it."""
+    return 600.0
+
+
+@pytest.fixture
+async def bench(connect: Connector, hold_seconds: float) -> AsyncIterator[Bench]:
+    clock = RealClock()
+    records: list[Record] = []
+    async with AsyncExitStack() as stack:
+        reactor = simulated_reactor(clock, seed=1, state_file=None)
+        await stack.enter_async_context(reactor)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        alarms = Alarms(clock, records.append)
+        hands = Hands(
+            reactor=reactor,
+            clock=clock,
+            alarms=alarms,
+            record=records.append,
+            seconds=hold_seconds,
+            changed=lambda: None,
+        )
+        bench = Bench(reactor, hands, records)
+        stack.callback(reactor.on_event(hands.hear))
+
+        def listen(connection: Connection) -> None:
+            control = ManualControl(
+                reactor=reactor,
+                clock=clock,
+                voice=Voice(connection, "reactor-1"),
+                hands=hands,
+                portals=frozenset({"portal"}),
+                record=records.append,
+                busy=lambda: bench.holder,
+                tasks=tasks,
+            )
+            stack.callback(control.close)
+            build = connection.topics.build
+            command = build(Topic.NODE_COMMAND, node="reactor-1", principal="+", channel="+")
+            connection.subscribe(command, control.hear)
+            end = build(Topic.NODE_MANUAL_END, node="reactor-1", principal="+")
+            connection.subscribe(end, control.hear_end)
+
+        await connect("reactor-1", prepare=listen)
+        running = tasks.create_task(hands.run())
+        stack.callback(running.cancel)
+        yield bench
+
+
+async def desk(connect: Connector, principal: str) -> Desk:
+    made: list[Desk] = []
+
+    def prepare(connection: Connection) -> None:
+        made.append(Desk(connection, principal))
+        made[0].listen()
+
+    await connect(principal, prepare=prepare)
+    return made[0]
+
+
+async def test_a_portal_learns_what_became_of_its_command(bench: Bench, connect: Connector) -> None:
+    portal = await desk(connect, "portal")
+    what = {"channel": "stirring", "value": 300.0, "actor": ADMIN}
+    reply = await portal.ask(Topic.NODE_COMMAND, "one", **what)
+    assert isinstance(reply.result, Done)
+    assert (reply.result.outcome, reply.error) == ("done", None)
+    assert bench.reactor.setpoints() == {"stirring": 300}
+    again = await portal.ask(Topic.NODE_COMMAND, "one", **what)  # an answer that was lost
+    assert again == reply
+    (event,) = bench.events("command")
+    assert (event.channel, event.value) == ("stirring", 300)
+    assert event.data["by"] == "portal"
+    assert (event.data["actor"], event.data["user"]) == (ADMIN.name, ADMIN.user)
+    held = bench.hands.current
+    assert held is not None
+    assert held.by == ADMIN.name
+    assert bench.hands.refusal is not None
+
+    dose = {"channel": "media", "dose_ml": 0.05, "actor": ADMIN}
+    reply = await portal.ask(Topic.NODE_COMMAND, "dose", **dose)
+    assert isinstance(reply.result, Done)
+
+    end = await portal.ask(Topic.NODE_MANUAL_END, "end", actor=ADMIN)
+    assert isinstance(end.result, Done)
+    assert end.result.outcome == "done"
+    assert bench.reactor.safe
+    assert bench.hands.current is None
+    assert [e.data["why"] for e in bench.events("manual-ended")] == [f"ended by {ADMIN.name}"]
+    assert portal.errors == []
+
+
+async def test_what_is_refused_is_told_and_holds_nothing(bench: Bench, connect: Connector) -> None:
+    portal, admin = await desk(connect, "portal"), await desk(connect, "admin")
+    nobody = ADMIN.model_copy(update={"admin": False})
+    code = await portal.refused("a", channel="stirring", value=300, actor=nobody)
+    assert code is ErrorCode.FORBIDDEN
+    assert await admin.refused("b", channel="stirring", value=1e6) is ErrorCode.OUT_OF_RANGE
+    assert await admin.refused("c", channel="lid", value=1) is ErrorCode.UNKNOWN_CHANNEL
+    assert await admin.refused("d", channel="stirring") is ErrorCode.MALFORMED
+    assert bench.hands.current is None
+    (first, second) = bench.events("command-refused")
+    assert (first.data["code"], second.data["code"]) == ("OUT_OF_RANGE", "UNKNOWN_CHANNEL")
+
+    bench.holder = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    assert await admin.refused("e", channel="stirring", value=300) is ErrorCode.REACTOR_BUSY
+    end = await admin.ask(Topic.NODE_MANUAL_END, "f")
+    assert end.error is not None
+    assert end.error.code is ErrorCode.REACTOR_BUSY
+    bench.holder = None
+    await bench.reactor.emergency_stop("tested")
+    assert await admin.refused("g", channel="stirring", value=300) is ErrorCode.ESTOP
+    assert bench.hands.current is None
+    assert bench.reactor.safe
+    assert (portal.errors, admin.errors) == ([], [])
+
+
+async def test_an_administrators_own_word_is_no_actor(bench: Bench, connect: Connector) -> None:
+    admin = await desk(connect, "admin")
+    await admin.ask(Topic.NODE_COMMAND, "one", channel="stirring", value=300, actor=ADMIN)
+    (event,) = bench.events("command")
+    assert event.data == {"by": "admin", "id": "one"}
+    await admin.send(Topic.NODE_COMMAND, "two", channel="stirring", value=1e6, client=None)
+    await eventually(lambda: len(admin.errors) == 1)  # who names no client is told on errors/
+    assert (admin.errors[0].id, admin.errors[0].error.code) == ("two", ErrorCode.OUT_OF_RANGE)
+    assert bench.hands.current is not None  # what the refused one did not begin it does not end
+
+
+async def test_a_long_dose_is_answered_at_once_and_ended_with_manual_control(
+    bench: Bench, connect: Connector
+) -> None:
+    admin = await desk(connect, "admin")
+    reply = await admin.ask(Topic.NODE_COMMAND, "one", channel="media", dose_ml=2)
+    assert isinstance(reply.result, Done)
+    assert reply.result.outcome == "accepted"
+    end = await admin.ask(Topic.NODE_MANUAL_END, "two")
+    assert end.error is None
+    await eventually(lambda: bench.reactor.safe)
+
+
+@pytest.mark.parametrize("hold_seconds", [0.6])
+async def test_what_nobody_renews_is_made_safe(bench: Bench, connect: Connector) -> None:
+    admin = await desk(connect, "admin")
+    begun = asyncio.get_running_loop().time()
+    await admin.ask(Topic.NODE_COMMAND, "one", channel="stirring", value=300)
+    assert bench.hands.current is not None
+    first = bench.hands.current
+    await admin.ask(Topic.NODE_COMMAND, "two", channel="temperature", value=35)
+    assert bench.hands.current.until > first.until
+    assert bench.hands.current.since == first.since
+    await eventually(lambda: bench.hands.current is None)
+    assert asyncio.get_running_loop().time() - begun >= 0.6
+    assert bench.reactor.safe
+    assert bench.reactor.setpoints() == {}
+    assert [e.data["why"] for e in bench.events("manual-ended")] == ["no command for 0.6 s"]
+
+
+async def test_an_emergency_stop_ends_manual_control(bench: Bench, connect: Connector) -> None:
+    admin = await desk(connect, "admin")
+    await admin.ask(Topic.NODE_COMMAND, "one", channel="stirring", value=300)
+    await bench.reactor.emergency_stop("tested")
+    assert bench.hands.current is None
