@@ -1,5 +1,6 @@
 // @ts-check
-// All charts of an experiment on one time axis: history first, then live; one cursor, one zoom.
+// All charts of an experiment or a reactor on one time axis: history first, then live; one cursor,
+// one zoom.
 import { byId, h, setText } from '../dom.js';
 import { elapsed } from '../format.js';
 import { SERIES, groupChannels, groupSeries } from './groups.js';
@@ -16,9 +17,13 @@ const CLOSER = 2;
 const SETTLED = 200;
 
 export class Board {
-  /** @param {HTMLElement} root @param {any[]} channels of the node */
-  constructor(root, channels) {
+  /**
+   * @param {HTMLElement} root @param {any[]} channels of the node
+   * @param {(x: number, seconds?: boolean) => string} words what a place on the axis is called
+   */
+  constructor(root, channels, words = elapsed) {
     this.root = root;
+    this.words = words;
     this.note = byId('board-note');
     this.at = byId('board-at');
     /** @type {Map<string, Panel>} */
@@ -106,7 +111,7 @@ export class Board {
       return;
     }
     const mark = this.marks.near(x, reach);
-    setText(this.at, `at ${elapsed(x, true)}${mark ? ` · ${mark.text}` : ''}`);
+    setText(this.at, `at ${this.words(x, true)}${mark ? ` · ${mark.text}` : ''}`);
   }
 
   redraw() {

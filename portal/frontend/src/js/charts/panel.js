@@ -3,7 +3,7 @@
 // newest values, or those under the cursor.
 import uPlot from 'uplot';
 import { h, setText } from '../dom.js';
-import { elapsed, general, number } from '../format.js';
+import { general, number } from '../format.js';
 import { ink } from './inks.js';
 import { drawMarks } from './marks.js';
 import { Table, silences } from './table.js';
@@ -42,7 +42,8 @@ export class Panel {
   /**
    * @param {import('./groups.js').Group} group
    * @param {{range: () => [number, number], zoom: (from: number, to: number) => void,
-   *   reset: () => void, hover: (x: number | null, reach: number) => void, marks: import('./marks.js').Marks}} board
+   *   reset: () => void, words: (x: number, seconds?: boolean) => string,
+   *   hover: (x: number | null, reach: number) => void, marks: import('./marks.js').Marks}} board
    */
   constructor(group, board) {
     this.group = group;
@@ -103,7 +104,7 @@ export class Panel {
           y: { range: (u, low, high) => /** @type {[number, number]} */ (yRange(low, high)) },
         },
         axes: [
-          { ...axis, incrs: STEPS, space: 64, size: 26, gap: 4, values: (u, splits, a, s, step) => splits.map((x) => elapsed(x, step < MINUTE)) },
+          { ...axis, incrs: STEPS, space: 64, size: 26, gap: 4, values: (u, splits, a, s, step) => splits.map((x) => board.words(x, step < MINUTE)) },
           { ...axis, size: 50, gap: 4, space: 28, values: (u, splits, a, s, step) => splits.map((y) => y.toFixed(decimals(step))) },
         ],
         series: [
