@@ -1538,9 +1538,10 @@ class EstopRequest(Payload):
 
 
 class EstopRelease(Payload):
-    """Release the emergency stop with this latch."""
+    """Release the emergency stop with this latch; the reason is kept with it."""
 
     latch: Ulid
+    reason: Annotated[str, StringConstraints(max_length=200)] = ""
 
 
 class ErrorReport(Payload):

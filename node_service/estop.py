@@ -110,11 +110,12 @@ class EmergencyStop:
         principal = address["principal"]
         try:
             await self._voice.refuse_retained(message)
-            await self.release(principal, decode(EstopRelease, message.payload).latch)
+            order = decode(EstopRelease, message.payload)
+            await self.release(principal, order.latch, order.reason)
         except ContractError as error:
             await self._voice.complain(principal, message.topic, error.error)
 
-    async def release(self, by: str, latch: str) -> None:
+    async def release(self, by: str, latch: str, reason: str = "") -> None:
         """Allow commands again; everything stays safe until commanded.
 
         Raises:
@@ -140,8 +141,8 @@ class EmergencyStop:
             self._releasing = False
             meanwhile, self._meanwhile = self._meanwhile, None
         self._reactor.release_emergency_stop()
-        self._event("estop-released", {"latch": latch, "by": by})
-        logger.warning("emergency stop released by %s", by)
+        self._event("estop-released", {"latch": latch, "by": by, "reason": reason})
+        logger.warning("emergency stop released by %s: %s", by, reason or "no reason given")
         if meanwhile is not None:  # somebody stopped it again before it was free
             await self.engage(*meanwhile)
         self._released()
