@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from broker.messages import MAX_HISTORY_POINTS
 from portal.errors import ErrorBody
 from portal.sessions import Session
 
@@ -29,6 +30,11 @@ IdempotencyKey = Annotated[
     str | None,
     Header(description="The same key again gets the same answer and changes nothing twice."),
 ]
+
+ChannelNames = Annotated[
+    list[str] | None, Query(alias="channel", description="Only these; repeat it for several.")
+]
+Points = Annotated[int, Query(ge=2, le=MAX_HISTORY_POINTS, description="At most, a channel.")]
 
 
 def as_json(body: BaseModel, status: int = 200) -> Response:

@@ -23,6 +23,7 @@ from portal.admission import Identified, Limited
 from portal.api import ExperimentsApi
 from portal.api_admin import AdminApi
 from portal.api_data import DataApi
+from portal.api_nodes import NodesApi
 from portal.asking import Line
 from portal.assets import STATIC, Assets
 from portal.desk import Desk
@@ -32,7 +33,9 @@ from portal.examples import load_examples
 from portal.flash import Flashes
 from portal.forms import Forms
 from portal.live import Live
+from portal.manual import ManualControl
 from portal.metrics import HubFigures, Measured, RequestFigures
+from portal.node_forms import NodeForms
 from portal.pages import Pages
 from portal.posting import Postbox
 from portal.queue_forms import QueueForms
@@ -127,21 +130,20 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         ],
     )
     pages = Pages(reader, state, renderer, load_examples(settings.examples))
-    data = DataApi(reader, state, Downloads(), estop, desk)
+    manual = ManualControl(connection, state, settings.id)
     experiments = ExperimentsApi(desk, reader, state)
     for routes in (
         experiments.router(),
-        data.router(),
+        DataApi(reader, state, Downloads()).router(),
         experiments.queue_router(),
-        data.nodes_router(),
+        NodesApi(reader, state, estop, desk, manual).router(),
         AdminApi(desk, reader, state, tokens).router(),
         Site(state, live, (figures, HubFigures(connection)), renderer, assets).router(),
         pages.router(),
         Uploads(desk, pages, flashes).router(),
         QueueForms(desk, Selection(desk, state), state, postbox).router(),
-        Forms(
-            desk, estop, sessions=sessions, state=state, renderer=renderer, postbox=postbox
-        ).router(),
+        NodeForms(desk, estop, manual, postbox).router(),
+        Forms(desk, sessions=sessions, state=state, renderer=renderer, postbox=postbox).router(),
     ):
         app.include_router(routes)
     app.mount("/static", assets)

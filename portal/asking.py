@@ -4,14 +4,14 @@ from typing import Final, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
-from broker.messages import ContractError, ErrorCode, Request, Result
+from broker.messages import ContractError, ErrorCode, Payload, Request, Result
 from broker.requests import Asker
 from broker.topics import EXPERIMENT_ID
 from portal.errors import not_found
 from portal.sessions import Session
 from portal.state import State
 
-_R = TypeVar("_R", bound=Request)
+_R = TypeVar("_R", bound=Payload)
 _A = TypeVar("_A")
 
 READ_PATIENCE: Final = 1.0

@@ -1,5 +1,6 @@
 """The emergency stop: said to the node itself, so that it works with the hub dead."""
 
+import asyncio
 from typing import Final
 
 from broker.connection import Connection, NotConnectedError
@@ -38,20 +39,51 @@ class EmergencyStop:
             ContractError: NOT_FOUND, or UNAVAILABLE if the broker could not be told.
         """
         label = self._node(node).label
-        text = f"{session.handle}: {reason}" if reason else session.handle
-        request = EstopRequest(reason=text[:200])
+        request = EstopRequest(reason=_signed(session, reason))
         await self._publish(Topic.NODE_ESTOP, node, request.encode(), retain=True)
         if await self._state.until(lambda: self._latch(node) is not None, _ANSWER_SECONDS):
             return f"{label} is stopped and holds every output in its safe state"
         return f"{label} was told to stop and has not answered yet; it obeys as soon as it hears"
 
-    async def release(self, session: Session, node: str, latch: str | None = None) -> str:
+    async def engage_all(self, session: Session, reason: str = "") -> str:
+        """Stop every reactor that is known; everybody may. Return what to tell.
+
+        Raises:
+            ContractError: NOT_FOUND, no reactor is known; UNAVAILABLE, the broker could not be
+                told of one at least: the message names those.
+        """
+        nodes = self._state.nodes()
+        if not nodes:
+            raise not_found("a reactor", "none has been heard from")
+        told = await asyncio.gather(
+            *(self.engage(session, node.id, reason) for node in nodes), return_exceptions=True
+        )
+        failed = [n.label for n, got in zip(nodes, told, strict=True) if not isinstance(got, str)]
+        for got in told:
+            if isinstance(got, BaseException) and not isinstance(got, ContractError):
+                raise got
+        if failed:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE, f"not told to stop: {', '.join(failed)}", _BY_HAND
+            )
+        silent = [node.label for node in nodes if self._latch(node.id) is None]
+        if silent:
+            return (
+                f"all {len(nodes)} reactors were told to stop; not answered yet: "
+                f"{', '.join(silent)}, which obey as soon as they hear"
+            )
+        return f"all {len(nodes)} reactors are stopped and hold every output in its safe state"
+
+    async def release(
+        self, session: Session, node: str, latch: str | None = None, reason: str = ""
+    ) -> str:
         """Release a latched stop; an administrator's right. Return what to tell.
 
         Args:
             session: Who releases.
             node: The reactor.
             latch: The stop that is meant; absent: the one that the node reports.
+            reason: Why it is safe again; kept in the record.
 
         Raises:
             ContractError: NOT_FOUND, FORBIDDEN, WRONG_STATE if nothing or another stop is
@@ -66,7 +98,7 @@ class EmergencyStop:
                 f"{view.label} does not hold this emergency stop",
                 "look at the reactor's page: another stop may have been engaged since",
             )
-        release = EstopRelease(latch=latched.latch).encode()
+        release = EstopRelease(latch=latched.latch, reason=_signed(session, reason)).encode()
         await self._publish(Topic.NODE_ESTOP_RELEASE, node, release, retain=False)
 
         def released() -> bool:
@@ -99,3 +131,8 @@ class EmergencyStop:
             raise ContractError(
                 ErrorCode.UNAVAILABLE, "the message broker does not answer", _BY_HAND
             ) from error
+
+
+def _signed(session: Session, reason: str) -> str:
+    """Return the reason with the handle of who gives it: the node knows only the portal."""
+    return (f"{session.handle}: {reason}" if reason else session.handle)[:200]

@@ -11,7 +11,6 @@ from broker.messages import ContractError, Done, ErrorCode
 from portal.access import Asking
 from portal.desk import Desk
 from portal.errors import not_found, status_of
-from portal.estop import EmergencyStop
 from portal.posting import Postbox, Question, number_of, read_form, text_of
 from portal.queue_forms import Wanted, changed
 from portal.ratelimit import RateLimit
@@ -33,7 +32,6 @@ class Forms:
     def __init__(
         self,
         desk: Desk,
-        estop: EmergencyStop,
         *,
         sessions: Sessions,
         state: State,
@@ -42,7 +40,6 @@ class Forms:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._desk = desk
-        self._estop = estop
         self._sessions = sessions
         self._state = state
         self._renderer = renderer
@@ -54,7 +51,6 @@ class Forms:
         router = APIRouter(include_in_schema=False)
         for path, handler in (
             ("/experiment/{experiment_id}/{verb}", self.experiment),
-            ("/nodes/{node}/{verb}", self.node),
             ("/login", self.login),
             ("/logout", self.logout),
         ):
@@ -104,27 +100,6 @@ class Forms:
             case _:
                 raise not_found("this command")
         return self._postbox.done(request, done.message, f"/experiment/{experiment_id}")
-
-    async def node(self, request: Request, session: Asking, node: str, verb: str) -> Response:
-        """Engage or release a reactor's emergency stop, drain it, give it up or back."""
-        fields = await read_form(request)
-        match verb:
-            case "estop":
-                message = await self._estop.engage(session, node, text_of(fields, "reason")[:120])
-            case "estop-release":
-                latch = text_of(fields, "latch") or None
-                message = await self._estop.release(session, node, latch)
-            case "drain":
-                message = (await self._desk.drain_node(session, node)).message
-            case "resume":
-                message = (await self._desk.resume_node(session, node)).message
-            case "declare-dead":
-                power_is_off = bool(text_of(fields, "power_is_off"))
-                done = await self._desk.declare_dead(session, node, power_is_off=power_is_off)
-                message = done.message
-            case _:
-                raise not_found("this command")
-        return self._postbox.done(request, message, f"/nodes/{node}")
 
     async def login(self, request: Request, session: Asking) -> Response:
         """Give the session an administrator's rights for half a day."""

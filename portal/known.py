@@ -84,6 +84,8 @@ class NodeView:
     """A reactor, for pages; `readings` are the last live ones by channel.
 
     Attributes:
+        since: When it came online, or was lost.
+        clock_offset: Seconds by which its clock is ahead of the portal's; None until it reports.
         withheld: Why the queue starts nothing there, if it does not.
     """
 
@@ -91,6 +93,8 @@ class NodeView:
     label: str
     online: bool
     since: datetime | None
+    version: str | None
+    clock_offset: float | None
     simulated: bool
     speed: float
     channels: Channels | None

@@ -18,10 +18,12 @@ from broker.messages import (
     Status,
 )
 from portal.access import Asking
+from portal.alarmlog import PastAlarm
 from portal.api import UNREACHABLE, read_experiment
 from portal.asking import need_admin
 from portal.errors import not_found
 from portal.examples import Example
+from portal.known import NodeView
 from portal.queue_views import late_move, places_of
 from portal.reader import Reader
 from portal.rendering import Renderer
@@ -31,6 +33,9 @@ from portal.state import State
 
 _RECENT = 6
 _PAGE = 50
+_ALARMS = 30
+ALARM_DAYS = 14
+"""How far back a reactor's page looks for alarms."""
 _NO_LOG = LogPage(lines=(), last=0, complete=False)
 
 
@@ -178,18 +183,40 @@ class Pages:
         """Show all reactors."""
         return self._renderer.page(request, "nodes", "nodes.html")
 
-    async def node(self, request: Request, session: Asking, node: str) -> Response:  # noqa: ARG002 - every page has one
-        """Show one reactor."""
+    async def node(self, request: Request, session: Asking, node: str) -> Response:
+        """Show one reactor: what it measures, what may be done with it, and its past."""
         view = self._state.node(node)
         if view is None:
             raise not_found("this reactor", "see Reactors for those that are known")
-        return self._renderer.page(request, "node", "node.html", node=view)
+        ran, alarms = await asyncio.gather(self._ran(session, node), self._alarms(session, view))
+        return self._renderer.page(
+            request, "node", "node.html", node=view, ran=ran, alarms=alarms, request_id=str(ULID())
+        )
 
     async def login(self, request: Request, session: Asking) -> Response:
         """Ask for the administrator's password."""
         if session.admin:
             return RedirectResponse("/", 303)
         return self._renderer.page(request, "login", "login.html", errors={})
+
+    async def _ran(self, session: Session, node: str) -> Sequence[Experiment] | None:
+        """Return what ran on a reactor lately, newest first; None if the hub does not say."""
+        try:
+            listed = await self._reader.list(session, mine=False, node=node, limit=_RECENT)
+        except ContractError as error:
+            if error.error.code not in UNREACHABLE:
+                raise
+            return None
+        return [self._newest(experiment) for experiment in listed.experiments]
+
+    async def _alarms(self, session: Session, node: NodeView) -> Sequence[PastAlarm] | None:
+        """Return a reactor's alarms of the last days; None if the hub does not say."""
+        try:
+            return (await self._reader.alarms(session, node, days=ALARM_DAYS))[:_ALARMS]
+        except ContractError as error:
+            if error.error.code not in UNREACHABLE:
+                raise
+            return None
 
     async def _mine(
         self,

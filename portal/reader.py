@@ -1,6 +1,7 @@
 """What people read of the hub: experiments, their data, and files made of them."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -20,8 +21,11 @@ from broker.messages import (
     Logs,
     OnExperiment,
     ReadAudit,
+    utc_now,
 )
+from portal.alarmlog import KINDS, PastAlarm, past_alarms
 from portal.asking import READ_PATIENCE, Line, build, expect, known_form
+from portal.known import NodeView
 from portal.sessions import Session
 
 READ_TIMEOUT: Final = 3.0
@@ -79,8 +83,10 @@ class Reader:
         start: float | None = None,
         end: float | None = None,
         points: int,
+        events: Sequence[str] | None = None,
+        seconds: float = HISTORY_TIMEOUT,
     ) -> HistoryOf:
-        """Return downsampled samples and series of an experiment or a node."""
+        """Return downsampled samples and series of an experiment or a node, and its events."""
         request = build(
             History,
             actor=session.actor,
@@ -90,8 +96,25 @@ class Reader:
             start=start,
             end=end,
             points=points,
+            events=None if events is None else tuple(events),
         )
-        return expect(HistoryOf, await self._ask("history", request, seconds=HISTORY_TIMEOUT))
+        return expect(HistoryOf, await self._ask("history", request, seconds=seconds))
+
+    async def alarms(self, session: Session, node: NodeView, *, days: float) -> Sequence[PastAlarm]:
+        """Return the alarms and emergency stops of a node's last days, the newest first."""
+        history = await self.history(
+            session,
+            node=node.id,
+            channels=(),
+            start=(utc_now() - timedelta(days=days)).timestamp(),
+            points=2,
+            events=KINDS,
+            seconds=READ_TIMEOUT,
+        )
+        said = node.report
+        return past_alarms(
+            history.events, said.alarms if said else (), said.estop if said else None
+        )
 
     async def logs(
         self, session: Session, experiment_id: str, *, after: int | None = None, limit: int = 500

@@ -38,6 +38,8 @@ _T = TypeVar("_T", bound=Payload)
 MAX_EXPERIMENTS: Final = 1000
 """The hub clears finished ones after a day; this bounds what a broken one could make us keep."""
 
+_OF_NODES: Final = frozenset((Topic.NODE_STATUS, Topic.NODE_CHANNELS, Topic.NODE_REPORT))
+
 
 class State:
     """Follows the broker from the moment it is made.
@@ -51,6 +53,8 @@ class State:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._readings: dict[str, Telemetry] = {}
+        self._offsets: dict[str, float] = {}
+        self._node_names: Sequence[str] | None = None
         self._listeners: list[Listener] = []
         self._waiting: set[asyncio.Event] = set()
         self._complained: set[str] = set()
@@ -125,17 +129,11 @@ class State:
 
     def nodes(self) -> list[NodeView]:
         """Return all reactors by name."""
-        kinds = {Topic.NODE_STATUS, Topic.NODE_CHANNELS, Topic.NODE_REPORT}
-        names = {
-            entry.topic.split("/")[1]
-            for entry in self._entries.values()
-            if entry.kind in kinds and entry.value is not None
-        }
-        return [self._node(name) for name in sorted(names)]
+        return [self._node(name) for name in self._names()]
 
     def node(self, name: str) -> NodeView | None:
         """Return a reactor."""
-        return next((node for node in self.nodes() if node.id == name), None)
+        return self._node(name) if name in self._names() else None
 
     async def until(self, met: Callable[[], bool], seconds: float) -> bool:
         """Wait until a condition on this state holds; return whether it did within the time."""
@@ -157,6 +155,17 @@ class State:
         entry = self._entries.get(topic)
         return entry.value if entry and isinstance(entry.value, model) else None
 
+    def _names(self) -> Sequence[str]:
+        """Return the names of all reactors in order; found anew after one came or went."""
+        if self._node_names is None:
+            names = {
+                entry.topic.split("/")[1]
+                for entry in self._entries.values()
+                if entry.kind in _OF_NODES and entry.value is not None
+            }
+            self._node_names = tuple(sorted(names))
+        return self._node_names
+
     def _node(self, name: str) -> NodeView:
         status = self._value(f"nodes/{name}/status", ServiceStatus)
         channels = self._value(f"nodes/{name}/channels", Channels)
@@ -166,6 +175,8 @@ class State:
             label=channels.label if channels else name,
             online=status is not None and status.state == "online",
             since=status.since if status else None,
+            version=status.version if status else None,
+            clock_offset=self._offsets.get(name),
             simulated=channels.simulated if channels else False,
             speed=channels.speed if channels else 1.0,
             channels=channels,
@@ -196,6 +207,8 @@ class State:
             for listener in self._listeners:
                 listener.console(topic, self._seq, value)
         else:
+            if isinstance(value, NodeReport) and not message.retain:
+                self._offsets[value.node] = (value.at - self._clock()).total_seconds()
             self._keep(topic, address, message.payload, value)
 
     def _parse(self, address: Address, payload: bytes) -> Payload | None:
@@ -225,6 +238,8 @@ class State:
         if address.topic in LIVE or (value is None and topic not in self._entries):
             return
         entry = Entry(topic, address.topic, self._seq, self._clock(), payload or b"null", value)
+        if address.topic in _OF_NODES and (value is None or topic not in self._entries):
+            self._node_names = None
         self._entries[topic] = entry
         if isinstance(value, HubStatus):
             self._hub_is(value.state)

@@ -23,6 +23,7 @@ from broker.messages import (
     Token,
     Withheld,
 )
+from portal.alarmlog import PastAlarm
 from portal.known import HubState, NodeView
 from portal.selection import MAX_SELECTED, SelectionVerb
 from portal.state import State
@@ -158,18 +159,32 @@ class QueueOf(BaseModel):
 
 
 class NodeOf(BaseModel):
-    """A reactor as last reported; `withheld` says why the queue starts nothing there."""
+    """A reactor as last reported.
+
+    Attributes:
+        since: When it came online, or was lost.
+        clock_offset: Seconds by which its clock is ahead of the portal's; null until it reports.
+        withheld: Why the queue starts nothing there.
+    """
 
     id: str
     label: str
     online: bool
     since: datetime | None
+    version: str | None
+    clock_offset: float | None
     simulated: bool
     speed: float
     channels: Channels | None
     report: NodeReport | None
     withheld: Withheld | None
     readings: dict[str, float | None]
+
+
+class AlarmsOf(BaseModel):
+    """Alarms of a reactor, the newest first."""
+
+    alarms: tuple[PastAlarm, ...]
 
 
 class Nodes(BaseModel):
@@ -290,6 +305,26 @@ class DeadBody(BaseModel):
     power_is_off: bool = False
 
 
+class CommandRequest(BaseModel):
+    """A value or a volume for one channel.
+
+    Attributes:
+        value: In the channel's unit.
+        dose_ml: Of a pump.
+        duration: Seconds of the reactor's clock; direct outputs need one.
+    """
+
+    value: float | None = None
+    dose_ml: float | None = None
+    duration: float | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _absent(cls, value: object) -> object:
+        """Take a form's empty field for absent."""
+        return None if value == "" else value
+
+
 class EstopBody(BaseModel):
     """Why a reactor is stopped."""
 
@@ -297,9 +332,10 @@ class EstopBody(BaseModel):
 
 
 class ReleaseBody(BaseModel):
-    """Which emergency stop is released; absent: the one that the reactor reports."""
+    """Which emergency stop is released, absent: the one that the reactor reports; and why."""
 
     latch: str | None = None
+    reason: Annotated[str, Field(max_length=120)] = ""
 
 
 def experiment_view(experiment: Experiment) -> ExperimentView:
@@ -342,6 +378,8 @@ def node_of(node: NodeView) -> NodeOf:
         label=node.label,
         online=node.online,
         since=node.since,
+        version=node.version,
+        clock_offset=node.clock_offset,
         simulated=node.simulated,
         speed=node.speed,
         channels=node.channels,

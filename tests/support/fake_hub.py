@@ -16,6 +16,7 @@ from broker.messages import (
     Done,
     Error,
     ErrorCode,
+    EventRecord,
     Experiment,
     Export,
     Exported,
@@ -64,6 +65,7 @@ class FakeHub:
         self.experiments: dict[str, Experiment] = {}
         self.scripts: dict[str, str] = {}
         self.files: dict[str, bytes] = {}
+        self.events: tuple[EventRecord, ...] = ()
         self.posture = Posture.RUNNING
         self.revision = 0
         self.moved: Moved | None = None
@@ -145,7 +147,7 @@ class FakeHub:
                 if request.experiment_id is not None:
                     self._known(request.experiment_id)
                 trace = Trace(unit="1", t=(0.0, 1.0), v=(0.1, None))
-                return HistoryOf(traces={"od": trace})
+                return HistoryOf(traces={"od": trace}, events=self.events)
             case Export() as request:
                 return self._export(request)
             case Fetch() as request:

@@ -4,7 +4,8 @@
     python -m portal.frontend.dev.preview [PORT]
 
 `?state=` chooses the laboratory: busy (default), new, empty, hub-offline, broker-down, paused,
-recovery, estop, alarms, errors. The live connection and the interface answer with samples too.
+recovery, estop, alarms, manual, errors. The live connection and the interface answer with samples
+too.
 """
 
 import asyncio
@@ -116,6 +117,8 @@ def _context(page: str, state: str) -> dict[str, Any]:
             queue = samples.queue(posture=state)
         case "estop" | "alarms":
             nodes = (samples.LAB[0], samples.ESTOPPED, samples.LAB[2])
+        case "manual":
+            nodes = (samples.FREE, samples.REAL, samples.LAB[2])
         case "new":
             queue = samples.queue(
                 running=(), waiting=(), total_queued=0, total_running=0, total_paused=0
@@ -249,7 +252,13 @@ async def node(request: Request, name: str) -> Response:
     """Show one reactor."""
     state = request.query_params.get("state", "busy")
     found = [n for n in _context("node", state)["nodes"] if n.id == name]
-    return _page(request, "node.html", "node", node=found[0] if found else samples.LAB[0])
+    ran: Any = [e for e in samples.ALL if e.node == name]
+    away = state in {"hub-offline", "broker-down"}
+    return _page(
+        request, "node.html", "node", node=found[0] if found else samples.LAB[0],
+        ran=None if away else ran, alarms=None if away else samples.PAST if ran else (),
+        request_id="c",
+    )  # fmt: skip
 
 
 @app.get("/lost")
@@ -282,9 +291,11 @@ async def logs(_: str, after: int = 0) -> Response:
 
 
 @app.get("/api/nodes/{_}/history")
-async def node_history(_: str) -> Response:
-    """Answer with the last minutes of a node."""
-    return _json(records.node_history())
+async def node_history(
+    _: str, start: float, points: int = 200, end: float | None = None
+) -> Response:
+    """Answer with what a node measured."""
+    return _json(records.node_history(start, end or datetime.now(UTC).timestamp(), points))
 
 
 @app.post("/api/experiments/check")

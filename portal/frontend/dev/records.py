@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from broker.messages import (
+    CalibrationInfo,
     ChannelInfo,
     ChannelLimits,
     EventRecord,
@@ -62,6 +63,26 @@ CHANNELS: Final = (
     ),
 )  # fmt: skip
 
+_MADE: Final = {
+    "od": CalibrationInfo(way="curve", unit="1", points=4, error=0.013, note="Ada, blank and 3"),
+    "ph": CalibrationInfo(way="device", unit="1", points=3, note="buffers 4, 7, 10"),
+    "media": CalibrationInfo(way="volume", unit="mL", points=3, error=0.02),
+}
+CALIBRATED: Final = tuple(
+    channel.model_copy(
+        update={
+            "driver": "ezo",
+            "calibration": f"{channel.name}-20260811T091400Z",
+            "calibrated_at": NOW - timedelta(days=107),
+            "calibration_info": _MADE[channel.name],
+        }
+    )
+    if channel.name in _MADE
+    else channel
+    for channel in CHANNELS
+)
+"""The same, of a real reactor."""
+
 PACKAGES: Final = {
     "numpy": "numpy", "scipy": "scipy", "pandas": "pandas", "matplotlib": "matplotlib",
     "sklearn": "scikit-learn", "PIL": "pillow", "simple_pid": "simple-pid",
@@ -114,17 +135,20 @@ def history(points: int, start: float = 0.0, end: float = ELAPSED) -> HistoryOf:
     )
 
 
-def node_history() -> HistoryOf:
-    """Return the last minutes of a node, by wall time."""
-    now = datetime.now(UTC).timestamp()
-    times = tuple(now - 1200 + 6.0 * i for i in range(200))
-    rows = [values_at(7000 + 6.0 * i) for i in range(200)]
-    return HistoryOf(
-        traces={
-            c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows))
-            for c in CHANNELS
-        }
-    )
+def node_history(start: float, end: float, points: int) -> HistoryOf:
+    """Return what a node measured, by wall time."""
+    step = (end - start) / points
+    times = tuple(start + step * i for i in range(points))
+    rows = [values_at((at / 6) % 9000) for at in times]
+    traces = {
+        c.name: Trace(unit=c.unit, t=times, v=tuple(row[c.name] for row in rows), downsampled=True)
+        for c in CHANNELS
+    }
+    alarm = EventRecord(
+        t=datetime.fromtimestamp(start + 0.7 * (end - start), UTC), event="alarm", channel="ph",
+        data={"id": "doubt-ph", "severity": "warning", "message": "pH 17.3 cannot be"},
+    )  # fmt: skip
+    return HistoryOf(traces=traces, events=(alarm,))
 
 
 _SAYS: Final = (

@@ -15,6 +15,7 @@ from broker.messages import (
     ErrorCode,
     Estop,
     Experiment,
+    ManualHold,
     Moved,
     NodeReport,
     Phase,
@@ -28,7 +29,8 @@ from broker.messages import (
     StreamBacklog,
     Withheld,
 )
-from portal.frontend.dev.records import CHANNELS, ELAPSED, NOW, PACKAGES, values_at
+from portal.alarmlog import PastAlarm
+from portal.frontend.dev.records import CALIBRATED, CHANNELS, ELAPSED, NOW, PACKAGES, values_at
 
 ME: Final = "web:abcdefgh12345678"
 BOOT: Final = "01KB0000000000000000000001"
@@ -48,6 +50,8 @@ class Node:
     label: str
     online: bool = True
     since: datetime | None = NOW - timedelta(days=2)
+    version: str | None = "0.1.0"
+    clock_offset: float | None = 0.01
     simulated: bool = True
     speed: float = 60.0
     channels: Channels | None = None
@@ -310,6 +314,41 @@ LAB: Final = (
     node(
         "reactor-3", "Reactor 3", online=False, since=NOW - timedelta(hours=5),
         readings=values_at(3000.0, 3),
+    ),
+)  # fmt: skip
+REAL: Final = replace(
+    LAB[1],
+    simulated=False,
+    speed=1.0,
+    clock_offset=-47.0,
+    channels=Channels(
+        node="reactor-2", label="Bench by the window", channels=CALIBRATED,
+        images={"standard": PACKAGES},
+    ),
+    report=report(
+        "reactor-2", accepts=False, safe=False, alarms=ALARMS,
+        refusal=Error(code=ErrorCode.REACTOR_BUSY, message="calm-otter controls it by hand"),
+        manual=ManualHold(
+            by="calm-otter", since=NOW - timedelta(minutes=2), until=NOW + timedelta(seconds=95)
+        ),
+        backlog={"records": StreamBacklog(entries=812, bytes=61_000, oldest=NOW)},
+    ),
+)  # fmt: skip
+FREE: Final = node("reactor-1", "Reactor 1")
+PAST: Final = (
+    PastAlarm(
+        id="doubt-ph", severity="warning", message="17.3 cannot be: look at the probe and its "
+        "calibration", channel="ph", since=NOW - timedelta(minutes=4), stands=True,
+    ),
+    PastAlarm(
+        id="estop", severity="critical", channel=None, since=NOW - timedelta(hours=30),
+        message="emergency stop by portal: brisk-lynx: foam; released by calm-otter: tube replaced",
+        until=NOW - timedelta(hours=29),
+    ),
+    PastAlarm(
+        id="temperature", severity="critical", channel="temperature",
+        message="45.2 °C is too hot: the heater is off until it is below 42 °C",
+        since=NOW - timedelta(days=3), until=NOW - timedelta(days=3) + timedelta(minutes=9),
     ),
 )  # fmt: skip
 ESTOPPED: Final = replace(

@@ -46,6 +46,11 @@ PAGES = {
     "reactor": "/nodes/reactor-1",
     "reactor-estop": "/nodes/reactor-2?state=estop",
     "reactor-offline": "/nodes/reactor-3",
+    "reactor-free": "/nodes/reactor-1?state=manual",
+    "reactor-manual": "/nodes/reactor-2?state=manual",
+    "reactor-broker-down": "/nodes/reactor-1?state=broker-down",
+    "reactors-estop": "/nodes?state=estop",
+    "reactors-none": "/nodes?state=empty",
     "error": "/lost",
 }
 

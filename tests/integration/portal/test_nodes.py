@@ -3,6 +3,8 @@
 import httpx
 from ulid import ULID
 
+from broker.messages import EventRecord, History, List, utc_now
+from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
 from tests.support.portal import Portal, eventually, shows
@@ -58,8 +60,10 @@ async def test_emergency_stop_without_the_hub(
     page = await client.get("/nodes/reactor-1", headers=HTML)
     assert node.estop.latch in page.text
     right = await client.post(
-        "/api/nodes/reactor-1/estop-release", json={"latch": node.estop.latch}
+        "/api/nodes/reactor-1/estop-release",
+        json={"latch": node.estop.latch, "reason": "the foam is gone"},
     )
+    assert node.released_because.endswith(": the foam is gone")
     assert right.status_code == 200, right.text
     assert not latched(node)
     nothing = await client.post("/api/nodes/reactor-1/estop-release")
@@ -83,6 +87,54 @@ async def test_the_forms_do_the_same(portal: Portal, node: FakeNode) -> None:
         assert answer.status_code == 303
         assert not latched(node)
         assert (await browser.post("/nodes/reactor-1/dance")).status_code == 404
+
+
+async def test_all_reactors_stop_at_once_without_the_hub(
+    client: httpx.AsyncClient, node: FakeNode, hub: FakeHub, connect: Connector
+) -> None:
+    second = FakeNode(await connect("reactor-2"), "reactor-2")
+    await second.announce()
+    for one in (node, second):
+        await one.report(1)
+    await eventually(lambda: client.get("/api/nodes"), lambda a: len(a.json()["nodes"]) > 1)
+    await hub.say("offline")
+    answer = await client.post("/api/nodes/estop", json={"reason": "fire"})
+    assert answer.status_code == 200, answer.text
+    assert "all 2 reactors are stopped" in answer.json()["message"]
+    for one in (node, second):
+        assert one.estop is not None
+        assert "fire" in one.estop.reason
+
+
+async def test_a_reactors_past(client: httpx.AsyncClient, node: FakeNode, hub: FakeHub) -> None:
+    await node.report(1)
+    latch = str(ULID())
+    hub.events = (
+        EventRecord(
+            t=utc_now(), event="estop", data={"latch": latch, "by": "ada", "reason": "foam"}
+        ),
+    )
+    ran = (await client.post("/api/experiments/start", json={"script_content": "print(1)"})).json()
+    page = await eventually(
+        lambda: client.get("/nodes/reactor-1", headers=HTML), lambda a: a.status_code == 200
+    )
+    assert shows(page, "Emergency stop by ada: foam.")
+    assert shows(page, ran["experiment_id"])
+    alarms = (await client.get("/api/nodes/reactor-1/alarms?days=3")).json()["alarms"]
+    assert [a["message"] for a in alarms] == ["emergency stop by ada: foam"]
+    asked = [a.request for a in hub.asked if isinstance(a.request, History)][-1]
+    assert asked.node == "reactor-1"
+    assert asked.events is not None
+    assert "alarm-cleared" in asked.events
+    listed = [a.request for a in hub.asked if isinstance(a.request, List)][-1]
+    assert (listed.node, listed.mine) == ("reactor-1", False)
+    await hub.say("offline")
+    page = await eventually(
+        lambda: client.get("/nodes/reactor-1", headers=HTML),
+        lambda a: shows(a, "The hub is offline"),
+    )
+    assert shows(page, "Not known now")
+    assert (await client.get("/api/nodes/reactor-1/alarms")).status_code == 503
 
 
 async def test_reduced_isolation_is_said_on_every_page(

@@ -30,9 +30,9 @@ export async function carryOut(action, button = null) {
 
 /** @param {HTMLFormElement} form @param {HTMLElement | null} button */
 async function submit(form, button) {
-  const { api, confirm, confirmText, confirmOk, confirmDanger } = { ...form.dataset, ...button?.dataset };
+  const { api, confirm, confirmText, confirmOk, confirmDanger, confirmNow } = { ...form.dataset, ...button?.dataset };
   if (confirm) {
-    const yes = await ask({ title: confirm, text: confirmText, ok: confirmOk, danger: confirmDanger !== undefined });
+    const yes = await ask({ title: confirm, text: confirmText, ok: confirmOk, danger: confirmDanger !== undefined, urgent: confirmNow !== undefined });
     if (!yes) return;
   }
   const fields = Object.fromEntries(new FormData(form));

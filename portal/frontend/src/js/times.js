@@ -2,6 +2,7 @@
 // Turns every <time data-time> into the reader's own zone and keeps the relative ones true.
 import { setText } from './dom.js';
 import { moment } from './format.js';
+import { whileSeen } from './seen.js';
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'long' });
 
@@ -21,11 +22,6 @@ export function writeTimes(root = document, selector = 'time[data-time]') {
 /** Write them now and go on; a hidden tab is left alone. */
 export function keepTimes() {
   writeTimes();
-  setInterval(() => {
-    if (!document.hidden) writeTimes(document, 'time[data-time="ago"], time[data-time="clock"]');
-  }, 15_000);
-  document.addEventListener('visibilitychange', () => {
-    if (!document.hidden) writeTimes();
-  });
+  whileSeen(15_000, () => writeTimes(document, 'time[data-time="ago"], time[data-time="clock"]'));
   document.addEventListener('regions', () => writeTimes());
 }

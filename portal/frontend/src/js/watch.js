@@ -5,7 +5,7 @@ import { refresh, rendered } from './regions.js';
 
 /** What of a report shows in the structure of a page; base.html writes the same. */
 export function reportSignature(report) {
-  const { activity, container, estop, alarms = [], accepts, refusal, safe } = report;
+  const { activity, container, estop, alarms = [], accepts, refusal, safe, manual } = report;
   return [
     report.boot_id,
     activity ? `${activity.experiment_id}.${activity.attempt}.${activity.phase}` : '',
@@ -14,6 +14,7 @@ export function reportSignature(report) {
     alarms.map((alarm) => alarm.id).join('+'),
     accepts ? 'yes' : (refusal?.code ?? 'no'),
     safe ? 'safe' : 'active',
+    manual ? `${manual.by} ${Math.floor(Date.parse(manual.until) / 1000)}` : '',
   ].join('|');
 }
 

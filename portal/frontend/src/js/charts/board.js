@@ -193,6 +193,20 @@ export class Board {
     this.redraw();
   }
 
+  /** Forget everything, as for another axis. */
+  clear() {
+    for (const { element, plot } of this.panels.values()) {
+      this.seen.unobserve(element);
+      plot?.destroy();
+      element.remove();
+    }
+    this.panels.clear();
+    this.shownNames.clear();
+    this.marks = new Marks();
+    this.series = 0;
+    this.end = 0;
+  }
+
   addEvents(events) {
     if (!this.marks.add(events)) return;
     for (const panel of this.panels.values()) panel.setMarks();

@@ -1,0 +1,114 @@
+"""Setting and dosing by hand: said to the node, and its answer to the person."""
+
+from pathlib import Path
+
+import httpx
+
+from broker.messages import Command, Error, ErrorCode
+from tests.support.brokers import Connector
+from tests.support.fake_hub import FakeHub
+from tests.support.fake_node import FakeNode
+from tests.support.portal import SESSION, Portal, eventually, portal_on, shows
+
+HTML = {"Accept": "text/html"}
+STIRRING = "/api/nodes/reactor-1/command/stirring"
+
+
+async def ready(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await node.report(1)
+    await eventually(
+        lambda: client.get("/api/nodes/reactor-1"),
+        lambda a: a.status_code == 200 and a.json()["report"] and a.json()["channels"],
+    )
+
+
+async def test_an_administrator_sets_and_ends_without_the_hub(
+    client: httpx.AsyncClient, node: FakeNode, hub: FakeHub
+) -> None:
+    await ready(client, node)
+    await hub.say("offline")
+    key = {"Idempotency-Key": "set-it-once-only"}
+    answer = await client.post(STIRRING, json={"value": 400}, headers=key)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["message"] == "set"
+    channel, order = node.orders[-1]
+    assert isinstance(order, Command)
+    assert (channel, order.value, order.id) == ("stirring", 400, "set-it-once-only")
+    assert order.actor is not None
+    assert order.actor.admin
+    held = (await client.get("/api/nodes/reactor-1")).json()["report"]["manual"]
+    assert held["by"] == order.actor.name
+    page = await client.get("/nodes/reactor-1", headers=HTML)
+    assert shows(page, "End and make safe")
+    assert shows(page, order.actor.name)
+    ended = await client.post("/api/nodes/reactor-1/manual-end")
+    assert ended.status_code == 200, ended.text
+    assert (await client.get("/api/nodes/reactor-1")).json()["report"]["manual"] is None
+
+
+async def test_the_nodes_refusal_reaches_the_person(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    await ready(client, node)
+    node.refusal = Error(code=ErrorCode.REACTOR_BUSY, message="bob holds it", hint="wait for bob")
+    answer = await client.post(STIRRING, json={"value": 400})
+    assert answer.status_code == 409
+    assert answer.json()["error"] == {
+        "code": "REACTOR_BUSY", "message": "bob holds it", "hint": "wait for bob", "details": {},
+    }  # fmt: skip
+
+
+async def test_what_cannot_be_is_refused_before_it_is_sent(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    await ready(client, node)
+    for path, body, status in (
+        ("/api/nodes/nobody/command/stirring", {"value": 1}, 404),
+        ("/api/nodes/reactor-1/command/laser", {"value": 1}, 404),
+        (STIRRING, {"value": "fast"}, 400),
+        (STIRRING, {"dose_ml": -1}, 400),
+    ):
+        answer = await client.post(path, json=body)
+        assert answer.status_code == status, (path, answer.text)
+        assert answer.json()["error"]["hint"]
+    assert node.orders == []
+
+
+async def test_silence_is_told_as_such(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await ready(client, node)
+    node.mute = True
+    answer = await client.post(STIRRING, json={"value": 1})
+    assert answer.status_code == 504
+    assert "look at the reactor" in answer.json()["error"]["hint"]
+
+
+async def test_the_form_does_the_same(portal: Portal, node: FakeNode) -> None:
+    async with portal.client(headers={**HTML, "Origin": portal.url}) as browser:
+        await ready(browser, node)
+        page = await browser.get("/nodes/reactor-1")
+        assert shows(page, "Nobody holds the reactor")
+        fields = {"channel": "stirring", "value": "250", "request_id": "a-form-sent-once"}
+        answer = await browser.post("/nodes/reactor-1/command", data=fields)
+        assert answer.status_code == 303
+        assert node.orders[-1][0] == "stirring"
+        assert (await browser.post("/nodes/reactor-1/manual-end")).status_code == 303
+        assert node.manual is None
+
+
+async def test_only_administrators_control_by_hand(
+    connect: Connector, hub: FakeHub, node: FakeNode, tmp_path: Path
+) -> None:
+    async with (
+        portal_on(
+            await connect("portal"), tmp_path / "p", admin="login", admin_password="correct horse"
+        ) as portal,
+        portal.client(headers=SESSION) as client,
+    ):
+        await ready(client, node)
+        for path in (STIRRING, "/api/nodes/reactor-1/manual-end"):
+            answer = await client.post(path, json={"value": 1})
+            assert answer.status_code == 403, path
+        page = await client.get("/nodes/reactor-1", headers=HTML)
+        assert "Manual control" not in page.text
+        assert shows(page, "Emergency stop")
+    assert node.orders == []
