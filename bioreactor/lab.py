@@ -34,6 +34,8 @@ from broker.messages import (
     ContractError,
     DeclareDead,
     Done,
+    Due,
+    DueOf,
     ErrorCode,
     Estop,
     Experiment,
@@ -65,9 +67,12 @@ from broker.messages import (
     RunNow,
     Send,
     ServiceStatus,
+    Storage,
     Submit,
     Submitted,
     Telemetry,
+    Users,
+    UsersOf,
     decode,
 )
 from broker.requests import Asker
@@ -204,6 +209,18 @@ class Lab:
     async def change_limits(self, request: Limits) -> Done:
         """Change limits of the queue for what comes (administrators)."""
         return await self._ask("limits", request, Done, admin=True)
+
+    async def users(self, after: str | None = None) -> UsersOf:
+        """Return a page of users with what they have and had (administrators)."""
+        return await self._ask("users", Users(after=after), UsersOf, admin=True)
+
+    async def due(self, days: int) -> DueOf:
+        """Return what a retention of so many days would delete now (administrators)."""
+        return await self._ask("due", Due(days=days), DueOf, admin=True)
+
+    async def storage(self) -> Storage:
+        """Return how full the hub's disk is (administrators)."""
+        return await self._ask("storage", Plain(), Storage, admin=True)
 
     async def keep_for(self, days: int | None) -> Done:
         """Have finished experiments deleted after so many days, or never (administrators)."""

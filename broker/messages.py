@@ -721,6 +721,23 @@ class Retention(Request):
     days: int | None = Field(default=None, ge=1, le=MAX_KEEP_DAYS)
 
 
+class Users(Request):
+    """List users, with what they have and had.
+
+    Attributes:
+        after: The `next` of the page before.
+    """
+
+    after: UserId | None = None
+    limit: int = Field(default=100, ge=1, le=200)
+
+
+class Due(Request):
+    """Ask what a retention of so many days would delete now."""
+
+    days: int = Field(ge=1, le=MAX_KEEP_DAYS)
+
+
 class OnNode(Request):
     """An administrator's word about one node."""
 
@@ -816,6 +833,9 @@ ADMIN_REQUESTS: Final[Mapping[str, type[Request]]] = {
     "resume-node": OnNode,
     "declare-dead": DeclareDead,
     "estop": OnNode,
+    "users": Users,
+    "due": Due,
+    "storage": Plain,
 }
 """Verbs below `hub/admin/{principal}/`."""
 
@@ -1067,8 +1087,82 @@ class Fetched(Payload):
     data: str
 
 
+class UserInfo(Payload):
+    """A user, and how many experiments they have by state.
+
+    Attributes:
+        owner: The handle of the last one.
+        limit: How many unfinished ones they may have.
+        excepted: Whether that is a limit of their own.
+    """
+
+    user: UserId
+    owner: str
+    queued: int = Field(ge=0)
+    running: int = Field(ge=0)
+    paused: int = Field(ge=0)
+    completed: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    cancelled: int = Field(ge=0)
+    limit: int
+    excepted: bool = False
+    last_submitted: Time | None = None
+
+
+class UsersOf(Payload):
+    """A page of users in the order of their ids; `next` is the `after` of the next page."""
+
+    kind: Literal["users"] = "users"
+    users: tuple[UserInfo, ...]
+    next: UserId | None = None
+
+
+class DueOf(Payload):
+    """What a retention would delete now.
+
+    Attributes:
+        oldest: When the oldest of them ended.
+    """
+
+    kind: Literal["due"] = "due"
+    days: int
+    count: int = Field(ge=0)
+    oldest: Time | None = None
+
+
+class Storage(Payload):
+    """The hub's disk, in bytes.
+
+    Attributes:
+        database: Of the archive's database.
+        files: Of all result files.
+        finished: Experiments in the archive.
+        low: So little is free that nothing new is queued.
+    """
+
+    kind: Literal["storage"] = "storage"
+    total: int = Field(ge=0)
+    free: int = Field(ge=0)
+    database: int = Field(ge=0)
+    files: int = Field(ge=0)
+    finished: int = Field(ge=0)
+    low: bool = False
+
+
 Result = Annotated[
-    Submitted | Done | Checked | Got | Listed | Audited | HistoryOf | LogPage | Exported | Fetched,
+    Submitted
+    | Done
+    | Checked
+    | Got
+    | Listed
+    | Audited
+    | HistoryOf
+    | LogPage
+    | Exported
+    | Fetched
+    | UsersOf
+    | DueOf
+    | Storage,
     Field(discriminator="kind"),
 ]
 

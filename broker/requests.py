@@ -47,7 +47,21 @@ __all__ = ["Asked", "Asker", "Rate", "RequestServer"]
 
 log = logging.getLogger(__name__)
 
-READS: Final = frozenset({"check", "get", "list", "history", "logs", "audit", "export", "fetch"})
+READS: Final = frozenset(
+    {
+        "check",
+        "get",
+        "list",
+        "history",
+        "logs",
+        "audit",
+        "export",
+        "fetch",
+        "users",
+        "due",
+        "storage",
+    }
+)
 """Verbs that change nothing: a slow one holds nothing up but its like."""
 
 _UNSENT_REPLIES: Final = 200

@@ -94,6 +94,11 @@ class Retention:
             log.info("deleted %d experiments that were over for more than %d days", deleted, days)
         return deleted
 
+    async def due(self, days: int) -> tuple[int, datetime | None]:
+        """Return what so many days would delete as of now: how many, and the oldest one's end."""
+        ends = [_over_since(kept, self._clock()) async for kept in self._due(timedelta(days=days))]
+        return len(ends), min(ends, default=None)
+
     def _steady(self) -> bool:
         """Whether the wall clock has gone like the monotonic one for long enough."""
         now, counted = self._clock(), self._monotonic()

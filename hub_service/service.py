@@ -36,6 +36,7 @@ from hub_service.keeping import Keeping
 from hub_service.leaps import Leaps
 from hub_service.nodes import NodeWatch
 from hub_service.notifier import Notifier
+from hub_service.overview import VERBS, Overview
 from hub_service.pulse import PATIENCE, Pulse
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import Listened, Ticked
@@ -156,6 +157,7 @@ class HubService:
             everybody=settings.open,
             clock=clock,
         )
+        self._overview = Overview(lambda: store.state, archive, self._retention.due)
         self._notifier = Notifier(
             connection,
             archive,
@@ -252,9 +254,10 @@ class HubService:
 
     async def _handle(self, asked: Asked) -> Result:
         reads = asked.verb in READS
+        door = self._overview if asked.verb in VERBS else self._reading if reads else self._commands
         outcome = "failed"
         try:
-            result = await (self._reading if reads else self._commands).handle(asked)
+            result = await door.handle(asked)
             outcome = result.outcome if isinstance(result, Done) else "done"
         except ContractError as error:
             outcome = str(error.error.code)

@@ -28,7 +28,7 @@ from broker.messages import (
     PhaseRecord,
     utc_now,
 )
-from hub_service.archive import audits, finished, outbox
+from hub_service.archive import audits, finished, outbox, people
 from hub_service.archive.audits import Audit, AuditRow
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.deletion import delete_piece, forget_experiment, unfinished
@@ -40,6 +40,7 @@ from hub_service.archive.history import history
 from hub_service.archive.ingest import Ingest
 from hub_service.archive.logs import logs
 from hub_service.archive.outbox import Outbox
+from hub_service.archive.people import Person
 from hub_service.archive.results import StoredFile, result_files
 from hub_service.archive.runs import Run, runs_of
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
@@ -330,6 +331,19 @@ class Archive:
     async def newest(self, limit: int, before: str | None = None) -> list[Kept]:
         """Return finished experiments with when they came here, those created last first."""
         return await self._reader.run(partial(finished.newest, before=before, limit=limit))
+
+    async def people(self, after: str, limit: int) -> list[Person]:
+        """Return users with finished experiments, in the order of their ids."""
+        return await self._reader.run(partial(people.people, after=after, limit=limit))
+
+    async def count(self) -> int:
+        """Return how many finished experiments there are."""
+        rows = await self._rows("SELECT ifnull(sum(n), 0) FROM tally")
+        return int(rows[0][0])
+
+    async def file_bytes(self) -> int:
+        """Return the bytes of all result files, each content once."""
+        return await self._reader.run(people.file_bytes)
 
     async def delete(self, experiment_id: str, noted: Audit) -> bool:
         """Delete a finished experiment and all it recorded; False if there is none.

@@ -170,3 +170,16 @@ async def test_an_administrator_who_thinks_better_of_it_stops_it(case: Case) -> 
     case.clocks.pass_(STEADY_S)
     assert await case.retention.look() == 1
     assert len(await case.left()) == 2
+
+
+async def test_what_would_be_deleted_is_told_before(case: Case) -> None:
+    old = [await case.ended(days) for days in (100, 40)]
+    await case.ended(10)
+    case.days = None
+    count, oldest = await case.retention.due(30)
+    assert (count, oldest) == (2, NOW - timedelta(days=100))
+    assert await case.retention.due(365) == (0, None)
+    case.clocks.pass_(STEADY_S)
+    case.days = 30
+    assert await case.retention.look() == count
+    assert set(case.forgotten) == set(old)
