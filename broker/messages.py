@@ -39,6 +39,8 @@ MAX_EXCEPTIONS: Final = 200
 """The most users that have a limit of their own: all of them stand in the retained queue."""
 MAX_REACTORS: Final = 12
 """How many reactors that satisfy an experiment its line in the queue names at most."""
+MAX_EXPORT_CHANNELS: Final = 100
+"""The most channels that an export of telemetry names."""
 MAX_KEEP_DAYS: Final = 36500
 """The longest that finished experiments are kept before they are deleted, if they are at all."""
 
@@ -685,11 +687,21 @@ class ExportKind(StrEnum):
 
 
 class Export(Request):
-    """Make a file ready to be fetched; answered when it is."""
+    """Make a file ready to be fetched; answered when it is.
+
+    Attributes:
+        file: Which of the results, for kind ``file``.
+        channels: Of telemetry alone: only these columns, and only rows that have one of them;
+            those that were never recorded are left out. Absent: all.
+        start: Of telemetry alone: with end, seconds of the experiment's clock, both included.
+    """
 
     experiment_id: Ulid
     kind: ExportKind
     file: FileName | None = None
+    channels: Annotated[tuple[str, ...], Field(max_length=MAX_EXPORT_CHANNELS)] | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 class Fetch(Request):

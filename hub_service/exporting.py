@@ -2,7 +2,8 @@
 
 Reads the archive without disturbing the hub, streams in constant memory, and prints one line of
 JSON: size and SHA-256 of the file, or the error. The order is a JSON file: `archive` (directory),
-`experiment` (as told to people), `kind` and `to` (the file to make).
+`experiment` (as told to people), `kind`, `selection` (of telemetry; absent: all) and `to` (the file
+to make).
 """
 
 import errno
@@ -16,7 +17,7 @@ from pathlib import Path
 from broker.database import is_full
 from broker.messages import Experiment, ExportKind
 from hub_service.archive.schema import SAMPLE
-from hub_service.archive.wide import log_lines
+from hub_service.archive.wide import Selection, log_lines
 from hub_service.formats import Measured, write_csv, write_log
 from hub_service.recorded import Recorded
 
@@ -25,8 +26,8 @@ class MissingError(Exception):
     """What is asked for is not there; the message names it."""
 
 
-def make(recorded: Recorded, kind: ExportKind, to: Path) -> None:
-    """Make a file.
+def make(recorded: Recorded, kind: ExportKind, wanted: Selection, to: Path) -> None:
+    """Make a file; of telemetry only what is wanted.
 
     Raises:
         MissingError: What it is made of is not there.
@@ -39,10 +40,10 @@ def make(recorded: Recorded, kind: ExportKind, to: Path) -> None:
         case ExportKind.TELEMETRY_PARQUET:
             from hub_service.parquet import write_parquet  # noqa: PLC0415  as above
 
-            write_parquet(recorded.table(recorded.latest, SAMPLE), to)
+            write_parquet(recorded.table(recorded.latest, SAMPLE, wanted), to)
         case ExportKind.TELEMETRY_CSV:
             with to.open("wb") as file:
-                write_csv(recorded.table(recorded.latest, SAMPLE), Measured(file))
+                write_csv(recorded.table(recorded.latest, SAMPLE, wanted), Measured(file))
         case ExportKind.LOG:
             with to.open("wb") as file:
                 write_log(log_lines(recorded.connection, recorded.latest), Measured(file))
@@ -63,7 +64,7 @@ def main(order: Path) -> int:
     to = Path(wanted["to"])
     recorded = Recorded(Path(wanted["archive"]), Experiment.model_validate(wanted["experiment"]))
     try:
-        make(recorded, ExportKind(wanted["kind"]), to)
+        make(recorded, ExportKind(wanted["kind"]), Selection(**wanted.get("selection", {})), to)
         with to.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         print(json.dumps({"size": to.stat().st_size, "sha256": sha256}))  # noqa: T201  the answer

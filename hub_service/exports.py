@@ -15,7 +15,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,7 @@ from broker.messages import (
 )
 from hub_service.archive import Archive
 from hub_service.archive.results import StoredFile
+from hub_service.archive.wide import Selection
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +92,11 @@ class Exports:
         self._load()
 
     async def export(
-        self, experiment: Experiment, kind: ExportKind, file: str | None = None
+        self,
+        experiment: Experiment,
+        kind: ExportKind,
+        file: str | None = None,
+        wanted: Selection = Selection(),  # noqa: B008  frozen
     ) -> Exported:
         """Make a file of what is committed so far; it can be fetched for an hour at least.
 
@@ -99,6 +104,7 @@ class Exports:
             experiment: As it is now, finished or not.
             kind: What to make.
             file: Which of the results, for `ExportKind.FILE`.
+            wanted: Which part of telemetry.
 
         Raises:
             ContractError: NOT_FOUND: there is no such result file or script. STORAGE_FULL: the
@@ -107,7 +113,7 @@ class Exports:
         await self.tidy()
         if kind is ExportKind.FILE:
             return await self._export_file(experiment, file)
-        key = await self._key(experiment, kind)
+        key = await self._key(experiment, kind, wanted)
         lock = self._making.setdefault(key, asyncio.Lock())
         try:
             async with lock:
@@ -116,7 +122,8 @@ class Exports:
                 filename, media_type = _NAMES[kind]
                 filename = filename.format(name=_slug(experiment))
                 async with self._children:
-                    return await self._make(experiment, kind, key, filename, media_type)
+                    order: dict[str, JsonValue] = {"kind": kind.value, "selection": asdict(wanted)}
+                    return await self._make(experiment, order, key, filename, media_type)
         finally:
             if not lock.locked():
                 self._making.pop(key, None)
@@ -149,12 +156,13 @@ class Exports:
             del self._made[ref]
             await asyncio.to_thread(self._remove, ref)
 
-    async def _key(self, experiment: Experiment, kind: ExportKind) -> str:
+    async def _key(self, experiment: Experiment, kind: ExportKind, wanted: Selection) -> str:
         """Return what the file depends on."""
         runs = await self._archive.runs(experiment.experiment_id)
         state = [
             experiment.experiment_id,
             kind.value,
+            asdict(wanted),
             experiment.encode().decode() if kind is ExportKind.RESULTS else "",
             [[run.id, run.entries] for run in runs],
         ]
@@ -191,14 +199,19 @@ class Exports:
         return await self._keep(key, told)
 
     async def _make(
-        self, experiment: Experiment, kind: ExportKind, key: str, filename: str, media_type: str
+        self,
+        experiment: Experiment,
+        wanted: Mapping[str, JsonValue],
+        key: str,
+        filename: str,
+        media_type: str,
     ) -> Exported:
         ref = secrets.token_hex(16)
         order = self._directory / f"{ref}.order"
         request: dict[str, JsonValue] = {
             "archive": str(self._archive.directory),
             "experiment": experiment.model_dump(mode="json", exclude_none=True),
-            "kind": kind.value,
+            **wanted,
             "to": str(self._directory / ref),
         }
         try:

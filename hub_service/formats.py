@@ -59,7 +59,7 @@ def write_csv(table: WideTable, sink: io.RawIOBase) -> None:
     """Write a table in wide form; what is missing is left empty."""
     _write_rows(
         sink,
-        [*RESERVED, *column_names(table.columns)],
+        [*RESERVED, *map(_harmless, column_names(table.columns))],
         ([row.elapsed, _iso(row.time), *row.values] for row in table.rows()),
     )
 
@@ -88,6 +88,15 @@ def write_log(lines: Iterable[tuple[datetime, str, str]], sink: io.RawIOBase) ->
     with _text(sink) as text:
         for time, source, line in lines:
             text.write(f"{_iso(time)} {source:6} {line}\n")
+
+
+def _harmless(name: str) -> str:
+    """Return the name of a column so that no spreadsheet takes it for a formula.
+
+    Scripts name their series; "'" before the text is how https://owasp.org/www-community/attacks/
+    CSV_Injection advises it. Parquet keeps the name as it is.
+    """
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _write_rows(

@@ -24,6 +24,7 @@ from broker.messages import (
 from broker.requests import Asked
 from hub_service import scripts
 from hub_service.archive import Archive
+from hub_service.archive.wide import Selection
 from hub_service.auditing import ADMINISTRATORS_ONLY, audit_entry
 from hub_service.authority import demand_change, may_change, powerful
 from hub_service.exports import Exports
@@ -100,7 +101,8 @@ class Reading:
             case Export(experiment_id=experiment_id):
                 experiment = await self._find(experiment_id)
                 demand_change(asked, experiment.user, everybody=self._everybody)
-                return await self._exports.export(experiment, request.kind, request.file)
+                wanted = Selection(request.channels, request.start, request.end)
+                return await self._exports.export(experiment, request.kind, request.file, wanted)
             case Fetch():
                 return await self._exports.fetch(request.ref, request.offset, request.length)
             case _:

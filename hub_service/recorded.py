@@ -7,7 +7,7 @@ from broker.messages import Experiment
 from hub_service.archive.archive import DATABASE
 from hub_service.archive.blobs import Blobs
 from hub_service.archive.runs import runs_of
-from hub_service.archive.wide import WideTable
+from hub_service.archive.wide import Selection, WideTable
 
 
 class Recorded:
@@ -44,6 +44,11 @@ class Recorded:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def table(self, run: int, kind: int) -> WideTable:
+    def table(
+        self,
+        run: int,
+        kind: int,
+        wanted: Selection = Selection(),  # noqa: B008  frozen
+    ) -> WideTable:
         """Return what a run recorded of one kind of samples."""
-        return WideTable(self.connection, run, kind)
+        return WideTable(self.connection, run, kind, wanted)

@@ -10,6 +10,7 @@ from broker.messages import (
     MAX_HISTORY_POINTS,
     ContractError,
     ErrorCode,
+    Exported,
     ExportKind,
     HistoryOf,
     LogPage,
@@ -23,6 +24,11 @@ from portal.sessions import Session
 from portal.state import State
 
 _LINES_PER_REQUEST = 2000
+_FORMATS = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "application/vnd.apache.parquet": "parquet",
+}
 
 
 class DataApi:
@@ -47,14 +53,7 @@ class DataApi:
             ("download", self.download),
             ("files/{name:path}", self.file),
         ):
-            for method in ("GET", "HEAD"):
-                add(
-                    f"{one}/{path}",
-                    handler,
-                    methods=[method],
-                    include_in_schema=method == "GET",
-                    response_class=Response,
-                )
+            add(f"{one}/{path}", handler, methods=get, response_class=Response)
         return router
 
     async def history(
@@ -123,16 +122,46 @@ class DataApi:
         request: Request,
         session: Asking,
         experiment_id: str,
-        wanted: Annotated[Literal["json", "csv", "parquet"], Query(alias="format")] = "json",
+        *,
+        wanted: Annotated[
+            Literal["json", "csv", "parquet"] | None,
+            Query(alias="format", description="Absent: as `Accept` says, else JSON."),
+        ] = None,
+        channels: Channels = None,
+        start: float | None = None,
+        end: float | None = None,
         points: Points = MAX_HISTORY_POINTS,
     ) -> Response:
-        """Download what was measured: all of it as CSV or Parquet, thinned for charts as JSON."""
-        if wanted == "json":
-            return as_json(
-                await self._reader.history(session, experiment_id=experiment_id, points=points)
+        """Download what was measured: all of it as CSV or Parquet, thinned for charts as JSON.
+
+        CSV comes with `format=csv` or `Accept: text/csv`, Parquet with `format=parquet` or
+        `Accept: application/vnd.apache.parquet`. Both stream, whatever their size, and can be
+        resumed with `Range`.
+        """
+        format_ = wanted or _format_of(request.headers.get("accept", ""))
+        if format_ == "json":
+            answer = as_json(
+                await self._reader.history(
+                    session,
+                    experiment_id=experiment_id,
+                    channels=channels,
+                    start=start,
+                    end=end,
+                    points=points,
+                )
             )
-        kind = ExportKind.TELEMETRY_CSV if wanted == "csv" else ExportKind.TELEMETRY_PARQUET
-        return await self._file(request, session, experiment_id, kind)
+        else:
+            exported = await self._reader.export(
+                session,
+                experiment_id,
+                ExportKind(f"telemetry-{format_}"),
+                channels=channels,
+                start=start,
+                end=end,
+            )
+            answer = self._respond(request, session, exported)
+        answer.headers.add_vary_header("Accept")
+        return answer
 
     async def download(self, request: Request, session: Asking, experiment_id: str) -> Response:
         """Download everything as one ZIP; of a running one, what there is so far."""
@@ -157,8 +186,20 @@ class DataApi:
         name: str | None = None,
     ) -> Response:
         exported = await self._reader.export(session, experiment_id, kind, name)
+        return self._respond(request, session, exported)
+
+    def _respond(self, request: Request, session: Session, exported: Exported) -> Response:
         fetch = partial(self._reader.fetch, session, exported.ref)
         return self._downloads.respond(request, exported, fetch)
+
+
+def _format_of(accept: str) -> str:
+    """Return the format of telemetry that a header `Accept` names first; JSON if none."""
+    for part in accept.lower().split(","):
+        known = _FORMATS.get(part.split(";")[0].strip())
+        if known is not None:
+            return known
+    return "json"
 
 
 def _text(text: str, filename: str) -> Response:

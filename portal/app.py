@@ -26,6 +26,8 @@ from portal.api_data import DataApi
 from portal.api_nodes import NodesApi
 from portal.asking import Line
 from portal.assets import STATIC, Assets
+from portal.compression import Compressed
+from portal.conditional import Conditional, Headless
 from portal.desk import Desk
 from portal.downloads import Downloads
 from portal.estop import EmergencyStop
@@ -126,6 +128,9 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
                 writes=settings.writes_per_second,
                 refuse=renderer.refuse,
             ),
+            Middleware(Compressed),
+            Middleware(Conditional),
+            Middleware(Headless),
             Middleware(BodyLimit),
         ],
     )

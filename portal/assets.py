@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from portal.conditional import matches
 from portal.errors import error_response, not_found
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -70,7 +71,7 @@ class Assets:
             "Cache-Control": _KEEP if keep else "no-cache",
             "Vary": "Accept-Encoding",
         }
-        if request.get("if-none-match") == headers["ETag"]:
+        if matches(request.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         accepted = request.get("accept-encoding", "")
         packed = name

@@ -24,6 +24,7 @@ from broker.messages import (
     Exported,
     Fetched,
 )
+from portal.conditional import REVALIDATE, is_head, matches
 from portal.security import FILE_SECURITY_POLICY
 
 _log = logging.getLogger(__name__)
@@ -73,11 +74,11 @@ class Downloads:
         headers = {
             "Accept-Ranges": "bytes",
             "ETag": f'"{file.sha256}"',
-            "Cache-Control": "private, no-cache",
+            "Cache-Control": REVALIDATE,
             "Content-Disposition": disposition(file.filename),
             "Content-Security-Policy": FILE_SECURITY_POLICY,
         }
-        if headers["ETag"] in request.headers.get("if-none-match", ""):
+        if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         status, span = HTTPStatus.OK, Span(0, file.size)
         wanted = request.headers.get("range")
@@ -92,7 +93,7 @@ class Downloads:
                 status, span = HTTPStatus.PARTIAL_CONTENT, part
                 headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.size}"
         headers["Content-Length"] = str(span.stop - span.start)
-        if request.method == "HEAD":
+        if is_head(request):
             return Response(status_code=status, headers=headers, media_type=file.media_type)
         body = self.pieces(span, file.size, fetch)
         return PiecesResponse(body, status, headers, file.media_type)
@@ -201,7 +202,12 @@ def parse_range(text: str, size: int) -> Span | None:
 
 
 def disposition(filename: str) -> str:
-    """Return the header that has a browser save the file under this name, never show it."""
-    name = filename.rsplit("/", 1)[-1]
+    """Return the header that has a browser save the file under this name, never show it.
+
+    What would make the name a path, end the line, or show it other than it is (marks that turn
+    the direction of writing, or that nobody sees) becomes "_".
+    """
+    last = filename.rsplit("/", 1)[-1]
+    name = "".join(ch if ch.isprintable() and ch != "\\" else "_" for ch in last).strip(". ") or "_"
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

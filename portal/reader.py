@@ -130,7 +130,15 @@ class Reader:
         return expect(LogPage, await self._ask("logs", request, seconds=READ_TIMEOUT))
 
     async def export(
-        self, session: Session, experiment_id: str, kind: ExportKind, file: str | None = None
+        self,
+        session: Session,
+        experiment_id: str,
+        kind: ExportKind,
+        file: str | None = None,
+        *,
+        channels: Sequence[str] | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> Exported:
         """Have a file made ready to be fetched; large ones take the hub a while."""
         request = build(
@@ -139,6 +147,9 @@ class Reader:
             experiment_id=known_form(experiment_id),
             kind=kind,
             file=file,
+            channels=None if channels is None else tuple(channels),
+            start=start,
+            end=end,
         )
         return expect(Exported, await self._ask("export", request, seconds=EXPORT_TIMEOUT))
 

@@ -1,6 +1,5 @@
 """Pages from templates: what every page knows, and errors as pages or as JSON."""
 
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +15,6 @@ from portal.flash import Flashes
 from portal.state import State
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-_COMPRESS_FROM: Final = 1024
-_LEVEL: Final = 4
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class Renderer:
@@ -39,7 +35,7 @@ class Renderer:
     def page(
         self, request: Request, page: str, template: str, code: int = 200, **context: object
     ) -> Response:
-        """Return a page, compressed where the browser takes that.
+        """Return a page.
 
         Args:
             request: Has a session.
@@ -60,7 +56,7 @@ class Renderer:
             flash=self._flashes.waiting(request),
             **context,
         )
-        response = _html(request, text, code)
+        response = HTMLResponse(text.encode("utf-8", "replace"), code)
         self._flashes.forget(request, response)
         return response
 
@@ -76,13 +72,3 @@ class Renderer:
     async def refuse(self, request: Request, error: Error, status: int) -> Response:
         """Return the error for what never reached a handler."""
         return self.error(request, error, status)
-
-
-def _html(request: Request, text: str, status: int) -> Response:
-    body = text.encode("utf-8", "replace")
-    if len(body) < _COMPRESS_FROM or "gzip" not in request.headers.get("accept-encoding", ""):
-        return HTMLResponse(body, status)
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    packed = packer.compress(body) + packer.flush()
-    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return HTMLResponse(packed, status, headers)

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isnan
+from math import inf, isnan
 
 import orjson
 
@@ -31,6 +31,20 @@ class WideRow:
     values: Sequence[float | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows and columns of a table are wanted; what is absent leaves nothing out.
+
+    Attributes:
+        channels: Names; those that were never recorded are left out.
+        start: With end, seconds of the experiment's clock, both included.
+    """
+
+    channels: Sequence[str] | None = None
+    start: float | None = None
+    end: float | None = None
+
+
 class WideTable:
     """What one run recorded of one kind.
 
@@ -38,15 +52,23 @@ class WideTable:
         connection: Of a reader; a transaction keeps what is seen the same throughout.
         run: Which run.
         kind: Of the kinds of samples.
+        wanted: Which of it.
 
     Attributes:
         columns: Names of the channels, sorted.
     """
 
-    def __init__(self, connection: sqlite3.Connection, run: int, kind: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        run: int,
+        kind: int,
+        wanted: Selection = Selection(),
+    ) -> None:
         self._connection = connection
         self._run = run
         self._kind = kind
+        self._wanted = wanted
         layouts: dict[int, list[int]] = {
             layout: orjson.loads(channels)
             for layout, channels in connection.execute(
@@ -56,27 +78,40 @@ class WideTable:
             )
         }
         names = {c: channel_name(connection, c) for each in layouts.values() for c in each}
+        if wanted.channels is not None:
+            names = {c: name for c, name in names.items() if name in wanted.channels}
         self.columns = sorted(names.values())
         places = {name: place for place, name in enumerate(self.columns)}
         self._layouts = {
             layout: (
                 struct.Struct(f"<{len(channels)}d"),
-                [places[names[channel]] for channel in channels],
+                [
+                    (place, places[names[channel]])
+                    for place, channel in enumerate(channels)
+                    if channel in names
+                ],
             )
             for layout, channels in layouts.items()
         }
 
     def rows(self) -> Iterator[WideRow]:
-        """Yield all rows in order."""
+        """Yield all wanted rows in order."""
         width = len(self.columns)
+        wanted = self._wanted
+        start = -inf if wanted.start is None else wanted.start
+        end = inf if wanted.end is None else wanted.end
         for x, t, layout, packed in self._connection.execute(
-            "SELECT x, t, layout, v FROM samples WHERE run = ? AND kind = ? ORDER BY x, tie",
-            (self._run, self._kind),
+            "SELECT x, t, layout, v FROM samples WHERE run = ? AND kind = ? AND x BETWEEN ? AND ?"
+            " ORDER BY x, tie",
+            (self._run, self._kind, start, end),
         ):
             packer, places = self._layouts[layout]
+            if not places and wanted.channels is not None:
+                continue
+            given = packer.unpack(packed)
             values: list[float | None] = [None] * width
-            for place, value in zip(places, packer.unpack(packed), strict=True):
-                values[place] = None if isnan(value) else value
+            for source, place in places:
+                values[place] = None if isnan(given[source]) else given[source]
             yield WideRow(x if x > NO_CLOCK else None, moment(t), values)
 
 

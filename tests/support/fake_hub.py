@@ -20,6 +20,7 @@ from broker.messages import (
     Experiment,
     Export,
     Exported,
+    ExportKind,
     Fetch,
     Fetched,
     Got,
@@ -54,6 +55,7 @@ from broker.requests import Asked, RequestServer
 from broker.topics import Topic
 
 STORE = str(ULID())
+MEDIA_TYPES = {ExportKind.TELEMETRY_CSV: "text/csv", ExportKind.LOG: "text/plain"}
 
 
 class FakeHub:
@@ -165,8 +167,8 @@ class FakeHub:
             case _:
                 pass
         if isinstance(asked.request, Logs):
-            self._known(asked.request.experiment_id)
-            line = LogLine(n=1, t=utc_now(), source="stdout", text="<script>alert(1)</script>")
+            at = self._known(asked.request.experiment_id).created_at
+            line = LogLine(n=1, t=at, source="stdout", text="<script>alert(1)</script>")
             return LogPage(lines=(line,), last=1, complete=False)
         postures = {
             "pause-queue": Posture.PAUSED,
@@ -272,7 +274,7 @@ class FakeHub:
         return Exported(
             ref=hashlib.sha256(key.encode()).hexdigest()[:32],
             filename=key.rsplit("/", 1)[-1],
-            media_type="application/octet-stream",
+            media_type=MEDIA_TYPES.get(request.kind, "application/octet-stream"),
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
         )

@@ -16,6 +16,7 @@ import pytest
 
 from broker.messages import ContractError, ErrorCode, Experiment, Exported, ExportKind
 from hub_service.archive import Archive
+from hub_service.archive.wide import Selection
 from hub_service.exports import KEEP, Exports
 from tests.unit.hub_service.archive_entries import (
     EXPERIMENT,
@@ -133,6 +134,32 @@ async def test_telemetry_as_csv_in_wide_form(exports: Exports) -> None:
         "1.0,2026-03-01T12:00:01.000000+00:00,,37.5",
         "2.0,2026-03-01T12:00:02.000000+00:00,,37.25",
     ]
+
+
+async def test_a_part_of_telemetry(exports: Exports) -> None:
+    wanted = Selection(("od", "never"), start=0.0, end=1.0)
+    told = await exports.export(running(), ExportKind.TELEMETRY_CSV, wanted=wanted)
+    assert (await fetched(exports, told)).decode().splitlines() == [
+        "elapsed,time,od",
+        "0.0,2026-03-01T12:00:00.000000+00:00,0.1",
+        "1.0,2026-03-01T12:00:01.000000+00:00,",
+    ]
+    told = await exports.export(running(), ExportKind.TELEMETRY_PARQUET, wanted=wanted)
+    table = pq.read_table(io.BytesIO(await fetched(exports, told)))
+    assert table.to_pydict()["od"] == [0.1, None]
+    late = Selection(("od",), start=1.5)
+    told = await exports.export(running(), ExportKind.TELEMETRY_CSV, wanted=late)
+    assert (await fetched(exports, told)).decode() == "elapsed,time,od\n"
+
+
+async def test_no_column_is_a_formula(archive: Archive, exports: Exports) -> None:
+    await Node(archive).record(series(3.0, {'=HYPERLINK("http://a")': 1.0, "@b": 2.0}))
+    told = await exports.export(running(), ExportKind.RESULTS)
+    with zipfile.ZipFile(io.BytesIO(await fetched(exports, told))) as bundle:
+        header = bundle.read("series.csv").decode().splitlines()[0]
+    columns = next(csv.reader([header]))
+    assert '\'=HYPERLINK("http://a")' in columns
+    assert "'@b" in columns
 
 
 async def test_telemetry_as_parquet_equals_the_csv(exports: Exports) -> None:
