@@ -11,6 +11,7 @@ from ulid import ULID
 
 from broker import VERSION
 from broker.connection import Connection, Presence, SubscriptionRefusedError, stable_client_id
+from broker.database import DatabaseError
 from broker.logs import set_up
 from broker.messages import ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
@@ -18,7 +19,7 @@ from broker.systemd import Systemd
 from broker.topics import Topic
 from portal.app import create_app
 from portal.server import make_server
-from portal.sessions import SiteKeyError
+from portal.sessions import SiteKeyError, rotate_site_key
 from portal.settings import PortalSettings
 
 _log = logging.getLogger("portal")
@@ -30,6 +31,7 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
     Raises:
         SubscriptionRefusedError: The broker does not let this principal read what portals read.
         SiteKeyError: The site key cannot be used.
+        DatabaseError: What is remembered of cookies cannot be used.
     """
     client_id = stable_client_id(settings.data_dir / "client.id", "portal")
     connection = Connection(broker, client_id=client_id)
@@ -60,17 +62,29 @@ def main() -> None:
     """Read the settings and run."""
     parser = argparse.ArgumentParser(prog="portal", description="The bioreactor's web portal.")
     parser.add_argument("--config", type=Path, help="TOML file with [portal] and [broker]")
-    config: Path | None = parser.parse_args().config
+    parser.add_argument(
+        "--rotate-key",
+        action="store_true",
+        help="sign cookies with a new key from the next start on, and end",
+    )
+    given = parser.parse_args()
+    config: Path | None = given.config
     try:
         settings = load_settings(PortalSettings, "portal", config)
         broker = load_settings(BrokerSettings, "broker", config)
     except SettingsError as error:
         sys.exit(f"portal: {error}")
+    if given.rotate_key:
+        try:
+            rotate_site_key(settings.data_dir)
+        except SiteKeyError as error:
+            sys.exit(f"portal: {error}")
+        return
     set_up(settings.log_format, settings.log_level, (broker.password, settings.admin_password))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         asyncio.run(run(settings, broker))
-    except (SubscriptionRefusedError, SiteKeyError) as error:
+    except (SubscriptionRefusedError, SiteKeyError, DatabaseError) as error:
         sys.exit(f"portal: {error}")
 
 

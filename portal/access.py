@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from broker.messages import MAX_HISTORY_POINTS
+from broker.topics import EXPERIMENT_ID, NAME
 from portal.errors import ErrorBody
 from portal.sessions import Session
 
@@ -25,6 +26,9 @@ async def session_of(request: Request) -> Session:
     return session
 
 
+ExperimentId = Annotated[str, Path(json_schema_extra={"pattern": f"^{EXPERIMENT_ID.pattern}$"})]
+NodeId = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
+"""Documented, not demanded: what cannot be a name does not exist, which is 404 and not 400."""
 Asking = Annotated[Session, Depends(session_of)]
 IdempotencyKey = Annotated[
     str | None,

@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request, cookie_parser
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.messages import ContractError, Error, ErrorCode
 from portal.errors import status_of
 from portal.ratelimit import RateLimit
-from portal.security import SAFE_METHODS, Refuse, names_its_page, same_origin
+from portal.security import SAFE_METHODS, Refuse, names_its_page, refused, same_origin
 from portal.sessions import COOKIE, COOKIE_SECONDS, HEADER, Session, Sessions, Ticket
 from portal.tokens import ScriptTokens, bearer
 
@@ -24,10 +24,10 @@ ADDRESS_FACTOR: Final = 10
 
 
 class Identified:
-    """Gives every request its session, made on first visit.
+    """Gives every request its session, made on first visit; a WebSocket only one that is there.
 
-    A request that changes something and brings neither a token nor `X-Session-ID` must come from
-    our own page: a cookie is sent by the browser whoever asked it to.
+    A WebSocket, and a request that changes something, must come from our own page unless it brings
+    a token or `X-Session-ID`: a cookie is sent by the browser whoever asked it to.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Identified:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+        if scope["type"] == "lifespan" or scope["path"].startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -56,9 +56,9 @@ class Identified:
                 state["known"] = True
             else:
                 send = self._by_cookie(scope, headers, state, send)
-        except ContractError as refused:
-            response = await self._refuse(Request(scope), refused.error, status_of(refused.error))
-            await response(scope, receive, send)
+        except ContractError as wrong:
+            answer = refused(self._refuse, wrong.error, status_of(wrong.error))
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -70,10 +70,12 @@ class Identified:
         """
         sealed = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         ticket = self._sessions.open(sealed) if sealed else None
-        if scope["method"] not in SAFE_METHODS:
-            _check_origin(headers, by_cookie=ticket is not None)
+        if scope["type"] == "websocket":
+            _check_origin(headers, scope["scheme"], by_cookie=False)
+        elif scope["method"] not in SAFE_METHODS:
+            _check_origin(headers, scope["scheme"], by_cookie=ticket is not None)
         state["known"] = ticket is not None
-        state["ticket"] = ticket or self._sessions.new_ticket()
+        state["ticket"] = ticket or self._sessions.new_ticket(browser=not _tells_secret(scope))
         state["session"] = self._sessions.from_ticket(state["ticket"])
 
         async def send_with_cookie(message: Message) -> None:
@@ -84,7 +86,7 @@ class Identified:
                 if now != ticket:
                     answer = MutableHeaders(scope=message)
                     answer.append("Set-Cookie", _cookie(self._sessions.seal(now), scope["scheme"]))
-                    if ticket is None and scope["path"].startswith("/api/"):
+                    if ticket is None and _tells_secret(scope):
                         answer[HEADER] = now.secret
             await send(message)
 
@@ -117,16 +119,21 @@ class Limited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+        if scope["type"] == "lifespan" or scope["path"].startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
-        reading = scope["method"] in SAFE_METHODS
+        reading = scope["type"] == "websocket" or scope["method"] in SAFE_METHODS
         client = scope.get("client")
-        wait = self._addresses[reading].wait_of(client[0] if client else "")
-        state = scope["state"]
+        address, state = client[0] if client else "", scope["state"]
+        wait = self._addresses[reading].wait_of(address)
         if state["known"]:
             session: Session = state["session"]
-            wait = max(wait, self._sessions[reading].wait_of(session.user))
+            limit, key = self._sessions[reading], session.user
+            wait = max(wait, limit.wait_of(key))
+        else:
+            limit, key = self._addresses[reading], address
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+            send = self._telling(limit, key, "reads" if reading else "writes", send)
         if not wait:
             await self._app(scope, receive, send)
             return
@@ -137,13 +144,31 @@ class Limited:
             hint=f"try again in {seconds} s; watch with /ws instead of asking again and again",
             details={"retry_after": seconds},
         )
-        response = await self._refuse(Request(scope), error, HTTPStatus.TOO_MANY_REQUESTS)
-        response.headers["Retry-After"] = str(seconds)
-        await response(scope, receive, send)
+        answer = refused(self._refuse, error, HTTPStatus.TOO_MANY_REQUESTS)
+        await answer(scope, receive, send)
+
+    @staticmethod
+    def _telling(limit: RateLimit, key: str, policy: str, send: Send) -> Send:
+        """Return a sender that says how much is left, as draft-ietf-httpapi-ratelimit-headers."""
+
+        async def send_telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                left, full_in = limit.left_of(key)
+                headers["RateLimit-Policy"] = f'"{policy}";q={limit.quota};w={limit.window}'
+                headers["RateLimit"] = f'"{policy}";r={left};t={full_in}'
+            await send(message)
+
+        return send_telling
 
 
-def _check_origin(headers: Headers, *, by_cookie: bool) -> None:
-    if not same_origin(headers):
+def _tells_secret(scope: Scope) -> bool:
+    """Whether a new session is for a script, which is told its secret."""
+    return str(scope["path"]).startswith("/api/")
+
+
+def _check_origin(headers: Headers, scheme: str, *, by_cookie: bool) -> None:
+    if not same_origin(headers, scheme):
         raise ContractError(
             ErrorCode.FORBIDDEN,
             "another site asked for this",

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from broker.messages import Checked, ContractError, Done, ErrorCode, Got, SortKey, Status
-from portal.access import ERRORS, Asking, IdempotencyKey, as_json
+from broker.topics import EXPERIMENT_ID
+from portal.access import ERRORS, Asking, ExperimentId, IdempotencyKey, as_json
 from portal.asking import known_form
 from portal.desk import Desk
 from portal.errors import HTTP_STATUS
@@ -46,7 +47,8 @@ __all__ = ["HTTP_STATUS", "ExperimentsApi"]
 UNREACHABLE = frozenset((ErrorCode.UNAVAILABLE, ErrorCode.TIMEOUT))
 """The hub has not said anything: what the portal knows may be shown in its place."""
 
-_Before = Annotated[str | None, Query(description="The `next` of the page before.")]
+_CURSOR = r"^[A-Za-z0-9_=-]{1,1000}$"
+_Ulid = Annotated[str, Query(pattern=f"^{EXPERIMENT_ID.pattern}$")]
 
 
 class ExperimentsApi:
@@ -137,7 +139,7 @@ class ExperimentsApi:
         sort: SortKey = SortKey.CREATED,
         ascending: bool = False,
         scope: Annotated[Literal["mine", "all"], Query(description="Whose.")] = "mine",
-        before: _Before = None,
+        before: Annotated[str, Query(pattern=_CURSOR)] | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
         """List experiments, the session's own unless told otherwise, newest first likewise."""
@@ -169,7 +171,7 @@ class ExperimentsApi:
             Mine(experiments=views, total=total, next=following, freshness=freshness(self._state))
         )
 
-    async def get(self, session: Asking, experiment_id: str) -> Response:
+    async def get(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Show everything about an experiment, its script too if the session may see it."""
         got = await read_experiment(self._reader, self._state, session, experiment_id)
         view = experiment_view(got.experiment)
@@ -177,7 +179,7 @@ class ExperimentsApi:
             ExperimentOf(experiment=view, script=got.script, freshness=freshness(self._state))
         )
 
-    async def status(self, session: Asking, experiment_id: str) -> Response:
+    async def status(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Show where an experiment is; cheap enough to ask every second."""
         experiment = self._state.experiment(known_form(experiment_id))
         if experiment is None:
@@ -185,19 +187,19 @@ class ExperimentsApi:
         view = experiment_view(experiment)
         return as_json(StatusOf(experiment=view, freshness=freshness(self._state)))
 
-    async def cancel(self, session: Asking, experiment_id: str) -> Response:
+    async def cancel(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Cancel it; if it runs, its script is asked to stop and what it made is kept."""
         return commanded(await self._desk.command(session, "cancel", experiment_id))
 
-    async def pause(self, session: Asking, experiment_id: str) -> Response:
+    async def pause(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Pause it; a waiting one keeps its rank, a running one is frozen on its reactor."""
         return commanded(await self._desk.command(session, "pause", experiment_id))
 
-    async def resume(self, session: Asking, experiment_id: str) -> Response:
+    async def resume(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Go on with a paused one."""
         return commanded(await self._desk.command(session, "resume", experiment_id))
 
-    async def delete(self, session: Asking, experiment_id: str) -> Response:
+    async def delete(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Delete a finished one and all it recorded; for a while it can be restored.
 
         For its owner and administrators.
@@ -220,7 +222,7 @@ class ExperimentsApi:
     async def run_now(
         self,
         session: Asking,
-        experiment_id: str,
+        experiment_id: ExperimentId,
         body: RunNowRequest | None = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
@@ -239,11 +241,11 @@ class ExperimentsApi:
     async def reorder(
         self,
         session: Asking,
-        experiment_id: str,
+        experiment_id: ExperimentId,
         *,
         new_position: Annotated[int | None, Query(description="1 is next; 0 means 1.")] = None,
-        before: Annotated[str | None, Query(description="An experiment's id.")] = None,
-        after: Annotated[str | None, Query(description="An experiment's id.")] = None,
+        before: _Ulid | None = None,
+        after: _Ulid | None = None,
         known: Annotated[
             int | None,
             Query(
@@ -267,7 +269,7 @@ class ExperimentsApi:
         return commanded(done)
 
     async def parameters(
-        self, session: Asking, experiment_id: str, body: ParametersRequest
+        self, session: Asking, experiment_id: ExperimentId, body: ParametersRequest
     ) -> Response:
         """Change parameters while it runs; the script sees them at its next look."""
         return commanded(await self._desk.send(session, experiment_id, body.parameters))

@@ -1,7 +1,7 @@
 """REST: what experiments measured, wrote and saved."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from broker.messages import (
     HistoryOf,
     LogPage,
 )
-from portal.access import ERRORS, Asking, ChannelNames, Points, as_json
+from portal.access import ERRORS, Asking, ChannelNames, ExperimentId, Points, as_json
 from portal.api import read_experiment
 from portal.downloads import Downloads, disposition
 from portal.reader import Reader
@@ -46,20 +46,23 @@ class DataApi:
         add = router.add_api_route
         one = "/experiments/{experiment_id}"
         add(f"{one}/history", self.history, methods=get, response_model=HistoryOf)
-        add(f"{one}/logs", self.logs, methods=get, response_model=LogPage)
-        for path, handler in (
-            ("script", self.script),
-            ("telemetry", self.telemetry),
-            ("download", self.download),
-            ("files/{name:path}", self.file),
+        text = _types("text/plain")
+        add(f"{one}/logs", self.logs, methods=get, response_model=LogPage, responses=text)
+        tables = _types(*(name for name in _FORMATS if _FORMATS[name] != "json"))
+        add(f"{one}/telemetry", self.telemetry, response_model=HistoryOf, responses=tables)
+        for path, handler, media_type in (
+            ("script", self.script, "text/plain"),
+            ("download", self.download, "application/zip"),
+            ("files/{name:path}", self.file, "application/octet-stream"),
         ):
-            add(f"{one}/{path}", handler, methods=get, response_class=Response)
+            whole = _types(media_type)
+            add(f"{one}/{path}", handler, methods=get, response_class=Response, responses=whole)
         return router
 
     async def history(
         self,
         session: Asking,
-        experiment_id: str,
+        experiment_id: ExperimentId,
         *,
         channels: ChannelNames = None,
         start: float | None = None,
@@ -85,7 +88,7 @@ class DataApi:
         self,
         request: Request,
         session: Asking,
-        experiment_id: str,
+        experiment_id: ExperimentId,
         *,
         after: Annotated[int | None, Query(ge=0, description="Absent: the last lines.")] = None,
         limit: Annotated[int, Query(ge=1, le=_LINES_PER_REQUEST)] = 500,
@@ -106,7 +109,7 @@ class DataApi:
             return _text(text, f"{experiment_id}.log")
         return as_json(page)
 
-    async def script(self, session: Asking, experiment_id: str) -> Response:
+    async def script(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Download the script as it ran; owners and administrators only, unless all is open."""
         got = await read_experiment(self._reader, self._state, session, experiment_id)
         if got.script is None:
@@ -121,13 +124,13 @@ class DataApi:
         self,
         request: Request,
         session: Asking,
-        experiment_id: str,
+        experiment_id: ExperimentId,
         *,
         wanted: Annotated[
             Literal["json", "csv", "parquet"] | None,
             Query(alias="format", description="Absent: as `Accept` says, else JSON."),
         ] = None,
-        channels: Channels = None,
+        channels: ChannelNames = None,
         start: float | None = None,
         end: float | None = None,
         points: Points = MAX_HISTORY_POINTS,
@@ -163,7 +166,9 @@ class DataApi:
         answer.headers.add_vary_header("Accept")
         return answer
 
-    async def download(self, request: Request, session: Asking, experiment_id: str) -> Response:
+    async def download(
+        self, request: Request, session: Asking, experiment_id: ExperimentId
+    ) -> Response:
         """Download everything as one ZIP; of a running one, what there is so far."""
         return await self._file(request, session, experiment_id, ExportKind.RESULTS)
 
@@ -171,7 +176,7 @@ class DataApi:
         self,
         request: Request,
         session: Asking,
-        experiment_id: str,
+        experiment_id: ExperimentId,
         name: Annotated[str, Path(description="As in the experiment's `results`.")],
     ) -> Response:
         """Download one file that the script saved."""
@@ -191,6 +196,12 @@ class DataApi:
     def _respond(self, request: Request, session: Session, exported: Exported) -> Response:
         fetch = partial(self._reader.fetch, session, exported.ref)
         return self._downloads.respond(request, exported, fetch)
+
+
+def _types(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """Return for the reference that an answer may be a file of these types."""
+    file = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": dict.fromkeys(media_types, file)}}
 
 
 def _format_of(accept: str) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from broker.messages import MAX_HISTORY_POINTS, HistoryOf
-from portal.access import ERRORS, Asking, ChannelNames, IdempotencyKey, Points, as_json
+from portal.access import Asking, ChannelNames, ERRORS, IdempotencyKey, NodeId, Points, as_json
 from portal.api import commanded
 from portal.desk import Desk
 from portal.errors import not_found
@@ -70,14 +70,14 @@ class NodesApi:
         nodes = tuple(node_of(node) for node in self._state.nodes())
         return as_json(Nodes(nodes=nodes, freshness=freshness(self._state)))
 
-    async def node(self, session: Asking, node: str) -> Response:  # noqa: ARG002 - as above
+    async def node(self, session: Asking, node: NodeId) -> Response:  # noqa: ARG002 - as above
         """Show one reactor."""
         return as_json(node_of(self._known(node)))
 
     async def node_history(
         self,
         session: Asking,
-        node: str,
+        node: NodeId,
         *,
         channels: ChannelNames = None,
         start: float | None = None,
@@ -108,7 +108,7 @@ class NodesApi:
     async def alarms(
         self,
         session: Asking,
-        node: str,
+        node: NodeId,
         days: Annotated[float, Query(gt=0, le=366, description="How far back.")] = 7.0,
     ) -> Response:
         """Show the alarms and emergency stops of a reactor's last days, the newest first."""
@@ -118,7 +118,7 @@ class NodesApi:
     async def command(
         self,
         session: Asking,
-        node: str,
+        node: NodeId,
         channel: str,
         body: CommandRequest,
         idempotency_key: IdempotencyKey = None,
@@ -139,7 +139,7 @@ class NodesApi:
         )
         return commanded(done)
 
-    async def manual_end(self, session: Asking, node: str) -> Response:
+    async def manual_end(self, session: Asking, node: NodeId) -> Response:
         """End manual control: everything goes to its safe state. Administrators only."""
         return commanded(await self._manual.end(session, node))
 
@@ -148,29 +148,29 @@ class NodesApi:
         message = await self._estop.engage_all(session, body.reason if body else "")
         return as_json(Commanded(message=message, outcome="done"))
 
-    async def stop(self, session: Asking, node: str, body: EstopBody | None = None) -> Response:
+    async def stop(self, session: Asking, node: NodeId, body: EstopBody | None = None) -> Response:
         """Stop a reactor in an emergency: every output goes to its safe state and stays there."""
         message = await self._estop.engage(session, node, body.reason if body else "")
         return as_json(Commanded(message=message, outcome="done"))
 
     async def release(
-        self, session: Asking, node: str, body: ReleaseBody | None = None
+        self, session: Asking, node: NodeId, body: ReleaseBody | None = None
     ) -> Response:
         """Release an emergency stop. Administrators only."""
         given = body or ReleaseBody()
         message = await self._estop.release(session, node, given.latch, given.reason)
         return as_json(Commanded(message=message, outcome="done"))
 
-    async def drain(self, session: Asking, node: str) -> Response:
+    async def drain(self, session: Asking, node: NodeId) -> Response:
         """Finish what runs on a reactor, start nothing more there. Administrators only."""
         return commanded(await self._desk.drain_node(session, node))
 
-    async def resume(self, session: Asking, node: str) -> Response:
+    async def resume(self, session: Asking, node: NodeId) -> Response:
         """Give a drained or dead reactor back to the queue. Administrators only."""
         return commanded(await self._desk.resume_node(session, node))
 
     async def declare_dead(
-        self, session: Asking, node: str, body: DeadBody | None = None
+        self, session: Asking, node: NodeId, body: DeadBody | None = None
     ) -> Response:
         """Give up a reactor that is without power: what it runs has failed. Administrators only.
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -38,11 +39,13 @@ from portal.live import Live
 from portal.manual import ManualControl
 from portal.metrics import HubFigures, Measured, RequestFigures
 from portal.node_forms import NodeForms
+from portal.openapi import document
 from portal.pages import Pages
 from portal.posting import Postbox
 from portal.queue_forms import QueueForms
 from portal.reader import Reader
 from portal.rendering import Renderer
+from portal.rotation import Rotation
 from portal.security import AllowedHosts, BodyLimit, BodyTooLargeError, Headed
 from portal.selection import Selection
 from portal.sessions import Sessions, load_site_key, signer
@@ -74,11 +77,14 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
 
     Raises:
         SiteKeyError: The site key cannot be used.
+        DatabaseError: What is remembered of cookies cannot be used.
     """
     site_key = load_site_key(settings.data_dir)
     password = settings.admin_password
+    rotation = Rotation(settings.data_dir / "sessions.sqlite")
     sessions = Sessions(
         site_key,
+        rotation,
         everybody_admin=settings.admin == "everybody",
         password=password.get_secret_value() if password else None,
     )
@@ -109,6 +115,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         finally:
             watch.cancel()
             await asyncio.wait([watch])
+            rotation.close()
 
     app = FastAPI(
         title="Bioreactor",
@@ -152,6 +159,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
     ):
         app.include_router(routes)
     app.mount("/static", assets)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]  # as FastAPI advises
 
     @app.websocket("/ws")
     async def watch(websocket: WebSocket) -> None:

@@ -59,6 +59,53 @@ HTTP_STATUS: Final[Mapping[ErrorCode, HTTPStatus]] = MappingProxyType(
 )
 """Total over `ErrorCode`; a test holds that."""
 
+MEANING: Final[Mapping[ErrorCode, str]] = MappingProxyType(
+    {
+        ErrorCode.MALFORMED: "what was sent is not what the call takes",
+        ErrorCode.TOO_LARGE: "more was sent than is taken at once",
+        ErrorCode.UNKNOWN_VERB: "the hub knows no such request: versions differ",
+        ErrorCode.EXPIRED: "the request came too late to be obeyed",
+        ErrorCode.RETAINED_COMMAND: "a command over MQTT was retained and would come again",
+        ErrorCode.ID_REQUIRED: "a request over MQTT needs an id, so that a repeat is harmless",
+        ErrorCode.ID_REUSED: "the same Idempotency-Key came with another request",
+        ErrorCode.CONFIRMATION_REQUIRED: "it is dangerous and wants a plain yes",
+        ErrorCode.FORBIDDEN: "it is somebody else's, an administrator's, or another site asked",
+        ErrorCode.UNAUTHENTICATED: "the token is not admitted: revoked, expired or forged",
+        ErrorCode.CHANGED_MEANWHILE: "somebody changed it since it was read; details say how it is",
+        ErrorCode.NOT_FOUND: "there is nothing of this name",
+        ErrorCode.USER_LIMIT: "the asker has as many experiments as one may",
+        ErrorCode.RATE_LIMIT: "too many requests in a short time; Retry-After says when",
+        ErrorCode.WRONG_STATE: "not in the state that it is in",
+        ErrorCode.SCRIPT_EMPTY: "there is no script",
+        ErrorCode.SCRIPT_ENCODING: "the script is no UTF-8 text",
+        ErrorCode.SCRIPT_TOO_LARGE: "the script has more bytes than allowed",
+        ErrorCode.SCRIPT_SYNTAX: "the script does not compile; details name the line",
+        ErrorCode.SCRIPT_METADATA: "the block '# /// script' says something that is not understood",
+        ErrorCode.SCRIPT_IMPORT: "the script imports what the experiment image lacks",
+        ErrorCode.SCRIPT_PARAMETERS: "a parameter is unknown, of the wrong type or out of range",
+        ErrorCode.SCRIPT_FAILED: "the script ended with an error",
+        ErrorCode.INTERRUPTED: "the node went down while it ran",
+        ErrorCode.CANCELLED: "somebody cancelled it",
+        ErrorCode.NO_SUITABLE_REACTOR: "no reactor has what the script needs",
+        ErrorCode.UNKNOWN_CHANNEL: "the reactor has no such channel",
+        ErrorCode.NOT_AN_ACTUATOR: "the channel only measures",
+        ErrorCode.OUT_OF_RANGE: "the value lies outside of the channel's range",
+        ErrorCode.LIMIT: "a limit of volume, time or rate forbids it; details say what is left",
+        ErrorCode.INTERLOCK: "a safety rule forbids it for now",
+        ErrorCode.ESTOP: "the reactor's emergency stop is engaged",
+        ErrorCode.LEASE_ENDED: "the experiment does not hold the reactor any more",
+        ErrorCode.OUTPUTS_RESET: "outputs went to their safe state meanwhile",
+        ErrorCode.HARDWARE: "a device did not answer, or wrongly",
+        ErrorCode.REACTOR_BUSY: "an experiment holds the reactor",
+        ErrorCode.STORAGE_FULL: "a disk is full",
+        ErrorCode.ENGINE: "containers cannot be started",
+        ErrorCode.TIMEOUT: "no answer came in time; it may have been done: ask with the same key",
+        ErrorCode.UNAVAILABLE: "hub or broker are away; Retry-After says when to try again",
+        ErrorCode.INTERNAL: "a mistake of ours; the log says more",
+    }
+)
+"""What each code says, for the reference; total, a test holds that."""
+
 RETRY_AFTER_SECONDS: Final = 5
 
 
@@ -74,12 +121,13 @@ def status_of(error: Error) -> HTTPStatus:
     return HTTP_STATUS[error.code]
 
 
-def error_headers(status: int) -> dict[str, str]:
+def error_headers(status: int, error: Error) -> dict[str, str]:
     """Return when to try again, where that may help, or how to say who asks."""
     if status == HTTPStatus.UNAUTHORIZED:
         return {"WWW-Authenticate": "Bearer"}
+    wait = error.details.get("retry_after", RETRY_AFTER_SECONDS)
     waits = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
-    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in waits else {}
+    return {"Retry-After": str(wait)} if status in waits else {}
 
 
 def error_response(error: Error, status: int | None = None) -> Response:
@@ -89,7 +137,7 @@ def error_response(error: Error, status: int | None = None) -> Response:
     return Response(
         body.model_dump_json(exclude_none=True),
         code,
-        error_headers(code),
+        error_headers(code, error),
         "application/json",
     )
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from broker.messages import ContractError, Done, ErrorCode
 from portal.access import Asking
 from portal.desk import Desk
-from portal.errors import not_found, status_of
+from portal.errors import error_headers, not_found, status_of
 from portal.posting import Postbox, Question, number_of, read_form, text_of
 from portal.queue_forms import Wanted, changed
 from portal.ratelimit import RateLimit
@@ -107,13 +107,15 @@ class Forms:
         try:
             self._log_in(request, session, text_of(fields, "password"))
         except ContractError as refused:
-            return self._renderer.page(
+            response = self._renderer.page(
                 request,
                 "login",
                 "login.html",
                 status_of(refused.error),
                 errors={"password": refused.error},
             )
+            response.headers.update(error_headers(response.status_code, refused.error))
+            return response
         return self._postbox.done(request, "You are an administrator for the next 12 hours.", "/")
 
     async def logout(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - needs one
@@ -146,7 +148,10 @@ class Forms:
         wait = self._logins.wait_of(address)
         if wait:
             raise ContractError(
-                ErrorCode.RATE_LIMIT, "too many tries", f"try again in {round(wait) + 1} s"
+                ErrorCode.RATE_LIMIT,
+                "too many tries",
+                f"try again in {round(wait) + 1} s",
+                retry_after=round(wait) + 1,
             )
         ticket = getattr(request.state, "ticket", None)
         better = self._sessions.logged_in(ticket, password) if ticket is not None else None

@@ -7,6 +7,7 @@ is waited for: a viewer that does not read falls behind in its own outbox and is
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 INTERVAL: Final = 0.1
 """Seconds between two frames of one topic."""
 MAX_FILTERS: Final = 64
+MAX_WINDOWS: Final = 50
+"""Open WebSockets of one session; an address may have half of all."""
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -33,12 +36,14 @@ class Viewer:
     """One open WebSocket.
 
     Attributes:
+        owners: Whose it is, for the count of each.
         filters: What it subscribed to, below the root.
         dropped: Set when it is to be closed because it does not keep up.
         sending_since: Loop time at which the frame now on its way was begun.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owners: tuple[str, ...] = ()) -> None:
+        self.owners = owners
         self.outbox = Outbox()
         self.filters: dict[str, None] = {}
         self.dropped = asyncio.Event()
@@ -89,6 +94,7 @@ class Live:
         self._interval = interval
         self._stall_seconds = stall_seconds
         self._viewers: set[Viewer] = set()
+        self._windows: Counter[str] = Counter()
         self._retained: dict[str, RetainedFeed] = {}
         self._telemetry: dict[str, TelemetryFeed] = {}
         self._consoles: dict[str, ConsoleFeed] = {}
@@ -121,11 +127,16 @@ class Live:
             ):
                 feed.close()
 
-    def join(self) -> Viewer:
+    def join(self, user: str = "", address: str = "") -> Viewer:
         """Return a new viewer, told of the link.
 
+        Args:
+            user: Whose session it has; empty if none.
+            address: That it comes from.
+
         Raises:
-            ContractError: UNAVAILABLE, too many watch already.
+            ContractError: UNAVAILABLE, too many watch already; RATE_LIMIT, too many of them are
+                of this user or this address.
         """
         if len(self._viewers) >= self._max_viewers:
             raise ContractError(
@@ -133,14 +144,27 @@ class Live:
                 f"{self._max_viewers} windows watch already",
                 "close windows that nobody looks at, or raise max_viewers",
             )
-        viewer = Viewer()
+        shares = {user: MAX_WINDOWS, address: max(1, self._max_viewers // 2)}
+        owners = tuple(owner for owner in shares if owner)
+        if any(self._windows[owner] >= shares[owner] for owner in owners):
+            raise ContractError(
+                ErrorCode.RATE_LIMIT,
+                "too many windows of one browser or address watch already",
+                "close windows that nobody looks at; one can watch everything",
+            )
+        viewer = Viewer(owners)
+        self._windows.update(owners)
         self._viewers.add(viewer)
         viewer.tell(**_link_frame(self._state.link))
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer."""
+        if viewer not in self._viewers:
+            return
         self._viewers.discard(viewer)
+        self._windows.subtract(viewer.owners)
+        self._windows += Counter()  # forgets who has none left
         self._audiences.clear()
         if viewer.dropped.is_set():
             self.viewers_dropped += 1

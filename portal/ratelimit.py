@@ -1,5 +1,6 @@
 """Token buckets: a sustained rate with room for a burst, for each session and each address."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -38,12 +39,22 @@ class Bucket:
             return 0.0
         return (1 - self._tokens) / self._rate
 
+    def left(self, now: float) -> tuple[int, int]:
+        """Return how many tokens there are, and the whole seconds until it is full."""
+        since = 0.0 if self._at is None else now - self._at
+        tokens = min(self._burst, self._tokens + since * self._rate)
+        return int(tokens), math.ceil((self._burst - tokens) / self._rate)
+
 
 class RateLimit:
     """One bucket a key; keys not seen for long are forgotten when there are too many.
 
     Args:
         now: Monotonic seconds.
+
+    Attributes:
+        quota: The most uses at once.
+        window: Whole seconds in which so many return.
     """
 
     def __init__(
@@ -52,7 +63,14 @@ class RateLimit:
         self._rate = rate
         self._now = now
         self._burst = rate * burst_seconds
+        self.quota = int(max(1.0, self._burst))
+        self.window = math.ceil(self.quota / rate)
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def left_of(self, key: str) -> tuple[int, int]:
+        """Return how many uses are left to a key, and the seconds until all are there again."""
+        bucket = self._buckets.get(key)
+        return (self.quota, 0) if bucket is None else bucket.left(self._now())
 
     def wait_of(self, key: str) -> float:
         """Count one use; return 0 if it is allowed, otherwise the seconds to wait."""

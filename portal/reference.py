@@ -1,24 +1,17 @@
 """The page `/docs`: the REST interface as OpenAPI describes it, without scripts of others."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
+from urllib.parse import quote
 
-_DEPTH: Final = 6
-_EXAMPLES: Final = {
-    "date-time": "2026-02-17T14:26:01Z",
-    "string": "text",
-    "integer": 1,
-    "number": 0.5,
-    "boolean": True,
-    "null": None,
-}
-_NAMES: Final = {
-    "experiment_id": "01JM9ZQ8E6Y7W5V4T3S2R1Q0P9",
-    "script_content": "from bioreactor import experiment",
-    "node": "reactor-1",
-}
+from broker.topics import SPECS
+from portal.contract import EYES
+from portal.errors import HTTP_STATUS, MEANING
+from portal.live import MAX_FILTERS, MAX_WINDOWS
+from portal.websocket import MAX_MESSAGE_BYTES, MESSAGES_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +48,40 @@ class Group:
     calls: Sequence[Call]
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What an error's code means."""
+
+    code: str
+    status: int
+    meaning: str
+
+
+FAULTS = tuple(Fault(code.value, HTTP_STATUS[code].value, told) for code, told in MEANING.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Watchable:
+    """A topic of the WebSocket."""
+
+    name: str
+    retained: bool
+    summary: str
+
+
+WATCHABLE = tuple(
+    Watchable(topic.value, spec.retained, spec.summary)
+    for topic, spec in SPECS.items()
+    if topic in EYES
+)
+WS_LIMITS = {
+    "filters": MAX_FILTERS,
+    "windows": MAX_WINDOWS,
+    "messages": int(MESSAGES_PER_SECOND),
+    "bytes": MAX_MESSAGE_BYTES,
+}
+
+
 def groups_of(openapi: Mapping[str, Any], base: str) -> list[Group]:
     """Return all calls of an OpenAPI document by tag, in its order.
 
@@ -79,27 +106,27 @@ def _call(
     schemas: Mapping[str, Any],
     base: str,
 ) -> Call:
-    sent = _content(operation.get("requestBody", {}))
-    answered = _content(operation.get("responses", {}).get("200", {}))
-    body = _json(_example(sent, schemas)) if sent else ""
+    sent = _example(operation.get("requestBody", {}))
+    answered = _example(operation["responses"].get("200", {}))
     summary, _, rest = operation.get("description", "").partition("\n")
+    parameters = operation.get("parameters", ())
     address = base + path
-    for name, value in _NAMES.items():
-        address = address.replace(f"{{{name}}}", str(value))
+    for item in parameters:
+        address = address.replace(f"{{{item['name']}}}", quote(str(item.get("example", ""))))
     curl = f"curl -H 'X-Session-ID: {'s' * 20}' '{address}'"
     if method != "get":
-        curl = curl.replace("curl ", "curl -X POST ", 1)
-    if body:
-        curl += f" \\\n  --json '{json.dumps(_example(sent, schemas))}'"
+        curl = curl.replace("curl ", f"curl -X {method.upper()} ", 1)
+    if sent is not None:
+        curl += f" \\\n  --json {shlex.quote(json.dumps(sent))}"
     return Call(
         operation["operationId"],
         method.upper(),
         path,
         summary or operation.get("summary", ""),
         rest.strip(),
-        [_parameter(item, schemas) for item in operation.get("parameters", ())],
-        body,
-        _json(_example(answered, schemas)) if answered else "",
+        [_parameter(item, schemas) for item in parameters],
+        _json(sent),
+        _json(answered),
         curl,
     )
 
@@ -114,10 +141,8 @@ def _parameter(item: Mapping[str, Any], schemas: Mapping[str, Any]) -> Parameter
     )
 
 
-def _content(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = part.get("content", {}).get("application/json", {})
-    schema: Mapping[str, Any] = content.get("schema", {})
-    return schema
+def _example(part: Mapping[str, Any]) -> Any:
+    return part.get("content", {}).get("application/json", {}).get("example")
 
 
 def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
@@ -134,42 +159,5 @@ def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     return str(schema.get("type", "anything"))
 
 
-def _example(
-    schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str = "", depth: int = _DEPTH
-) -> Any:
-    if depth == 0:
-        return "…"
-    if "$ref" in schema:
-        return _example(schemas[schema["$ref"].rsplit("/", 1)[-1]], schemas, name, depth)
-    for fixed in ("const", "default"):
-        if schema.get(fixed) is not None:
-            return schema[fixed]
-    if "enum" in schema:
-        return schema["enum"][0]
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return _example(schema[several][0], schemas, name, depth)
-    return _example_of_type(schema, schemas, name, depth)
-
-
-def _example_of_type(
-    schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str, depth: int
-) -> Any:
-    match schema.get("type"):
-        case "object" if "properties" in schema:
-            return {
-                key: _example(part, schemas, key, depth - 1)
-                for key, part in schema["properties"].items()
-            }
-        case "object":
-            inner = schema.get("additionalProperties")
-            inner = inner if isinstance(inner, dict) else {}
-            return {"name": _example(inner, schemas, "", depth - 1)}
-        case "array":
-            return [_example(schema.get("items", {}), schemas, name, depth - 1)]
-        case kind:
-            return _NAMES.get(name, _EXAMPLES.get(schema.get("format", kind), "text"))
-
-
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return "" if value is None else json.dumps(value, indent=2, ensure_ascii=False)

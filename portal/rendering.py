@@ -66,7 +66,7 @@ class Renderer:
         if not wants_page(request) or not hasattr(request.state, "session"):
             return error_response(error, code)
         response = self.page(request, "error", "error.html", code, error=error, status=int(code))
-        response.headers.update(error_headers(code))
+        response.headers.update(error_headers(code, error))
         return response
 
     async def refuse(self, request: Request, error: Error, status: int) -> Response:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.messages import Error, ErrorCode
+from portal.errors import error_response
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """A script of 256 KiB can triple in JSON."""
@@ -34,8 +35,14 @@ _HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Permissions-Policy": (
+        "accelerometer=(), bluetooth=(), camera=(), display-capture=(), geolocation=(),"
+        " gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(),"
+        " serial=(), usb=()"
+    ),
 }
+_STRICT_TRANSPORT: Final = "max-age=31536000"
+"""Where TLS is in use, browsers come by TLS alone from then on."""
 
 Refuse = Callable[[Request, Error, int], Awaitable[Response]]
 """Makes the answer to a refused request: a page or JSON, as the asker wants."""
@@ -57,22 +64,47 @@ class BodyTooLargeError(HTTPException):
         )
 
 
-def same_origin(headers: Headers) -> bool:
+def same_origin(headers: Headers, scheme: str) -> bool:
     """Whether a request comes from this portal's own pages, or from no page at all.
 
     Browsers name the page's origin with every WebSocket and everything that changes something,
-    and a page cannot forge it.
+    and a page cannot forge it. A page of the same name that came without TLS may be anybody's; the
+    other way round, a proxy may have taken the TLS away that the page came with.
+
+    Args:
+        headers: Of the request.
+        scheme: That it came by.
     """
     site = headers.get("sec-fetch-site")
     if site is not None and site not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host", "")
+    if origin is None:
+        return True
+    try:
+        page = urlsplit(origin)
+    except ValueError:
+        return False
+    secure = scheme in {"https", "wss"}
+    return page.netloc == headers.get("host", "") and (page.scheme == "https" or not secure)
 
 
 def names_its_page(headers: Headers) -> bool:
     """Whether the request says which page it comes from."""
     return "origin" in headers or "sec-fetch-site" in headers
+
+
+def refused(refuse: Refuse, error: Error, status: int) -> ASGIApp:
+    """Return what answers a refused request, a WebSocket's handshake always with JSON."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            response = error_response(error, status)
+        else:
+            response = await refuse(Request(scope), error, status)
+        await response(scope, receive, send)
+
+    return answer
 
 
 class Headed:
@@ -93,6 +125,8 @@ class Headed:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = _STRICT_TRANSPORT
             await send(message)
 
         await self._app(scope, receive, send_headed)
@@ -119,17 +153,13 @@ class AllowedHosts:
         if name in self._hosts:
             await self._app(scope, receive, send)
             return
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
         error = Error(
             code=ErrorCode.FORBIDDEN,
             message=f"this portal does not answer to the name {name[:100]!r}",
             hint="add the name to allowed_hosts in section [portal] of its settings",
         )
         # as JSON, whoever asks: a page would need styles and sessions of a name that is not ours
-        response = await self._refuse(Request(scope), error, HTTPStatus.MISDIRECTED_REQUEST)
-        await response(scope, receive, send)
+        await refused(self._refuse, error, HTTPStatus.MISDIRECTED_REQUEST)(scope, receive, send)
 
 
 class BodyLimit:

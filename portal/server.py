@@ -83,6 +83,8 @@ def make_server(
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
             log_config=None,
             lifespan="on",
         ),

@@ -21,17 +21,20 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from broker.messages import Actor, ContractError, ErrorCode
 from portal.handles import handle_of
+from portal.rotation import Rotation
 
 COOKIE: Final = "bioreactor_session"
 HEADER: Final = "X-Session-ID"
 COOKIE_SECONDS: Final = 400 * 86400
 """The longest that browsers keep a cookie."""
-RENEW_SECONDS: Final = 7 * 86400
-"""A cookie older than this is signed afresh, so that who comes back stays who they are."""
+RENEW_SECONDS: Final = 86400
+"""A cookie older than this is replaced: who comes back stays who they are, a copy does not."""
 ADMIN_SECONDS: Final = 12 * 3600
 """How long a login lasts."""
 KEY_BYTES: Final = 32
 _MIN_SECRET, _MAX_SECRET = 8, 128
+_BROWSER: Final = "browser."
+"""Begins the secrets that are good in a cookie alone: one that was copied dies with its cookie."""
 
 
 class SiteKeyError(Exception):
@@ -65,9 +68,30 @@ def load_site_key(data_dir: Path) -> bytes:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SiteKeyError(f"others may read {path}: run chmod 600 on it, or delete it")
     key = path.read_bytes()
-    if len(key) != KEY_BYTES:
+    if not key or len(key) % KEY_BYTES:
         raise SiteKeyError(f"{path} is damaged: restore it, or delete it to begin new sessions")
     return key
+
+
+def rotate_site_key(data_dir: Path) -> None:
+    """Sign cookies with a new key from now on; those of the key before stay good, all older do not.
+
+    The first key stays: it makes people's ids, which must not change, and signs nothing any more
+    from the second rotation on. Running portals read the new key when they start again.
+
+    Raises:
+        SiteKeyError: As `load_site_key`.
+    """
+    old = load_site_key(data_dir)
+    previous = old[-KEY_BYTES:] if len(old) > KEY_BYTES else b""
+    path, draft = data_dir / "site.key", data_dir / f".site.key.{os.getpid()}"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(handle, old[:KEY_BYTES] + previous + secrets.token_bytes(KEY_BYTES))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    draft.replace(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +116,16 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a cookie carries: the secret, when it was signed and until when it administrates."""
+    """What a cookie carries: the secret, when it was signed and until when it administrates.
+
+    Attributes:
+        serial: Grows each time that the cookie is replaced.
+    """
 
     secret: str
     signed_at: int
     admin_until: int = 0
+    serial: int = 0
 
 
 class Sessions:
@@ -104,6 +133,7 @@ class Sessions:
 
     Args:
         site_key: Shared by the portals of a site.
+        rotation: Which cookies were replaced.
         everybody_admin: Every session may administrate.
         password: What a login must give; absent if nobody can log in.
         now: Unix time in seconds.
@@ -112,55 +142,76 @@ class Sessions:
     def __init__(
         self,
         site_key: bytes,
+        rotation: Rotation,
         *,
         everybody_admin: bool,
         password: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._site_key = site_key
-        self._cookies = signer(site_key, "cookie")
+        self._cookies = signer(site_key[-KEY_BYTES:], "cookie")
+        self._older = signer(site_key, "cookie")
+        self._rotation = rotation
         self._everybody_admin = everybody_admin
         self._password = password
         self._now = now
 
-    def new_ticket(self) -> Ticket:
-        """Return a ticket with a fresh secret of 192 bits."""
-        return Ticket(secrets.token_urlsafe(24), int(self._now()))
+    def new_ticket(self, *, browser: bool) -> Ticket:
+        """Return a ticket with a fresh secret of 192 bits.
+
+        Args:
+            browser: The secret is not told to anybody: it is good in the cookie alone.
+        """
+        prefix = _BROWSER if browser else ""
+        return Ticket(prefix + secrets.token_urlsafe(24), int(self._now()))
 
     def seal(self, ticket: Ticket) -> str:
         """Return the signed value of a cookie."""
-        return str(self._cookies.dumps([ticket.secret, ticket.signed_at, ticket.admin_until]))
+        parts = [ticket.secret, ticket.signed_at, ticket.admin_until, ticket.serial]
+        return str(self._cookies.dumps(parts))
 
     def open(self, cookie: str) -> Ticket | None:
-        """Return what a cookie carries; None if it is not one that this site signed."""
-        try:
-            parts = self._cookies.loads(cookie)
-        except BadSignature:
+        """Return what a cookie carries; None if this site did not sign it, or has replaced it.
+
+        One that the key before signed is to be replaced, and makes nobody an administrator.
+        """
+        ticket = _read(self._cookies, cookie)
+        if ticket is None:
+            older = _read(self._older, cookie)
+            ticket = older and replace(older, signed_at=0, admin_until=0)
+        if ticket is None or not self._rotation.shown(self._user(ticket.secret), ticket.serial):
             return None
-        match parts:
-            case [str(secret), int(signed_at), int(admin_until)] if secret:
-                return Ticket(secret, signed_at, admin_until)
-            case _:
-                return None
+        return ticket
 
     def stale(self, ticket: Ticket) -> bool:
-        """Whether the cookie should be signed afresh."""
+        """Whether the cookie should be replaced."""
         return self._now() - ticket.signed_at > RENEW_SECONDS
 
     def renewed(self, ticket: Ticket) -> Ticket:
-        """Return the same session, signed now."""
-        return replace(ticket, signed_at=int(self._now()))
+        """Return the same session, signed now; the cookie before dies when this one is shown."""
+        return replace(ticket, signed_at=int(self._now()), serial=ticket.serial + 1)
 
     def from_ticket(self, ticket: Ticket) -> Session:
         """Return whose cookie it is."""
-        return self._session(ticket.secret, ticket.admin_until > self._now())
+        user = self._user(ticket.secret)
+        logged_in = ticket.admin_until > self._now() and not self._rotation.logged_out(
+            user, ticket.serial
+        )
+        return self._session(ticket.secret, logged_in)
 
     def from_header(self, value: str) -> Session:
         """Return whose `X-Session-ID` it is.
 
         Raises:
-            ContractError: MALFORMED, not 8 to 128 characters.
+            ContractError: MALFORMED, not 8 to 128 characters, or taken from a browser's cookie.
         """
+        if value.startswith(_BROWSER):
+            raise ContractError(
+                ErrorCode.MALFORMED,
+                f"{HEADER} is the secret of a browser, which is good in its cookie alone",
+                "send a long random text of the script's own, and the same one each time",
+                field=HEADER,
+            )
         if not _MIN_SECRET <= len(value) <= _MAX_SECRET:
             raise ContractError(
                 ErrorCode.MALFORMED,
@@ -179,17 +230,35 @@ class Sessions:
         )
         if not hmac.compare_digest(given, wanted):
             return None
-        now = int(self._now())
-        return Ticket(ticket.secret, now, now + ADMIN_SECONDS)
+        return replace(self.renewed(ticket), admin_until=int(self._now()) + ADMIN_SECONDS)
 
     def logged_out(self, ticket: Ticket) -> Ticket:
-        """Return the ticket without an administrator's rights."""
-        return replace(ticket, admin_until=0)
+        """Return the ticket without an administrator's rights; those before have none either."""
+        self._rotation.log_out(self._user(ticket.secret), ticket.serial)
+        return replace(self.renewed(ticket), admin_until=0)
 
     def _session(self, secret: str, logged_in: bool) -> Session:
         digest = _digest(self._site_key, "user", secret)
-        user = user_of(self._site_key, "user", secret)
-        return Session(user, handle_of(digest[-4:]), self._everybody_admin or logged_in)
+        return Session(
+            self._user(secret), handle_of(digest[-4:]), self._everybody_admin or logged_in
+        )
+
+    def _user(self, secret: str) -> str:
+        return user_of(self._site_key, "user", secret)
+
+
+def _read(cookies: URLSafeSerializer, cookie: str) -> Ticket | None:
+    try:
+        parts = cookies.loads(cookie)
+    except BadSignature:
+        return None
+    match parts:
+        case [str(secret), int(signed_at), int(admin_until), int(serial)] if secret:
+            return Ticket(secret, signed_at, admin_until, serial)
+        case [str(secret), int(signed_at), int(admin_until)] if secret:  # before cookies rotated
+            return Ticket(secret, signed_at, admin_until)
+        case _:
+            return None
 
 
 def user_of(site_key: bytes, purpose: str, secret: str) -> str:
@@ -198,14 +267,18 @@ def user_of(site_key: bytes, purpose: str, secret: str) -> str:
 
 
 def _digest(site_key: bytes, purpose: str, secret: str) -> bytes:
-    key = _derive(site_key, purpose)
+    key = _derive(site_key[:KEY_BYTES], purpose)
     return hmac.digest(key, secret.encode("utf-8", "surrogatepass"), "sha256")
 
 
 def signer(site_key: bytes, purpose: str) -> URLSafeSerializer:
-    """Return a serializer whose signatures are good for one purpose only."""
+    """Return a serializer whose signatures are good for one purpose only.
+
+    It signs with the newest key, and knows the signatures of the one before.
+    """
+    keys = [site_key[at : at + KEY_BYTES] for at in range(0, len(site_key), KEY_BYTES)][-2:]
     return URLSafeSerializer(
-        _derive(site_key, purpose),
+        [_derive(key, purpose) for key in keys],
         salt=purpose,
         signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
     )

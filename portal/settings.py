@@ -28,6 +28,8 @@ class PortalSettings(BaseSettings):
         admin_password: Wanted with ``admin = "login"``, at least 8 characters.
         allowed_hosts: Names under which browsers reach the portal, besides localhost and `host`.
             Others are refused: a page elsewhere could otherwise point its own name here.
+        trusted_proxies: Addresses or networks of reverse proxies whose `X-Forwarded-For` and
+            `X-Forwarded-Proto` are believed; nobody else's are.
         examples: A folder of Python files that the upload page offers to start from.
         reads_per_second: Sustained rate of reads of one session; short bursts may be 4 s of it.
         writes_per_second: The same for what changes something.
@@ -48,6 +50,7 @@ class PortalSettings(BaseSettings):
     admin: Literal["everybody", "login"] = "everybody"
     admin_password: SecretStr | None = None
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     examples: Path | None = _REPOSITORY / "examples"
     reads_per_second: float = Field(default=50.0, gt=0)
     writes_per_second: float = Field(default=5.0, gt=0)

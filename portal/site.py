@@ -1,6 +1,6 @@
 """What is neither page nor data: health, figures, the reference of the REST interface."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from portal.assets import Assets
 from portal.known import HubState
 from portal.live import Live
 from portal.metrics import HubFigures, RequestFigures, exposition
-from portal.reference import Group, groups_of
+from portal.reference import FAULTS, WATCHABLE, WS_LIMITS, Group, groups_of
 from portal.rendering import Renderer
 from portal.state import State
 
@@ -58,7 +58,16 @@ class Site:
         add = router.add_api_route
         add("/health", self.health, methods=["GET"], response_model=Health)
         add("/health/live", self.alive, methods=["GET"], response_model=Health)
-        add("/health/ready", self.ready, methods=["GET"], response_model=Health)
+        down: dict[int | str, dict[str, Any]] = {
+            503: {"model": Health, "description": "Broker or hub are away."}
+        }
+        add(
+            "/health/ready",
+            self.ready,
+            methods=["GET"],
+            response_model=Health,
+            responses=down,
+        )
         add("/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse)
         add("/docs", self.docs, methods=["GET"], include_in_schema=False, response_class=Response)
         add("/favicon.ico", self.icon, methods=["GET"], include_in_schema=False)
@@ -90,7 +99,15 @@ class Site:
             app: FastAPI = request.app
             base = str(request.base_url).rstrip("/")
             self._reference = groups_of(app.openapi(), base)
-        return self._renderer.page(request, "docs", "docs.html", groups=self._reference)
+        return self._renderer.page(
+            request,
+            "docs",
+            "docs.html",
+            groups=self._reference,
+            faults=FAULTS,
+            topics=WATCHABLE,
+            ws_limits=WS_LIMITS,
+        )
 
     async def icon(self) -> Response:
         """Send browsers that look for it to the icon."""

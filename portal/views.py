@@ -7,17 +7,22 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from broker.messages import (
+    MAX_KEEP_DAYS,
+    MAX_SCRIPT_BYTES,
     Channels,
     Error,
     Experiment,
     Moved,
+    Name,
     NodeReport,
     Parameters,
     Posture,
     Queue,
     QueueEntry,
     QueueLimits,
+    Quota,
     Role,
+    Seconds,
     StartForecast,
     Status,
     Token,
@@ -194,6 +199,10 @@ class Nodes(BaseModel):
     freshness: Freshness
 
 
+Script = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_SCRIPT_BYTES})]
+"""Documented here, judged by the hub: it says SCRIPT_EMPTY or SCRIPT_TOO_LARGE."""
+
+
 class StartRequest(BaseModel):
     """An experiment to queue.
 
@@ -201,7 +210,7 @@ class StartRequest(BaseModel):
         config: Older scripts send it: taken for `parameters` where that is absent.
     """
 
-    script_content: str
+    script_content: Script
     name: str | None = None
     parameters: Parameters | None = None
     config: Parameters | None = None
@@ -211,7 +220,7 @@ class StartRequest(BaseModel):
 class CheckRequest(BaseModel):
     """A script to check."""
 
-    script_content: str
+    script_content: Script
     parameters: Parameters = Field(default_factory=dict)
 
 
@@ -228,7 +237,7 @@ class RunNowRequest(BaseModel):
         stops: The only experiment that may be cancelled; absent: whichever runs there.
     """
 
-    node: str | None = None
+    node: Name | None = None
     stop_running: bool = False
     stops: str | None = None
 
@@ -280,17 +289,17 @@ class LimitsRequest(BaseModel):
             ends.
     """
 
-    per_user: int | None = None
+    per_user: Quota | None = None
     user: str | None = None
-    max_duration: float | None = None
-    max_pause: float | None = None
-    max_script: int | None = None
+    max_duration: Seconds | None = None
+    max_pause: Seconds | None = None
+    max_script: Annotated[int, Field(ge=1, le=MAX_SCRIPT_BYTES)] | None = None
 
 
 class RetentionRequest(BaseModel):
     """After how many days finished experiments are deleted; null: never."""
 
-    days: int | None
+    days: Annotated[int, Field(ge=1, le=MAX_KEEP_DAYS)] | None
 
     @field_validator("days", mode="before")
     @classmethod

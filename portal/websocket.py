@@ -10,10 +10,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from broker.messages import ContractError, Error, ErrorCode, Payload, decode
 from portal.live import Live, Viewer
 from portal.ratelimit import Bucket
-from portal.security import same_origin
+from portal.sessions import Session
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
-_MESSAGES_PER_SECOND: Final = 20.0
+MESSAGES_PER_SECOND: Final = 20.0
 _BURST: Final = 100.0
 
 _GOING_AWAY, _POLICY, _TRY_LATER = 1001, 1008, 1013
@@ -38,13 +38,16 @@ class _LeftError(Exception):
 
 
 async def serve(websocket: WebSocket, live: Live) -> None:
-    """Serve one viewer until it leaves or is dropped."""
-    if not same_origin(websocket.headers):
-        await websocket.close(_POLICY)  # before accepting: the handshake is refused with 403
-        return
+    """Serve one viewer until it leaves or is dropped.
+
+    Who it is, whether its page is ours and how often it may come is decided before, for all
+    requests alike, in `portal.admission`.
+    """
     await websocket.accept()
+    session: Session = websocket.state.session
+    user = session.user if websocket.state.known else ""
     try:
-        viewer = live.join()
+        viewer = live.join(user, websocket.client.host if websocket.client else "")
     except ContractError as refused:
         await websocket.close(_TRY_LATER, refused.error.message)
         return
@@ -62,7 +65,7 @@ async def serve(websocket: WebSocket, live: Live) -> None:
 
 
 async def _listen(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
-    bucket = Bucket(_MESSAGES_PER_SECOND, _BURST)
+    bucket = Bucket(MESSAGES_PER_SECOND, _BURST)
     now = asyncio.get_running_loop().time
     while True:
         message = await websocket.receive()

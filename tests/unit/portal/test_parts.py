@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import base64
+import shlex
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -173,11 +174,19 @@ def test_static_files_have_an_address_of_their_content(tmp_path: Path) -> None:
         ({"origin": "http://lab:8000.evil.example"}, False),
         ({"origin": "null"}, False),
         ({"origin": ""}, False),
+        ({"origin": "http://[lab"}, False),
         ({"origin": "http://lab:8000", "sec-fetch-site": "same-site"}, False),
     ],
 )
 def test_origins(headers: dict[str, str], ours: bool) -> None:
-    assert same_origin(Headers({"host": "lab:8000", **headers})) is ours
+    assert same_origin(Headers({"host": "lab:8000", **headers}), "http") is ours
+
+
+def test_a_page_without_tls_is_another_one_where_there_is_tls() -> None:
+    for scheme in ("https", "wss"):
+        headers = Headers({"host": "lab", "origin": "http://lab"})
+        assert not same_origin(headers, scheme)
+        assert same_origin(Headers({"host": "lab", "origin": "https://lab"}), scheme)
 
 
 def test_a_login_needs_a_password() -> None:
@@ -188,31 +197,27 @@ def test_a_login_needs_a_password() -> None:
     assert PortalSettings(admin="login", admin_password="long enough").admin == "login"
 
 
-def test_the_reference_survives_odd_schemas() -> None:
+def test_the_reference_shows_how_a_call_is_made() -> None:
+    path = {"name": "id", "in": "path", "required": True, "example": "a b", "schema": {}}
+    sent = {"application/json": {"schema": {"$ref": "#/x/Loop"}, "example": {"text": "it's"}}}
     document = {
         "paths": {
-            "/a": {
-                "post": {
+            "/a/{id}": {
+                "patch": {
                     "operationId": "a",
-                    "requestBody": {
-                        "content": {"application/json": {"schema": {"$ref": "#/x/Loop"}}}
-                    },
+                    "parameters": [path],
+                    "requestBody": {"content": sent},
                     "responses": {"200": {}},
                 }
             }
-        },
-        "components": {
-            "schemas": {
-                "Loop": {
-                    "type": "object",
-                    "properties": {"next": {"$ref": "#/x/Loop"}, "odd": {}},
-                }
-            }
-        },
+        }
     }
     (group,) = groups_of(document, "http://lab")
-    assert group.calls[0].method == "POST"
-    assert "next" in group.calls[0].body
+    (call,) = group.calls
+    assert "-X PATCH" in call.curl
+    assert "'http://lab/a/a%20b'" in call.curl
+    assert shlex.split(call.curl)[-1] == '{"text": "it\'s"}'
+    assert call.answer == ""
 
 
 async def test_requests_are_counted_by_the_methods_that_routes_take() -> None:
