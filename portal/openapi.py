@@ -1,73 +1,18 @@
 """The OpenAPI document, with an example of everything: what FastAPI derives, and what it cannot.
 
-Examples are values of the models themselves, so that they cannot be wrong; they tell of one
-laboratory with one experiment. Pages (`/docs`) and programs read the same document.
+Examples are values of the models themselves (`openapi_examples.py`), so that they cannot be wrong.
+Pages (`/docs`) and programs read the same document.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 
-from broker import VERSION
-from broker.messages import (
-    Checked,
-    ContractError,
-    Error,
-    ErrorCode,
-    HistoryOf,
-    LogLine,
-    LogPage,
-    ParameterInfo,
-    Phase,
-    Posture,
-    QueueEntry,
-    QueueLimits,
-    ResultFile,
-    ScriptInfo,
-    StartForecast,
-    Status,
-    Trace,
-)
+from broker.messages import ContractError, Error, ErrorCode
 from portal.errors import HTTP_STATUS, MEANING, ErrorBody, not_found
-from portal.site import Health
-from portal.views import (
-    CheckRequest,
-    Commanded,
-    DeadBody,
-    EstopBody,
-    ExperimentOf,
-    ExperimentView,
-    Freshness,
-    LimitsRequest,
-    Mine,
-    NodeOf,
-    Nodes,
-    ParametersRequest,
-    QueueOf,
-    ReleaseBody,
-    RetentionRequest,
-    RunNowRequest,
-    Started,
-    StartRequest,
-    StatusOf,
-)
-
-AN_ID: Final = "01JM9ZQ8E6Y7W5V4T3S2R1Q0P9"
-ANOTHER_ID: Final = "01JM9ZTA0V4X6Z8B0D2F4H6K8M"
-_AT: Final = datetime(2026, 2, 17, 14, 26, 1, tzinfo=UTC)
-_SCRIPT: Final = """\
-from bioreactor import experiment, reactor
-
-for _ in experiment.every(seconds=60, duration=3600):
-    experiment.record(od=reactor.read("od"))
-"""
-_SHA256: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-_USER: Final = "web:3Qh7nZl0vT5uY2cX8bM1kR4s"
+from portal.openapi_examples import AN_ID, ANOTHER_ID, examples
 
 DESCRIPTION: Final = """\
 JSON over HTTP. Send the header `X-Session-ID` with a secret of 8 to 128 characters: the same one
@@ -90,6 +35,14 @@ PARAMETERS: Final[Mapping[str, tuple[str, Any]]] = {
     "before": ("The `next` of the page before.", AN_ID),
     "after": ("An experiment's id.", ANOTHER_ID),
     "limit": ("At most so many.", 50),
+    "since": ("Only those created then or later.", "2026-02-01T00:00:00Z"),
+    "until": ("Only those created before that.", "2026-03-01T00:00:00Z"),
+    "sort": ("By what they are ordered.", "created"),
+    "ascending": ("The smallest, or the oldest, first.", False),
+    "scope": ("Whose experiments.", "mine"),
+    "known": ("The last change of the order that was seen.", 3),
+    "experiment": ("Only of this experiment.", AN_ID),
+    "token_id": ("A token's id, as the list of tokens has it.", ANOTHER_ID),
     "new_position": ("1 is next; 0 means 1.", 1),
     "channel": ("Only these; repeat it for several.", ["od", "temperature"]),
     "start": ("From here on, in seconds; absent: from the beginning.", 0.0),
@@ -109,6 +62,7 @@ _OF_ONE: Final[Mapping[tuple[str, str], tuple[str, Any]]] = {
         "Only lines with a higher number; absent: the last lines.",
         0,
     ),
+    ("/api/audit", "before"): ("The `next` of the page before.", 412),
     ("/api/experiments/{experiment_id}/reorder", "before"): (
         "The experiment that shall come right after this one.",
         ANOTHER_ID,
@@ -166,145 +120,6 @@ SERVER_ERRORS: Final = _errors(
         "it may have been done: ask again with the same Idempotency-Key",
     ),
 )
-
-
-def _experiment(status: Status, **more: Any) -> ExperimentView:
-    return ExperimentView(
-        experiment_id=AN_ID,
-        name="Turbidostat",
-        user=_USER,
-        owner="teal-heron",
-        status=status,
-        revision=12,
-        created_at=_AT,
-        parameters={"target_od": 0.4},
-        script_sha256=_SHA256,
-        **more,
-    )
-
-
-def _entry(experiment: str, name: str, status: Status, **more: Any) -> QueueEntry:
-    return QueueEntry(
-        experiment_id=experiment,
-        name=name,
-        owner="teal-heron",
-        user=_USER,
-        status=status,
-        created_at=_AT,
-        **more,
-    )
-
-
-def _examples() -> Iterable[BaseModel]:
-    """Return a value of each model that is sent or answered."""
-    soon = _AT + timedelta(minutes=40)
-    fresh = Freshness(age_seconds=0.0, hub="online", broker_connected=True)
-    waiting = _experiment(Status.QUEUED, queue_position=2, estimated_start=soon)
-    done = _experiment(
-        Status.COMPLETED,
-        node="reactor-1",
-        attempt=1,
-        started_at=_AT,
-        completed_at=_AT + timedelta(hours=1),
-        exit_code=0,
-        results=(ResultFile(name="summary.json", size=24, sha256=_SHA256),),
-    )
-    reactor = NodeOf(
-        id="reactor-1",
-        label="Reactor 1",
-        online=True,
-        since=_AT,
-        simulated=False,
-        speed=1.0,
-        channels=None,
-        report=None,
-        withheld=None,
-        readings={"od": 0.412, "temperature": 37.02, "ph": None},
-    )
-    yield StartRequest(script_content=_SCRIPT, name="Turbidostat", parameters={"target_od": 0.4})
-    yield CheckRequest(script_content=_SCRIPT, parameters={"target_od": 0.4})
-    yield RunNowRequest(node="reactor-1", stop_running=False)
-    yield ParametersRequest(parameters={"target_od": 0.6})
-    yield LimitsRequest(per_user=3, max_duration=7 * 86400.0, max_script=128 * 1024)
-    yield RetentionRequest(days=365)
-    yield DeadBody(power_is_off=True)
-    yield EstopBody(reason="the tubing has come off")
-    yield ReleaseBody(latch=ANOTHER_ID)
-    yield Started(
-        experiment_id=AN_ID,
-        status=Status.QUEUED,
-        queue_position=2,
-        message="Turbidostat is queued as number 2",
-        estimated_start=soon,
-        forecast=StartForecast(earliest=_AT, likely=soon, latest=None, basis="declared"),
-    )
-    yield Checked(
-        ok=True,
-        script=ScriptInfo(
-            name="Turbidostat",
-            needs=("od", "media", "waste"),
-            parameters=(ParameterInfo(name="target_od", default=0.4, unit="OD600"),),
-        ),
-        suitable_nodes=("reactor-1",),
-    )
-    yield Commanded(message="Turbidostat is cancelled", outcome="done", status=Status.CANCELLED)
-    yield Mine(experiments=(done,), total=61, next=AN_ID, freshness=fresh)
-    yield ExperimentOf(experiment=done, script=_SCRIPT, freshness=fresh)
-    yield StatusOf(experiment=waiting, freshness=fresh)
-    yield HistoryOf(
-        started_at=_AT,
-        traces={"od": Trace(unit="OD600", t=(0.0, 60.0, 120.0), v=(0.101, 0.104, None))},
-    )
-    yield LogPage(
-        lines=(LogLine(n=1, t=_AT, source="stdout", text="dilution 1"),), last=1, complete=False
-    )
-    yield QueueOf(
-        total_queued=1,
-        total_running=1,
-        total_paused=0,
-        queue=(_entry(AN_ID, "Turbidostat", Status.QUEUED, position=1, estimated_start=soon),),
-        running=(
-            _entry(
-                ANOTHER_ID,
-                "Growth curve",
-                Status.RUNNING,
-                phase=Phase.EXECUTING,
-                node="reactor-1",
-                started_at=_AT,
-            ),
-        ),
-        posture=Posture.RUNNING,
-        posture_reason="",
-        limits=QueueLimits(),
-        withheld={},
-        revision=118,
-        freshness=fresh,
-    )
-    yield reactor
-    yield Nodes(nodes=(reactor,), freshness=fresh)
-    yield Health(
-        status="ok",
-        ready=True,
-        version=VERSION,
-        broker_connected=True,
-        hub="online",
-        age_seconds=0.0,
-        nodes_online=1,
-    )
-
-
-@cache
-def examples() -> Mapping[str, Any]:
-    """Return an example of each model by its name in the document."""
-    return {
-        type(example).__name__: example.model_dump(mode="json", exclude_none=_sent(example))
-        for example in _examples()
-    }
-
-
-def _sent(example: BaseModel) -> bool:
-    """Whether a model is sent to the portal: what is absent then stays as it is."""
-    return type(example).__name__.endswith(("Request", "Body"))
 
 
 def document(app: FastAPI) -> dict[str, Any]:
