@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from broker.messages import MAX_HISTORY_POINTS, HistoryOf
-from portal.access import Asking, ChannelNames, ERRORS, IdempotencyKey, NodeId, Points, as_json
+from portal.access import ERRORS, Asking, ChannelNames, IdempotencyKey, NodeId, Points, as_json
 from portal.api import commanded
 from portal.desk import Desk
 from portal.errors import not_found

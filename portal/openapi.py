@@ -43,6 +43,8 @@ PARAMETERS: Final[Mapping[str, tuple[str, Any]]] = {
     "known": ("The last change of the order that was seen.", 3),
     "experiment": ("Only of this experiment.", AN_ID),
     "token_id": ("A token's id, as the list of tokens has it.", ANOTHER_ID),
+    "days": ("How many days back.", 7.0),
+    "event": ("Only events of these kinds; absent: all.", ["dose", "set"]),
     "new_position": ("1 is next; 0 means 1.", 1),
     "channel": ("Only these; repeat it for several.", ["od", "temperature"]),
     "start": ("From here on, in seconds; absent: from the beginning.", 0.0),
@@ -61,6 +63,14 @@ _OF_ONE: Final[Mapping[tuple[str, str], tuple[str, Any]]] = {
     ("/api/experiments/{experiment_id}/logs", "after"): (
         "Only lines with a higher number; absent: the last lines.",
         0,
+    ),
+    ("/api/nodes/{node}/command/{channel}", "channel"): (
+        "The channel, as the reactor's `channels` name it.",
+        "temperature",
+    ),
+    ("/api/experiments/{experiment_id}/logs", "format"): (
+        "Absent: as `Accept` says, else JSON.",
+        "text",
     ),
     ("/api/audit", "before"): ("The `next` of the page before.", 412),
     ("/api/experiments/{experiment_id}/reorder", "before"): (

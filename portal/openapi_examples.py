@@ -28,11 +28,14 @@ from broker.messages import (
     Token,
     Trace,
 )
+from portal.alarmlog import PastAlarm
 from portal.site import Health
 from portal.views import (
+    AlarmsOf,
     AnnotateRequest,
     CheckRequest,
     Commanded,
+    CommandRequest,
     DeadBody,
     EstopBody,
     ExperimentOf,
@@ -118,6 +121,8 @@ def _examples() -> Iterable[BaseModel]:
         label="Reactor 1",
         online=True,
         since=_AT,
+        version=VERSION,
+        clock_offset=0.02,
         simulated=False,
         speed=1.0,
         channels=None,
@@ -133,7 +138,20 @@ def _examples() -> Iterable[BaseModel]:
     yield RetentionRequest(days=365)
     yield DeadBody(power_is_off=True)
     yield EstopBody(reason="the tubing has come off")
-    yield ReleaseBody(latch=ANOTHER_ID)
+    yield ReleaseBody(latch=ANOTHER_ID, reason="the tubing is back in place")
+    yield CommandRequest(value=37.0, duration=600.0)
+    yield AlarmsOf(
+        alarms=(
+            PastAlarm(
+                id="temperature-high",
+                severity="warning",
+                message="temperature is 39.1 °C, above 39 °C",
+                channel="temperature",
+                since=_AT,
+                until=soon,
+            ),
+        )
+    )
     yield Started(
         experiment_id=AN_ID,
         status=Status.QUEUED,
