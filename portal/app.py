@@ -141,7 +141,8 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
             Middleware(BodyLimit),
         ],
     )
-    pages = Pages(reader, state, renderer, load_examples(settings.examples))
+    examples = load_examples(settings.examples)
+    pages = Pages(reader, state, renderer, examples)
     manual = ManualControl(connection, state, settings.id)
     experiments = ExperimentsApi(desk, reader, state)
     for routes in (
@@ -152,7 +153,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         AdminApi(desk, reader, state, tokens).router(),
         Site(state, live, (figures, HubFigures(connection)), renderer, assets).router(),
         pages.router(),
-        Uploads(desk, pages, flashes).router(),
+        Uploads(desk, reader, state, renderer, flashes, examples=examples).router(),
         QueueForms(desk, Selection(desk, state), state, postbox).router(),
         NodeForms(desk, estop, manual, postbox).router(),
         Forms(desk, sessions=sessions, state=state, renderer=renderer, postbox=postbox).router(),

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,10 +10,8 @@ from ulid import ULID
 
 from broker.messages import (
     ContractError,
-    Error,
     Experiment,
     LogPage,
-    ScriptProblem,
     Status,
 )
 from portal.access import Asking
@@ -59,7 +56,6 @@ class Pages:
         router = APIRouter(include_in_schema=False)
         for path, handler in (
             ("/", self.home),
-            ("/upload", self.upload),
             ("/my-experiments", self.my_experiments),
             ("/queue", self.queue),
             ("/experiment/{experiment_id}", self.experiment),
@@ -74,41 +70,8 @@ class Pages:
     async def home(self, request: Request, session: Asking) -> Response:
         """Show what runs where, the queue in short, and what is mine."""
         experiments, _ = await self._mine(session, limit=_RECENT)
-        return self._renderer.page(request, "home", "home.html", experiments=experiments)
-
-    async def upload(
-        self, request: Request, session: Asking, example: str | None = None
-    ) -> Response:
-        """Show the form, empty or with an example in it."""
-        chosen = next((e for e in self._examples if e.id == example), None)
-        form = upload_form(
-            script=chosen.script if chosen else "",
-            filename=f"{chosen.id}.py" if chosen else "",
-        )
-        return self.upload_page(request, session, form)
-
-    def upload_page(
-        self,
-        request: Request,
-        session: Session,
-        form: dict[str, object],
-        *,
-        problems: Sequence[ScriptProblem] = (),
-        errors: dict[str, Error] | None = None,
-        code: int = 200,
-    ) -> Response:
-        """Return the upload page with what was given and what is wrong with it."""
         return self._renderer.page(
-            request,
-            "upload",
-            "upload.html",
-            code,
-            form=form,
-            request_id=form["request_id"],
-            problems=problems,
-            errors=errors or {},
-            examples=[asdict(example) for example in self._examples],
-            quota=self._quota(session),
+            request, "home", "home.html", experiments=experiments, examples=self._examples
         )
 
     async def my_experiments(
@@ -249,28 +212,3 @@ class Pages:
             return await self._reader.logs(session, experiment_id)
         except ContractError:
             return _NO_LOG  # why the hub refuses shows in the rest of the page
-
-    def _quota(self, session: Session) -> dict[str, int] | None:
-        queue = self._state.queue
-        if queue is None:
-            return None
-        used = sum(entry.user == session.user for entry in (*queue.running, *queue.waiting))
-        return {"used": used, "limit": queue.limits.of(session.user)}
-
-
-def upload_form(
-    *,
-    name: str = "",
-    script: str = "",
-    filename: str = "",
-    parameters: dict[str, str] | None = None,
-    request_id: str | None = None,
-) -> dict[str, object]:
-    """Return what the upload form shows; a fresh request id unless the old one still stands."""
-    return {
-        "name": name,
-        "script": script,
-        "filename": filename,
-        "parameters": parameters or {},
-        "request_id": request_id or str(ULID()),
-    }

@@ -1,86 +1,152 @@
-"""The upload form: a file or text, a name, parameters; what is wrong stands next to its field."""
+"""The upload page: a file or text is checked while one writes, and queued when one says so.
 
+One form, one handler, one template: with scripts the same form is posted and only the parts that
+a check fills come back.
+"""
+
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
-from fastapi import APIRouter, Request
-from starlette.datastructures import FormData, UploadFile
+import orjson
+from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from broker.messages import (
-    MAX_SCRIPT_BYTES,
-    ContractError,
-    Error,
-    ErrorCode,
-    Parameters,
-    ScriptProblem,
-)
+from broker.messages import Checked, ContractError, Error, ErrorCode, ScriptProblem
 from portal.access import Asking
-from portal.desk import SMALLER, Desk, check_size
+from portal.desk import Desk, check_size
 from portal.errors import status_of
+from portal.examples import Example
 from portal.flash import Flash, Flashes
-from portal.pages import Pages, upload_form
-from portal.posting import text_of
+from portal.reader import Reader
+from portal.rendering import Renderer
+from portal.sdk import sdk
 from portal.security import MAX_BODY_BYTES, BodyTooLargeError
 from portal.sessions import Session
+from portal.state import State
+from portal.upload_form import PARAMETER, FieldError, Upload, read_upload, texts_for
 
-_MAX_FIELDS: Final = 200
-_PARAMETER: Final = "param."
+_MAX_FIELDS: Final = 300
 _MAY_HAVE_HAPPENED: Final = frozenset((ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE))
 """After these the same request id is offered again, so that a second try queues nothing twice."""
+_OF_PARAMETERS: Final = "parameters."
 
 
 @dataclass
-class _Upload:
-    """What the form brought.
+class _Findings:
+    """What is to be said of an upload.
 
     Attributes:
-        source: The field that the script came by.
-        parameters: Text by name, empty ones left out.
+        checked: What the hub said of the script; None while it was not asked or did not answer.
+        errors: By field; `form` is what belongs to none.
     """
 
-    script: str = ""
-    source: str = "script"
-    filename: str = ""
-    name: str = ""
-    parameters: dict[str, str] = field(default_factory=dict)
-    request_id: str | None = None
+    checked: Checked | None = None
+    errors: dict[str, Error] = field(default_factory=dict)
+    problems: Sequence[ScriptProblem] = ()
 
-
-class _FieldError(Exception):
-    """A field cannot be used."""
-
-    def __init__(self, field_name: str, error: Error) -> None:
-        super().__init__(error.message)
-        self.field = field_name
-        self.error = error
+    @property
+    def code(self) -> int:
+        """The HTTP status that tells of the first error."""
+        first = next(iter(self.errors.values()), None)
+        return HTTPStatus.OK if first is None else status_of(first)
 
 
 class Uploads:
-    """Takes the upload form."""
+    """The upload page and its form."""
 
-    def __init__(self, desk: Desk, pages: Pages, flashes: Flashes) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        reader: Reader,
+        state: State,
+        renderer: Renderer,
+        flashes: Flashes,
+        *,
+        examples: Sequence[Example],
+    ) -> None:
         self._desk = desk
-        self._pages = pages
+        self._reader = reader
+        self._state = state
+        self._renderer = renderer
         self._flashes = flashes
+        self._examples = examples
+        self._sdk = orjson.dumps(sdk())
+        self._sdk_url = f"/upload/sdk.json?v={hashlib.sha256(self._sdk).hexdigest()[:16]}"
 
     def router(self) -> APIRouter:
-        """Return the route."""
+        """Return the routes."""
         router = APIRouter(include_in_schema=False)
-        router.add_api_route("/upload", self.upload, methods=["POST"], response_class=Response)
+        add = router.add_api_route
+        add("/upload", self.page, methods=["GET"], response_class=Response)
+        add("/upload", self.upload, methods=["POST"], response_class=Response)
+        add("/upload/sdk.json", self.sdk, methods=["GET"], response_class=Response)
         return router
 
+    async def sdk(self) -> Response:
+        """Send what the SDK offers, for the editor."""
+        keep = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(self._sdk, media_type="application/json", headers=keep)
+
+    async def page(
+        self,
+        request: Request,
+        session: Asking,
+        example: str | None = None,
+        source: str | None = Query(None, alias="from"),
+    ) -> Response:
+        """Show the form: empty, with an example in it, or with an earlier experiment."""
+        given = Upload()
+        if "x-refresh" in request.headers:
+            pass  # only what surrounds the form is wanted
+        elif source is not None:
+            try:
+                given = await self._earlier(session, source)
+            except ContractError as error:
+                return self._shown(request, session, given, _Findings(errors={"form": error.error}))
+        elif (chosen := next((e for e in self._examples if e.id == example), None)) is not None:
+            given = Upload(script=chosen.script, filename=f"{chosen.id}.py")
+        if not given.script:
+            return self._shown(request, session, given, _Findings())
+        found = await self._check(session, given)
+        return self._shown(request, session, given, found, HTTPStatus.OK)
+
     async def upload(self, request: Request, session: Asking) -> Response:
-        """Queue the experiment and go to its page, or show what is wrong where it is wrong."""
-        given = _Upload()
+        """Check the script or queue it, and show what is wrong where it is wrong."""
+        given = Upload()
         try:
             async with request.form(
                 max_files=1, max_fields=_MAX_FIELDS, max_part_size=MAX_BODY_BYTES
             ) as fields:
-                await _read(fields, given)
-            parameters = await self._typed(session, given)
+                only_check = fields.get("action") == "check"
+                await read_upload(fields, given)
+        except FieldError as wrong:
+            found = _Findings(errors={wrong.field: wrong.error})
+            return self._shown(request, session, given, found)
+        except BodyTooLargeError as wrong:
+            found = _Findings(errors={"file": wrong.error})
+            return self._shown(request, session, given, found)
+        except HTTPException as wrong:
+            error = Error(code=ErrorCode.MALFORMED, message=wrong.detail, hint="send it again")
+            return self._shown(request, session, given, _Findings(errors={"form": error}))
+        if only_check:
+            found = await self._check(session, given)
+            return self._shown(request, session, given, found, HTTPStatus.OK)
+        return await self._queue(request, session, given)
+
+    async def _queue(self, request: Request, session: Session, given: Upload) -> Response:
+        try:
+            checked = (
+                await self._desk.check(session, given.script, {}) if given.parameters else None
+            )
+            declared = checked.script.parameters if checked and checked.script else ()
+            parameters, wrong = given.typed(declared)
+            if wrong:
+                problems = checked.problems if checked else ()
+                return self._shown(request, session, given, _Findings(checked, wrong, problems))
             done = await self._desk.submit(
                 session,
                 given.script,
@@ -89,184 +155,132 @@ class Uploads:
                 parameters=parameters,
                 request_id=given.request_id,
             )
-        except _FieldError as wrong:
-            return self._again(request, session, given, {wrong.field: wrong.error})
-        except BodyTooLargeError as wrong:
-            return self._again(request, session, given, {"file": wrong.error})
-        except HTTPException as wrong:
-            error = Error(code=ErrorCode.MALFORMED, message=wrong.detail, hint="send it again")
-            return self._again(request, session, given, {"form": error})
         except ContractError as refused:
-            return await self._refused(request, session, given, refused.error)
+            found = await self._refused(session, given, refused.error)
+            return self._shown(request, session, given, found)
         target = f"/experiment/{done.experiment_id}"
-        response = RedirectResponse(target, HTTPStatus.SEE_OTHER)
+        response = (
+            Response(status_code=HTTPStatus.CREATED, headers={"Location": target})
+            if _in_parts(request)
+            else RedirectResponse(target, HTTPStatus.SEE_OTHER)
+        )
         self._flashes.leave(request, response, Flash("ok", done.message))
         return response
 
-    async def _typed(self, session: Session, given: _Upload) -> Parameters:
-        """Return the parameters in the types that the script declares for them.
+    async def _earlier(self, session: Session, experiment_id: str) -> Upload:
+        """Return an earlier experiment as an upload of its own.
 
         Raises:
-            _FieldError: One is not of its type.
-            ContractError: What the hub said of the script.
+            ContractError: There is none, or its script is not for this session.
         """
-        if not given.parameters:
-            return {}
-        checked = await self._desk.check(session, given.script, {})
-        declared = checked.script.parameters if checked.script else ()
-        defaults = {parameter.name: parameter.default for parameter in declared}
-        typed: dict[str, bool | int | float | str] = {}
-        for name, text in given.parameters.items():
-            try:
-                typed[name] = parse_as(defaults.get(name, ""), text)
-            except ValueError as error:
-                raise _FieldError(
-                    _PARAMETER + name,
-                    Error(code=ErrorCode.SCRIPT_PARAMETERS, message=f"{name}: {error}"),
-                ) from error
-        return typed
+        got = await self._reader.get(session, experiment_id)
+        earlier = got.experiment
+        if got.script is None:
+            raise ContractError(
+                ErrorCode.FORBIDDEN,
+                f"only {earlier.owner} and administrators may see the script of {earlier.name!r}",
+                "ask its owner for the file",
+            )
+        return Upload(
+            script=got.script,
+            name=earlier.name,
+            parameters=texts_for(earlier.parameters),
+            again=earlier.experiment_id,
+        )
 
-    async def _refused(
-        self, request: Request, session: Session, given: _Upload, error: Error
-    ) -> Response:
-        where = _field_of(error, given)
-        problems: tuple[ScriptProblem, ...] = ()
-        if error.code.startswith("SCRIPT_") or error.code == ErrorCode.NO_SUITABLE_REACTOR:
-            problems = await self._problems(session, given, error)
-        return self._again(request, session, given, {where: error}, problems)
+    async def _check(self, session: Session, given: Upload) -> _Findings:
+        """Return what the hub says of the script, and of the parameters where it declares them."""
+        try:
+            checked = await self._desk.check(session, given.script, {})
+            declared = checked.script.parameters if checked.script else ()
+            parameters, errors = given.typed(declared)
+            if parameters:
+                checked = await self._desk.check(session, given.script, parameters)
+        except ContractError as error:
+            return _Findings(errors={"check": error.error})
+        problems = []
+        for problem in checked.problems:
+            place = _parameter_of(problem.error)
+            if place is None:
+                problems.append(problem)
+            else:
+                errors.setdefault(place, _without_name(problem.error, place))
+        return _Findings(checked, errors, problems)
 
-    async def _problems(
-        self, session: Session, given: _Upload, error: Error
-    ) -> tuple[ScriptProblem, ...]:
-        """Return everything that is wrong with the script; at least what it was refused for."""
+    async def _refused(self, session: Session, given: Upload, error: Error) -> _Findings:
+        """Return why the hub did not queue it, and all else that is wrong with the script."""
+        about_script = error.code.startswith("SCRIPT_") or (
+            error.code == ErrorCode.NO_SUITABLE_REACTOR
+        )
+        if not about_script:
+            where = "name" if error.details.get("field") == "name" else "form"
+            return _Findings(errors={where: error})
+        found = _Findings()
         try:
             check_size(given.script)
-            checked = await self._desk.check(session, given.script, {})
+            found = await self._check(session, given)
         except ContractError:
-            checked = None
-        if checked is not None and checked.problems:
-            return checked.problems
-        line = error.details.get("line")
-        number = line if isinstance(line, int) and line > 0 else None
-        return (ScriptProblem(severity="error", error=error, line=number),)
+            pass  # what it was refused for is told below
+        found.errors.pop("check", None)
+        if not found.problems and not found.errors:
+            line = error.details.get("line")
+            number = line if isinstance(line, int) and line > 0 else None
+            found.problems = (ScriptProblem(severity="error", error=error, line=number),)
+        if not found.errors:
+            found.errors = {_parameter_of(error) or given.source: error}
+        return found
 
-    def _again(
+    def _shown(
         self,
         request: Request,
         session: Session,
-        given: _Upload,
-        errors: dict[str, Error],
-        problems: tuple[ScriptProblem, ...] = (),
+        given: Upload,
+        found: _Findings,
+        code: int | None = None,
     ) -> Response:
-        first = next(iter(errors.values()))
-        form = upload_form(
-            name=given.name,
-            script=given.script,
-            filename=given.filename,
-            parameters=given.parameters,
-            request_id=given.request_id if first.code in _MAY_HAVE_HAPPENED else None,
+        """Return the page, or its parts, with what was given and what is wrong with it."""
+        first = next(iter(found.errors.values()), None)
+        if first is not None and first.code not in _MAY_HAVE_HAPPENED:
+            given.request_id = Upload().request_id
+        checked = found.checked
+        return self._renderer.page(
+            request,
+            "upload",
+            "_upload_parts.html" if _in_parts(request) else "upload.html",
+            found.code if code is None else code,
+            form=given,
+            checked=checked,
+            info=checked.script if checked else None,
+            prospect=checked.prospect if checked else None,
+            problems=found.problems,
+            errors=found.errors,
+            examples=self._examples,
+            quota=self._quota(session),
+            sdk_url=self._sdk_url,
         )
-        return self._pages.upload_page(
-            request, session, form, problems=problems, errors=errors, code=status_of(first)
-        )
+
+    def _quota(self, session: Session) -> dict[str, int] | None:
+        queue = self._state.queue
+        if queue is None:
+            return None
+        used = sum(entry.user == session.user for entry in (*queue.running, *queue.waiting))
+        return {"used": used, "limit": queue.limits.of(session.user)}
 
 
-def parse_as(default: bool | float | str, text: str) -> bool | int | float | str:
-    """Return a form's text as the type of a declared default.
-
-    Raises:
-        ValueError: It is not of that type; the message says which is wanted.
-    """
-    if isinstance(default, bool):
-        word = text.lower()
-        if word in {"true", "yes", "on", "1"}:
-            return True
-        if word in {"false", "no", "off", "0"}:
-            return False
-        raise ValueError("yes or no is wanted")
-    if isinstance(default, str):
-        return text
-    if isinstance(default, int):
-        try:
-            return int(text)
-        except ValueError:
-            pass  # a whole default does not forbid 0.5: the hub decides by the script's limits
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise ValueError("a number is wanted") from error
-    if number != number or number in {float("inf"), float("-inf")}:  # noqa: PLR0124 - NaN
-        raise ValueError("a finite number is wanted")
-    return number
+def _in_parts(request: Request) -> bool:
+    """Whether a script asks, which puts the parts into the page that it has."""
+    return request.headers.get("x-parts") == "upload"
 
 
-async def _read(fields: FormData, given: _Upload) -> None:
-    """Take the form's fields.
-
-    Raises:
-        _FieldError: The file or the text is no script that could be sent.
-    """
-    given.name = text_of(fields, "name")
-    given.request_id = text_of(fields, "request_id") or None
-    for key, value in fields.multi_items():
-        if key.startswith(_PARAMETER) and isinstance(value, str) and value.strip():
-            given.parameters[key.removeprefix(_PARAMETER)] = value.strip()
-    file = fields.get("file")
-    if isinstance(file, UploadFile) and file.filename:
-        given.source = "file"
-        name = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
-        given.filename = "".join(ch for ch in name if ch.isprintable())[-200:]
-        given.script = _decoded(await file.read(MAX_SCRIPT_BYTES + 1), file.size or 0)
-    else:
-        text = fields.get("script")
-        # browsers send the lines of a text area with CRLF, whatever was typed
-        given.script = text.replace("\r\n", "\n") if isinstance(text, str) else ""
-    if not given.script.strip():
-        raise _FieldError(
-            given.source,
-            Error(
-                code=ErrorCode.SCRIPT_EMPTY,
-                message="the script is empty",
-                hint="choose a Python file with an experiment",
-            ),
-        )
-    try:
-        check_size(given.script)
-    except ContractError as wrong:
-        raise _FieldError(given.source, wrong.error) from wrong
+def _without_name(error: Error, place: str) -> Error:
+    """Return the error as it stands beside its field, which has the name."""
+    named = f"parameter {place.removeprefix(PARAMETER)!r}: "
+    return error.model_copy(update={"message": error.message.removeprefix(named)})
 
 
-def _decoded(data: bytes, size: int) -> str:
-    if len(data) > MAX_SCRIPT_BYTES:
-        raise _FieldError(
-            "file",
-            Error(
-                code=ErrorCode.SCRIPT_TOO_LARGE,
-                message=f"the file has {size} bytes, at most {MAX_SCRIPT_BYTES} are allowed",
-                hint=SMALLER,
-                details={"bytes": size, "limit": MAX_SCRIPT_BYTES},
-            ),
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _FieldError(
-            "file",
-            Error(
-                code=ErrorCode.SCRIPT_ENCODING,
-                message=f"the file is not UTF-8 text: line {line} has a byte that cannot be read",
-                hint="save the file as UTF-8",
-                details={"line": line},
-            ),
-        ) from error
-
-
-def _field_of(error: Error, given: _Upload) -> str:
-    """Return the form's field that an error of the hub belongs to."""
-    if error.code.startswith("SCRIPT_") or error.code == ErrorCode.NO_SUITABLE_REACTOR:
-        parameter = error.details.get("parameter")
-        if isinstance(parameter, str) and parameter in given.parameters:
-            return _PARAMETER + parameter
-        return given.source
-    return "name" if error.details.get("field") == "name" else "form"
+def _parameter_of(error: Error) -> str | None:
+    """Return the form's field of the parameter that an error of the hub is about."""
+    where = error.details.get("field")
+    if isinstance(where, str) and where.startswith(_OF_PARAMETERS):
+        return PARAMETER + where.removeprefix(_OF_PARAMETERS)
+    return None

@@ -24,21 +24,19 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from broker.messages import (
-    Checked,
     Error,
     ErrorCode,
     Experiment,
     LogPage,
-    ParameterInfo,
     Payload,
-    ScriptInfo,
-    ScriptProblem,
     ServiceStatus,
 )
-from portal.frontend.dev import records, samples
+from portal.frontend.dev import records, samples, uploads
 from portal.known import NodeView
 from portal.posting import Question
 from portal.queue_views import late_move, places_of
+from portal.sdk import sdk
+from portal.upload_form import Upload, read_upload
 
 PORTAL = Path(__file__).parents[2]
 POLICY = (
@@ -46,32 +44,6 @@ POLICY = (
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-EXAMPLES = [
-    {"id": "growth_curve", "title": "Growth curve", "script": records.SCRIPT,
-     "summary": "Keep 37 °C, stir, and watch the culture grow to its end."},
-    {"id": "turbidostat", "title": "Turbidostat", "script": records.SCRIPT,
-     "summary": "Hold the optical density at a target by replacing medium."},
-    {"id": "chemostat", "title": "Chemostat", "script": records.SCRIPT,
-     "summary": "Feed at a constant dilution rate and settle in a steady state."},
-    {"id": "temperature_profile", "title": "Temperature profile", "script": records.SCRIPT,
-     "summary": "Go through a list of temperatures, each for a while."},
-]  # fmt: skip
-PROBLEMS = (
-    ScriptProblem(
-        severity="error", line=9, column=8,
-        error=Error(
-            code=ErrorCode.SCRIPT_IMPORT, message="the package requests is not allowed",
-            hint="Allowed are: numpy, scipy, pandas, matplotlib, sklearn, PIL, simple_pid.",
-        ),
-    ),
-    ScriptProblem(
-        severity="warning", line=5,
-        error=Error(
-            code=ErrorCode.SCRIPT_METADATA, message="max_duration is not declared",
-            hint="Without it nobody knows when the next one starts.",
-        ),
-    ),
-)  # fmt: skip
 
 
 @asynccontextmanager
@@ -150,30 +122,52 @@ def _page(request: Request, template: str, page: str, **more: Any) -> HTMLRespon
 async def home(request: Request) -> Response:
     """Show what runs where."""
     new = request.query_params.get("state") in {"new", "empty"}
-    return _page(request, "home.html", "home", experiments=[] if new else samples.ALL)
+    return _page(
+        request,
+        "home.html",
+        "home",
+        experiments=[] if new else samples.ALL,
+        examples=uploads.EXAMPLES,
+    )
 
 
 @app.get("/upload")
 async def upload(request: Request) -> Response:
     """Show the form."""
-    wrong = request.query_params.get("state") == "errors"
-    script = records.SCRIPT.replace("reactor\n\n", "reactor\nimport requests\n\n", 1)
-    form = {
-        "name": "Turbidostat", "script": script, "filename": "turbidostat.py", "request_id": "a",
-        "parameters": {"target_od": "lots", "dose_ml": 1.0},
-    }  # fmt: skip
-    blank = {"name": "", "script": "", "filename": "", "parameters": {}, "request_id": "b"}
-    errors = {
-        "form": Error(
-            code=ErrorCode.USER_LIMIT, message="you have 5 experiments that wait or run",
-            hint="Wait until one ends, or cancel one.",
-        ),
-        "param.target_od": Error(code=ErrorCode.SCRIPT_PARAMETERS, message="a number is wanted"),
-    }  # fmt: skip
+    given, wrong = uploads.given(request.query_params.get("state", "busy"))
+    return _upload(request, given, wrong, "upload.html")
+
+
+@app.post("/upload")
+async def uploaded(request: Request) -> Response:
+    """Check as the hub would, or go to an experiment."""
+    given = Upload()
+    async with request.form() as fields:
+        await read_upload(fields, given)
+        queued = fields.get("action") != "check"
+    checked = uploads.check(given.script)
+    if queued and checked.ok:
+        await asyncio.sleep(0.3)
+        target = f"/experiment/{samples.RUNNING.experiment_id}"
+        return Response(status_code=201, headers={"Location": target})
+    found = uploads.Found(checked, {}, checked.problems)
+    return _upload(request, given, found, "_upload_parts.html")
+
+
+@app.get("/upload/sdk.json")
+async def sdk_json() -> Response:
+    """Say what the SDK offers."""
+    return Response(orjson.dumps(sdk()), media_type="application/json")
+
+
+def _upload(request: Request, given: Upload, found: uploads.Found, template: str) -> HTMLResponse:
+    checked = found.checked
     return _page(
-        request, "upload.html", "upload", form=form if wrong else blank,
-        problems=PROBLEMS if wrong else (), errors=errors if wrong else {}, examples=EXAMPLES,
-        quota={"used": 5 if wrong else 3, "limit": 5},
+        request, template, "upload", form=given, checked=checked,
+        info=checked.script if checked else None, prospect=checked.prospect if checked else None,
+        problems=found.problems, errors=found.errors, examples=uploads.EXAMPLES,
+        quota={"used": 5 if found.errors.get("form") else 3, "limit": 5},
+        sdk_url="/upload/sdk.json",
     )  # fmt: skip
 
 
@@ -296,24 +290,6 @@ async def node_history(
 ) -> Response:
     """Answer with what a node measured."""
     return _json(records.node_history(start, end or datetime.now(UTC).timestamp(), points))
-
-
-@app.post("/api/experiments/check")
-async def check(body: dict[str, Any]) -> Response:
-    """Answer as the hub would."""
-    bad = "requests" in body["script_content"]
-    parameters = (
-        ParameterInfo(name="target_od", default=0.4, description="Where to hold the culture",
-                      minimum=0.05, maximum=3),
-        ParameterInfo(name="dose_ml", default=1.0, unit="mL", description="One replacement"),
-        ParameterInfo(name="stop_at_night", default=False, description="Pause from 20 to 6 h"),
-        ParameterInfo(name="strain", default="E. coli MG1655"),
-    )  # fmt: skip
-    info = ScriptInfo(name="Turbidostat at 37 °C", max_duration=86400, parameters=parameters)
-    return _json(
-        Checked(ok=not bad, problems=PROBLEMS[0 if bad else 1 :], script=info,
-                suitable_nodes=() if bad else ("reactor-1", "reactor-2"))
-    )  # fmt: skip
 
 
 @app.post("/api/{path:path}")

@@ -1,6 +1,5 @@
 """Pages and forms without JavaScript, as a browser sends them."""
 
-import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -242,11 +241,7 @@ async def test_examples_fill_the_form(browser: httpx.AsyncClient) -> None:
     page = await browser.get("/upload?example=growth")
     assert shows(page, "Growth &lt;/script&gt; curve")
     assert shows(page, "print(&#34;grow&#34;)")
-    data = re.search(
-        r'<script type="application/json" id="examples-data">(.*?)</script>', page.text
-    )
-    assert data is not None
-    assert json.loads(data[1])[0]["id"] == "growth"
+    assert 'data-script="growth"' in page.text
     assert (await browser.get("/upload?example=none")).status_code == 200
 
 
@@ -298,3 +293,53 @@ async def test_a_forecast_is_shown_with_its_range(browser: httpx.AsyncClient, hu
     for words in ("2026-03-01 13:00 UTC", "from", "2026-03-01 12:00 UTC", "2026-03-01 14:00 UTC"):
         assert shows(page, words)
     assert "by earlier runs of the same scripts" in page.text
+
+
+async def test_a_check_shows_the_parameters_and_queues_nothing(
+    browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    page = await upload(browser, action="check", name="Kept")
+    assert page.status_code == 200
+    assert 'name="param.target_od" value="0.5"' in page.text
+    assert 'value="Kept"' in page.text
+    typed = await upload(browser, action="check", **{"param.target_od": "0.7", "param.gone": "8"})
+    assert 'name="param.target_od" value="0.7"' in typed.text
+    assert '<input type="hidden" name="param.gone" value="8">' in typed.text
+    wrong = await upload(browser, action="check", **{"param.target_od": "0,7"})
+    assert shows(wrong, "a number is wanted, with a point in place of the comma")
+    assert hub.experiments == {}
+    parts = await browser.post(
+        "/upload",
+        files={"script": (None, SCRIPT), "action": (None, "check")},
+        headers={"X-Parts": "upload"},
+    )
+    assert "<html" not in parts.text
+    assert 'id="parameters"' in parts.text
+
+
+async def test_an_earlier_experiment_fills_the_form(
+    portal: Portal, browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    fields = {"param.target_od": "0.7", "name": "The first"}
+    location = (await upload(browser, **fields)).headers["location"]
+    one = location.rsplit("/", 1)[1]
+    page = await browser.get(f"/upload?from={one}")
+    assert page.status_code == 200
+    assert shows(page, "print(&#39;hello&#39;)")
+    assert 'value="The first"' in page.text
+    assert 'name="param.target_od" value="0.7"' in page.text
+    assert (await browser.get(f"/upload?from={ULID()}")).status_code == 404
+    hub.scripts.pop(one)  # the hub tells it to those only who may see it
+    hidden = await browser.get(f"/upload?from={one}")
+    assert hidden.status_code == 403
+    assert shows(hidden, "may see the script")
+    assert len(hub.experiments) == 1
+
+
+async def test_the_editor_is_told_of_the_sdk(browser: httpx.AsyncClient) -> None:
+    page = await browser.get("/upload")
+    address = re.search(r'data-sdk="([^"]+)"', page.text)
+    assert address is not None
+    told = await browser.get(address[1])
+    assert "immutable" in told.headers["cache-control"]
+    assert {module["name"] for module in told.json()} == {"experiment", "reactor"}

@@ -24,7 +24,7 @@ from portal.ratelimit import MAX_KEYS, Bucket, RateLimit
 from portal.reference import groups_of
 from portal.security import same_origin
 from portal.settings import PortalSettings
-from portal.uploads import parse_as
+from portal.upload_form import parse_as
 
 
 @given(st.text(max_size=40), st.integers(0, 10**6))

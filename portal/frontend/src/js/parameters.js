@@ -1,103 +1,85 @@
 // @ts-check
-// A form made from what a script says of its parameters.
-import { byId, h, icon } from './dom.js';
+// Says at once what portal and hub would say of a parameter: `portal/upload_form.py` and
+// `hub_service/scripts/parameters.py`. The same cases are tested at both ends.
+import { h, icon } from './dom.js';
 
-/** @typedef {{name: string, default: boolean | number | string, unit?: string, description?: string, minimum?: number | null, maximum?: number | null}} Info */
+const NUMBER = /^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/;
+const DIGITS = 6;
 
-export class Parameters {
-  /** @param {() => void} changed */
-  constructor(changed) {
-    this.root = byId('parameters');
-    /** @type {Info[]} */
-    this.infos = [];
-    /** What was typed, also for parameters that are not declared at this moment. */
-    this.typed = new Map();
-    this.shape = '';
-    this.root?.addEventListener('input', (event) => {
-      const field = /** @type {HTMLInputElement} */ (event.target);
-      this.typed.set(field.dataset.parameter, field.type === 'checkbox' ? field.checked : field.value);
-      changed();
-    });
+/** A number with no more digits than it needs, as Python's %g. @param {number} value */
+export function shortest(value) {
+  if (value === 0) return '0';
+  const [mantissa, exponent] = value.toExponential(DIGITS - 1).split('e');
+  const power = Number(exponent);
+  if (power >= -4 && power < DIGITS) return String(Number(value.toPrecision(DIGITS)));
+  return `${Number(mantissa)}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
+}
+
+/**
+ * What is wrong with a text, empty if nothing is. An empty text stands for the default.
+ * @param {{kind?: string, min?: string, max?: string, unit?: string}} declared @param {string} given
+ */
+export function complaint({ kind, min, max, unit }, given) {
+  const text = given.trim();
+  if (kind !== 'number' || text === '') return '';
+  if (!NUMBER.test(text)) return `A number is wanted${text.includes(',') ? ', with a point in place of the comma' : ''}.`;
+  const value = Number(text);
+  if (!Number.isFinite(value)) return 'A smaller number is wanted.';
+  const of = unit ? ` ${unit}` : '';
+  if (min !== undefined && value < Number(min)) return `${shortest(value)} is too small. Give at least ${shortest(Number(min))}${of}.`;
+  if (max !== undefined && value > Number(max)) return `${shortest(value)} is too large. Give at most ${shortest(Number(max))}${of}.`;
+  return '';
+}
+
+/** The field that a parameter's element belongs to. @returns {HTMLElement | null} */
+const fieldOf = (element) => element.closest('.parameter');
+
+function judge(input) {
+  const field = fieldOf(input);
+  const place = field?.querySelector('.complaint');
+  if (!field || !place) return;
+  const text = complaint(field.dataset, input.value);
+  input.toggleAttribute('aria-invalid', false);
+  if (text) input.setAttribute('aria-invalid', 'true');
+  const shown = text ? [h('p', { class: 'wrong', id: `wrong-${input.id}` }, icon('alert'), h('span', {}, text))] : [];
+  place.replaceChildren(...shown);
+  input.setAttribute('aria-describedby', `${input.id}-help ${input.id}-wrong`);
+  const reset = /** @type {HTMLElement | null} */ (field.querySelector('[data-reset]'));
+  if (reset) reset.hidden = input.value === field.dataset.default;
+}
+
+/** Judge all that the portal has not complained of. @param {HTMLElement} root */
+export function judgeAll(root) {
+  for (const input of root.querySelectorAll('.parameter input[type="text"]:not([aria-invalid])')) judge(input);
+}
+
+/** Judge what is typed, and take it back to its default where that is asked. @param {HTMLElement} root */
+export function takeParameters(root) {
+  root.addEventListener('input', ({ target }) => {
+    if (target instanceof HTMLInputElement || target instanceof HTMLSelectElement) judge(target);
+  });
+  root.addEventListener('click', (event) => {
+    const field = /** @type {Element} */ (event.target).closest('[data-reset]') && fieldOf(event.target);
+    const input = /** @type {HTMLInputElement | null} */ (field?.querySelector('input[type="text"], select') ?? null);
+    if (!field || !input) return;
+    input.value = field.dataset.default ?? '';
+    input.focus();
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  });
+}
+
+/** What was typed, by name: also what the script does not declare now. @param {HTMLElement} root */
+export function typedIn(root) {
+  /** @type {Record<string, string>} */
+  const typed = {};
+  for (const input of root.querySelectorAll('input[name^="param."], select[name^="param."]')) {
+    const { name, value, type, checked } = /** @type {HTMLInputElement} */ (input);
+    if (type !== 'checkbox' || checked) typed[name.slice('param.'.length)] = value;
   }
+  return typed;
+}
 
-  /** Values from a draft. */
-  restore(values) {
-    for (const [name, value] of Object.entries(values)) this.typed.set(name, value);
-  }
-
-  /** Build the form; it stays as it is while nothing about it changed. @param {Info[]} infos */
-  show(infos) {
-    const shape = JSON.stringify(infos);
-    if (shape === this.shape) return;
-    this.shape = shape;
-    this.infos = infos;
-    this.root?.replaceChildren(
-      ...(infos.length > 0 ? [h('legend', { class: 'label' }, 'Parameters')] : []),
-      ...(infos.length > 0 ? [h('div', { class: 'stack tight' }, ...infos.map((info, i) => this.field(info, i)))] : []),
-    );
-  }
-
-  field(info, index) {
-    const id = `parameter-${index}`;
-    const value = this.typed.get(info.name) ?? info.default;
-    const shared = { id, name: `param.${info.name}`, data: { parameter: info.name }, 'aria-describedby': `${id}-help` };
-    const { minimum: low = null, maximum: high = null } = info;
-    const range =
-      low !== null && high !== null ? `${low} to ${high}` : low !== null ? `at least ${low}` : high !== null ? `at most ${high}` : '';
-    const help = h('span', { class: 'help', id: `${id}-help` }, [info.description, range].filter(Boolean).join(' · '));
-    if (typeof info.default === 'boolean') {
-      return h('div', { class: 'field' }, h('label', { class: 'tick' }, h('input', { ...shared, type: 'checkbox', checked: value === true || value === 'true' }), h('bdi', {}, info.name)), help);
-    }
-    const numeric = typeof info.default === 'number';
-    const input = h('input', {
-      ...shared,
-      type: numeric ? 'number' : 'text',
-      step: numeric ? 'any' : undefined,
-      min: low,
-      max: high,
-      autocomplete: 'off',
-      value: String(value),
-    });
-    return h(
-      'div',
-      { class: 'field' },
-      h('label', { for: id }, h('bdi', {}, info.name)),
-      h('div', { class: 'with-unit' }, input, info.unit ? h('span', { class: 'quiet small nowrap' }, info.unit) : null),
-      help,
-      h('p', { class: 'wrong', hidden: true }, icon('alert'), h('span')),
-    );
-  }
-
-  /** The values to submit. A number that cannot be read is sent as it was typed: the hub says what is wrong. */
-  get values() {
-    return Object.fromEntries(
-      this.infos.map((info) => {
-        const typed = this.typed.get(info.name) ?? info.default;
-        if (typeof info.default === 'number') {
-          const value = typeof typed === 'number' ? typed : String(typed).trim() === '' ? NaN : Number(typed);
-          return [info.name, Number.isFinite(value) ? value : String(typed)];
-        }
-        if (typeof info.default === 'boolean') return [info.name, typed === true || typed === 'true'];
-        return [info.name, String(typed)];
-      }),
-    );
-  }
-
-  /** Show what is wrong beside the field it concerns; returns whether there is such a field. */
-  wrong(name, text) {
-    const field = /** @type {HTMLElement | null} */ (this.root?.querySelector(`[data-parameter="${CSS.escape(name)}"]`) ?? null);
-    const place = field?.closest('.field')?.querySelector('.wrong');
-    if (!field || !place) return false;
-    field.setAttribute('aria-invalid', 'true');
-    /** @type {HTMLElement} */ (place).hidden = false;
-    const words = place.querySelector('span');
-    if (words) words.textContent = text;
-    return true;
-  }
-
-  /** Nothing is wrong any more. */
-  right() {
-    for (const field of this.root?.querySelectorAll('[aria-invalid]') ?? []) field.removeAttribute('aria-invalid');
-    for (const place of this.root?.querySelectorAll('.wrong') ?? []) /** @type {HTMLElement} */ (place).hidden = true;
-  }
+/** Have what was typed earlier sent with the next check, which makes the fields. @param {HTMLElement} root */
+export function restoreIn(root, typed) {
+  root.replaceChildren(...Object.entries(typed).map(([name, value]) => h('input', { type: 'hidden', name: `param.${name}`, value })));
 }

@@ -3,9 +3,14 @@ import { byId, h, icon } from './dom.js';
 import { sentence } from './format.js';
 
 const MOST = 4;
+/** Milliseconds to take something back. */
+const LONGER = 15_000;
 
-/** Say shortly what happened; errors stay until they are dismissed. */
-export function toast(text, { bad = false, hint = '' } = {}) {
+/**
+ * Say shortly what happened; errors stay until they are dismissed.
+ * @param {string} text @param {{bad?: boolean, hint?: string, action?: {label: string, run: () => void} | null}} [options]
+ */
+export function toast(text, { bad = false, hint = '', action = null } = {}) {
   const list = byId('toasts');
   if (!list) return;
   // In the top layer, so that an open dialog does not cover it.
@@ -19,10 +24,11 @@ export function toast(text, { bad = false, hint = '' } = {}) {
     { class: bad ? 'toast bad' : 'toast' },
     icon(bad ? 'alert' : 'check'),
     h('div', { class: 'grow' }, sentence(text), hint ? h('p', { class: 'hint' }, sentence(hint)) : null),
+    action && h('button', { class: 'btn mini', type: 'button', onclick: () => (item.remove(), action.run()) }, action.label),
     close,
   );
   close.addEventListener('click', () => item.remove());
   while (list.children.length >= MOST) list.firstElementChild?.remove();
   list.append(item);
-  if (!bad) setTimeout(() => item.remove(), 6000);
+  if (!bad) setTimeout(() => item.remove(), action ? LONGER : 6000);
 }

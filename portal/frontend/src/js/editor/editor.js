@@ -6,9 +6,9 @@ import { python, pythonLanguage } from '@codemirror/lang-python';
 import { indentUnit } from '@codemirror/language';
 import { lintGutter, setDiagnostics } from '@codemirror/lint';
 import { EditorState } from '@codemirror/state';
-import { EditorView, keymap, placeholder } from '@codemirror/view';
+import { EditorView, hoverTooltip, keymap, placeholder } from '@codemirror/view';
 import { basicSetup } from 'codemirror';
-import { completeSdk } from './completion.js';
+import { completeSdk, explain } from './completion.js';
 import { look } from './look.js';
 
 /** @typedef {{line?: number | null, column?: number | null, severity: 'error' | 'warning', message: string}} Problem */
@@ -16,9 +16,9 @@ import { look } from './look.js';
 export class Editor {
   /**
    * @param {HTMLElement} host
-   * @param {{text: string, label: string, hint: string, changed: (text: string) => void, channels: () => any[]}} options
+   * @param {{text: string, label: string, hint: string, changed: (text: string) => void, channels: () => any[], sdk: import('./completion.js').Module[]}} options
    */
-  constructor(host, { text, label, hint, changed, channels }) {
+  constructor(host, { text, label, hint, changed, channels, sdk }) {
     const root = host.attachShadow({ mode: 'open' });
     this.view = new EditorView({
       parent: root,
@@ -28,7 +28,8 @@ export class Editor {
         extensions: [
           basicSetup,
           python(),
-          pythonLanguage.data.of({ autocomplete: completeSdk(channels) }),
+          pythonLanguage.data.of({ autocomplete: completeSdk(sdk, channels) }),
+          hoverTooltip(explain(sdk, channels)),
           indentUnit.of('    '),
           keymap.of([indentWithTab]),
           lintGutter(),

@@ -5,7 +5,6 @@ import { Board } from '../charts/board.js';
 import { Console } from '../console.js';
 import { showContainer } from '../container.js';
 import { byId, h, pageData } from '../dom.js';
-import { saveDraft } from '../draft.js';
 import { colourScript } from '../highlight.js';
 import { report } from '../readings.js';
 import { refresh } from '../regions.js';
@@ -128,10 +127,4 @@ board.root.addEventListener('shown', (event) => {
   for (const button of windows?.querySelectorAll('button') ?? []) {
     button.setAttribute('aria-pressed', String(!zoomed && button.dataset.window === String(seconds ?? '')));
   }
-});
-
-document.addEventListener('click', (event) => {
-  if (!(/** @type {Element} */ (event.target).closest('#again'))) return;
-  saveDraft({ script: byId('script')?.textContent ?? '', name: data.name, parameters: Object.fromEntries(data.parameters), filename: '' });
-  location.href = '/upload';
 });

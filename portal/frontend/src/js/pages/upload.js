@@ -1,57 +1,129 @@
 // @ts-check
 import { live } from '../common.js';
-import { ApiError, post } from '../api.js';
-import { ask } from '../ask.js';
-import { byId, h, icon, pageData, setText } from '../dom.js';
-import { dropDraft, loadDraft, saveDraft } from '../draft.js';
-import { Parameters } from '../parameters.js';
-import { listProblems } from '../problems.js';
-import { sentence } from '../format.js';
+import { byId, h, icon, setText } from '../dom.js';
+import { bytes, ago } from '../format.js';
+import { judgeAll, restoreIn, takeParameters, typedIn } from '../parameters.js';
+import { writeTimes } from '../times.js';
 import { toast } from '../toasts.js';
+import { listDrafts } from '../upload/draft-list.js';
+import { Drafts, randomId, titleOf } from '../upload/drafts.js';
+import { LostError, isParts, post, problemsIn, show } from '../upload/send.js';
+import { answerTabs, openElsewhere } from '../upload/tabs.js';
 
 const CHECK_AFTER = 500;
+/** The queue moves on: where a submission would stand is asked again, not too often. */
+const LOOK_AGAIN = 10_000;
 const LARGEST = 256 * 1024;
+const WARN_FROM = 0.8;
+const OPEN_DRAFT = 'open-draft';
 
 const form = /** @type {HTMLFormElement} */ (byId('upload'));
 const area = /** @type {HTMLTextAreaElement} */ (byId('script'));
 const nameField = /** @type {HTMLInputElement} */ (byId('name'));
+const fileField = /** @type {HTMLInputElement} */ (byId('filename-field'));
 const button = /** @type {HTMLButtonElement} */ (byId('submit'));
 const picker = /** @type {HTMLInputElement} */ (byId('file'));
 const drop = /** @type {HTMLElement} */ (byId('drop'));
+const notice = /** @type {HTMLElement} */ (byId('draft-notice'));
+const progress = /** @type {HTMLElement} */ (byId('progress'));
 
-let filename = '';
+const drafts = new Drafts(localStorageOrNone(), randomId());
+let id = randomId();
+/** @type {string | null} Of the request that was sent with what stands here now. */
+let key = null;
 /** @type {import('../editor/editor.js').Editor | null} */
 let editor = null;
+/** @type {Set<string>} */
+let elsewhere = new Set();
 let timer = 0;
-/** Counts checks, so that only the answer to the last one is shown. */
-let asked = 0;
+let checkedAt = 0;
+let sending = false;
+/** @type {AbortController | null} The check that is on its way; a newer one takes its place. */
+let checking = null;
 
-const parameters = new Parameters(() => changed(false));
-
+const parameters = () => /** @type {HTMLElement} */ (byId('parameters'));
 const script = () => editor?.text ?? area.value;
+const size = () => new TextEncoder().encode(script()).length;
 
-function keep() {
-  const text = script();
-  if (text.trim() === '' && nameField.value === '') dropDraft();
-  else saveDraft({ script: text, name: nameField.value, filename, parameters: Object.fromEntries(parameters.typed) });
+/** @returns {Storage} One that forgets, where the browser's is forbidden. */
+function localStorageOrNone() {
+  try {
+    return localStorage;
+  } catch {
+    const kept = new Map();
+    return /** @type {any} */ ({
+      get length() {
+        return kept.size;
+      },
+      key: (i) => [...kept.keys()][i] ?? null,
+      getItem: (name) => kept.get(name) ?? null,
+      setItem: (name, value) => kept.set(name, value),
+      removeItem: (name) => kept.delete(name),
+    });
+  }
 }
 
-/** Something was written: keep it and check it soon. */
-function changed(scriptToo = true) {
-  if (scriptToo) area.value = script();
+function remember(name) {
+  try {
+    if (name) sessionStorage.setItem(OPEN_DRAFT, name);
+    else sessionStorage.removeItem(OPEN_DRAFT);
+  } catch {
+    // Forbidden: after a reload the newest draft is taken.
+  }
+}
+
+function say(text, ...more) {
+  notice.replaceChildren(icon('info'), h('span', {}, text, ...more));
+  notice.hidden = text === '';
+}
+
+function showDrafts() {
+  const others = drafts.list().filter((draft) => draft.id !== id);
+  listDrafts(others, elsewhere, {
+    open: (name) => open(name),
+    drop: (name) => {
+      const draft = drafts.read(name);
+      drafts.drop(name);
+      showDrafts();
+      if (draft) toast('The draft is deleted.', { action: { label: 'Undo', run: () => (drafts.put(draft), showDrafts()) } });
+    },
+  });
+}
+
+const content = () => ({ script: script(), name: nameField.value, filename: fileField.value, parameters: typedIn(parameters()), place: location.search, key });
+
+/** Keep what stands here; nothing where nothing does. */
+function keep() {
+  const now = content();
+  if (now.script.trim() === '' && now.name === '') {
+    if (drafts.read(id)?.writer === drafts.writer) drafts.drop(id);
+    remember('');
+    return;
+  }
+  const kept = drafts.write(id, now);
+  if (kept === null) {
+    say('This draft is not kept: the browser has no room for it. Save it as a file.');
+    return;
+  }
+  if (kept !== id) {
+    id = kept;
+    say('The draft is open in another tab too. Yours is kept as one of its own.');
+  }
+  remember(id);
+}
+
+/** Something was written: keep it at once and check it soon. */
+function changed() {
+  area.value = script();
+  key = null;
+  checking?.abort();
+  const n = size();
+  setText(byId('size'), n > LARGEST * WARN_FROM ? `${bytes(n)} of ${bytes(LARGEST)}` : '');
   clearTimeout(timer);
   timer = window.setTimeout(() => {
     keep();
     check();
   }, CHECK_AFTER);
-}
-
-function write(text, file = '') {
-  filename = file;
-  setText(byId('filename'), file);
-  if (editor) editor.text = text;
-  else area.value = text;
-  changed();
 }
 
 function goTo(line, column) {
@@ -60,143 +132,185 @@ function goTo(line, column) {
 }
 
 function verdict(picture, text) {
-  byId('verdict')?.replaceChildren(...(picture ? [icon(picture)] : []), h('span', {}, text));
+  byId('verdict')?.replaceChildren(icon(picture), h('span', {}, text));
 }
 
-function showFit(nodes, known) {
-  const fits = byId('fits');
-  if (!known) {
-    fits?.replaceChildren();
-    return;
-  }
-  const names = nodes.map((id) => live.latest.get(`nodes/${id}/channels`)?.label ?? id);
-  fits?.replaceChildren(
-    h('p', { class: 'fit' }, icon(names.length > 0 ? 'reactor' : 'alert'), h('span', {}, names.length > 0 ? `Can run on ${names.join(', ')}` : 'No reactor here can run it')),
-  );
+function fields() {
+  area.value = script();
+  return new FormData(form);
 }
 
-function showProblems(problems) {
-  parameters.right();
-  const rest = problems.filter(({ error }) => {
-    const name = error.details?.parameter;
-    return !(typeof name === 'string' && parameters.wrong(name, sentence(error.message)));
-  });
-  listProblems(rest, goTo);
-  editor?.show(problems.map(({ line, column, severity, error }) => ({ line, column, severity, message: `${sentence(error.message)} ${sentence(error.hint)}`.trim() })));
-}
-
+/** Ask what is wrong with it, where it can run and when; an answer to what was changed since is dropped. */
 async function check() {
-  const text = script();
-  const mine = (asked += 1);
-  if (text.trim() === '') {
-    showProblems([]);
-    showFit([], false);
-    verdict('', 'Write, drop a file, or take an example.');
+  checking?.abort();
+  const mine = new AbortController();
+  checking = mine;
+  checkedAt = Date.now();
+  const given = fields();
+  given.set('action', 'check');
+  if (script().trim() === '') {
+    for (const part of ['problems', 'fits', 'ahead', 'refused']) byId(part)?.replaceChildren();
+    verdict('info', 'Write, drop a file, or take an example.');
+    editor?.show([]);
     return;
   }
-  verdict('', 'Checking …');
+  byId('verdict')?.setAttribute('aria-busy', 'true');
   try {
-    const checked = await post('/api/experiments/check', { script_content: text, parameters: parameters.values });
-    if (mine !== asked) return;
-    const info = checked.script;
-    if (info) {
-      parameters.show(info.parameters ?? []);
-      nameField.placeholder = info.name ?? filename.replace(/\.py$/, '');
-    }
-    showProblems(checked.problems ?? []);
-    showFit(checked.suitable_nodes ?? [], checked.ok);
-    const errors = (checked.problems ?? []).filter(({ severity }) => severity === 'error').length;
-    const warnings = (checked.problems ?? []).length - errors;
-    if (checked.ok) verdict('check', warnings > 0 ? `It can run. ${warnings} thing${warnings > 1 ? 's' : ''} to know.` : 'Nothing wrong with it.');
-    else verdict('alert', `${errors} problem${errors === 1 ? '' : 's'} to mend.`);
+    const { parts } = await post(given, { signal: mine.signal });
+    if (mine.signal.aborted) return;
+    if (!isParts(parts)) throw new LostError('The portal refused.');
+    showParts(parts);
   } catch (error) {
-    if (mine === asked) verdict('unlink', sentence(`Not checked: ${error.message}`));
+    if (mine.signal.aborted) return;
+    verdict('unlink', `Not checked: ${error.message} What you wrote is kept.`);
+  } finally {
+    if (checking === mine) byId('verdict')?.removeAttribute('aria-busy');
   }
 }
 
-async function open(file) {
+function showParts(parts) {
+  show(parts);
+  judgeAll(parameters());
+  writeTimes();
+  editor?.show(problemsIn(document));
+}
+
+/** Begin another draft; the one before stays and can be taken back. */
+function begin(text, { file = '', name = '', typed = {}, said = '' } = {}) {
+  const before = content();
+  const previous = id;
+  keep();
+  id = randomId();
+  put({ script: text, filename: file, name, parameters: typed });
+  changed();
+  showDrafts();
+  if (before.script.trim() !== '' && said) toast(said, { action: { label: 'Undo', run: () => open(previous) } });
+}
+
+function put({ script: text, filename, name, parameters: typed }) {
+  restoreIn(parameters(), typed);
+  nameField.value = name;
+  fileField.value = filename;
+  setText(byId('filename'), filename);
+  if (editor) editor.text = text;
+  area.value = text;
+}
+
+/** Open a draft in place of what stands here, which stays a draft. */
+function open(name) {
+  if (drafts.read(id)?.writer === drafts.writer) keep();
+  const draft = drafts.take(name);
+  if (!draft) return;
+  id = draft.id;
+  say('');
+  put(draft);
+  changed();
+  key = draft.key;
+  showDrafts();
+}
+
+async function openFile(file) {
   if (file.size > LARGEST) {
-    toast(`“${file.name}” has ${file.size} bytes; a script has at most ${LARGEST}.`, { bad: true, hint: 'Keep data out of the script.' });
+    toast(`“${file.name}” has ${bytes(file.size)}; a script has at most ${bytes(LARGEST)}.`, { bad: true, hint: 'Keep data out of the script: it can be made or loaded when it runs.' });
     return;
   }
   try {
-    write(new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer()).replaceAll('\r\n', '\n'), file.name);
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
+    begin(text.replaceAll('\r\n', '\n'), { file: file.name, typed: typedIn(parameters()), said: `“${file.name}” is in the editor.` });
   } catch {
     toast(`“${file.name}” is not text in UTF-8.`, { bad: true, hint: 'Save it as UTF-8 and try again.' });
   }
 }
 
-async function replaceable() {
-  if (script().trim() === '') return true;
-  return ask({ title: 'Replace what is in the editor?', text: 'What you wrote is lost.', ok: 'Replace it' });
+function busy(isBusy) {
+  sending = isBusy;
+  button.disabled = isBusy;
+  button.toggleAttribute('aria-busy', isBusy);
+  progress.hidden = !isBusy;
 }
 
-/** What was sent last, and its key: sent again after a lost answer it is queued only once. */
-let sent = { text: '', key: '' };
-
-function keyFor(text) {
-  if (sent.text !== text) {
-    const random = crypto.getRandomValues(new Uint8Array(16));
-    sent = { text, key: [...random].map((byte) => byte.toString(16).padStart(2, '0')).join('') };
-  }
-  return sent.key;
+function sent(share) {
+  const bar = /** @type {HTMLProgressElement} */ (byId('progress-bar'));
+  if (share < 1) bar.value = share;
+  else bar.removeAttribute('value');
+  setText(byId('progress-text'), share < 1 ? 'Sending' : 'Sent. The hub checks it and writes it down');
 }
 
+function label(text) {
+  button.replaceChildren(icon(text === 'Try again' ? 'refresh' : 'upload'), ` ${text}`);
+}
+
+/** Queue it. The key is kept with the draft: sent again after a lost answer it is queued once. */
 async function submit() {
-  const refused = /** @type {HTMLElement} */ (byId('refused'));
-  refused.hidden = true;
-  button.disabled = true;
-  button.setAttribute('aria-busy', 'true');
+  if (sending) return;
+  clearTimeout(timer);
+  checking?.abort();
+  key ??= randomId();
+  const given = fields();
+  given.set('request_id', key);
+  keep();
+  busy(true);
+  sent(0);
   try {
-    const body = {
-      script_content: script(),
-      name: nameField.value.trim() || null,
-      filename: filename || null,
-      parameters: parameters.values,
-    };
-    const answer = await post('/api/experiments/start', body, { 'Idempotency-Key': keyFor(JSON.stringify(body)) });
-    dropDraft();
-    location.href = `/experiment/${answer.experiment_id}`;
+    const { location: target, status, parts } = await post(given, { progress: sent });
+    if (target) {
+      drafts.drop(id);
+      remember('');
+      location.href = target;
+      return;
+    }
+    if (isParts(parts)) showParts(parts);
+    else throw new LostError(`The portal answered ${status}.`);
+    const code = /** @type {HTMLElement | null} */ (document.querySelector('#refused [data-code]'))?.dataset.code ?? '';
+    const again = code === 'UNAVAILABLE' || code === 'TIMEOUT';
+    if (!again) key = null;
+    label(again ? 'Try again' : 'Queue the experiment');
+    keep();
+    /** @type {HTMLElement | null} */ (document.querySelector('#problems .error .go, .parameter [aria-invalid="true"]'))?.focus();
   } catch (error) {
-    refused.replaceChildren(icon('alert'), h('span', {}, `${sentence(error.message)} ${sentence(error.hint)}`));
-    refused.hidden = false;
-    if (error instanceof ApiError && typeof error.details.line === 'number') goTo(error.details.line, error.details.column);
-    button.disabled = false;
-    button.removeAttribute('aria-busy');
-    check();
+    label('Try again');
+    byId('refused')?.replaceChildren(h('p', { class: 'wrong' }, icon('unlink'), h('span', {}, `${error.message} Your draft is kept; trying again queues it once, even if it got through.`)));
   }
+  busy(false);
 }
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   submit();
 });
-area.addEventListener('input', () => changed());
-nameField.addEventListener('input', () => changed(false));
-byId('clear')?.addEventListener('click', async () => {
-  if (!(await replaceable())) return;
-  parameters.typed.clear();
-  parameters.show([]);
-  write('');
+form.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    submit();
+  }
 });
-byId('choose')?.addEventListener('click', () => {
-  picker.click();
+form.addEventListener('input', ({ target }) => {
+  if (target !== picker) changed();
 });
-picker.addEventListener('change', async () => {
-  if (picker.files?.[0]) await open(picker.files[0]);
-  picker.value = '';
-});
-
-const examples = pageData('examples-data') ?? [];
-byId('examples')?.addEventListener('click', async (event) => {
-  const link = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest('[data-example]'));
-  if (!link) return;
+byId('problems')?.parentElement?.addEventListener('click', (event) => {
+  const go = /** @type {Element} */ (event.target).closest('a.go');
+  const item = /** @type {HTMLElement | null} */ (go?.closest('li') ?? null);
+  if (!item) return;
   event.preventDefault();
-  const example = examples.find(({ id }) => id === link.dataset.example);
-  if (!example || !(await replaceable())) return;
-  parameters.typed.clear();
-  nameField.value = '';
-  write(example.script, `${example.id.replace(/\.py$/, '')}.py`);
+  goTo(Number(item.dataset.line), Number(item.dataset.column) || null);
+});
+byId('clear')?.addEventListener('click', () => {
+  begin('', { said: 'The editor is empty; what you wrote is among your drafts.' });
+  editor?.focus();
+});
+byId('choose')?.addEventListener('click', () => picker.click());
+picker.addEventListener('change', async () => {
+  const file = picker.files?.[0];
+  picker.value = '';
+  if (file) await openFile(file);
+});
+byId('examples')?.addEventListener('click', (event) => {
+  const link = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest('[data-example]'));
+  const { example = '' } = link?.dataset ?? {};
+  const text = document.querySelector(`[data-script="${CSS.escape(example)}"]`)?.textContent;
+  if (!text) return;
+  event.preventDefault();
+  begin(text, { file: `${example}.py`, said: 'The example is in the editor; your draft is kept.' });
   drop.scrollIntoView({ block: 'nearest' });
 });
 
@@ -221,21 +335,59 @@ addEventListener('drop', (event) => {
   inside = 0;
   drop.classList.remove('dropping');
   const file = event.dataTransfer?.files[0];
-  if (file) open(file);
+  if (file) openFile(file);
 }, true);
 
+/** Where a submission would stand changes with the queue and the reactors. */
+function lookAgain() {
+  if (!document.hidden && !sending && Date.now() - checkedAt > LOOK_AGAIN) check();
+}
+document.addEventListener('regions', lookAgain);
+document.addEventListener('recovered', () => !sending && check());
+addEventListener('pagehide', () => {
+  if (!sending) keep();
+});
+addEventListener('storage', ({ key: name }) => {
+  if (name?.startsWith('draft:')) showDrafts();
+});
+
+const again = () => {
+  const [entry] = performance.getEntriesByType('navigation');
+  return ['reload', 'back_forward'].includes(/** @type {any} */ (entry)?.type);
+};
+
+/** The draft to go on with: this tab's, or the newest that no other tab has open. */
+async function chosen() {
+  let mine = null;
+  try {
+    mine = drafts.read(sessionStorage.getItem(OPEN_DRAFT));
+  } catch {
+    // Forbidden: there is no draft of this tab.
+  }
+  if (form.dataset.given === 'yes') return mine && mine.place === location.search && again() ? mine : null;
+  elsewhere = await openElsewhere();
+  if (mine && !elsewhere.has(mine.id)) return mine;
+  return drafts.list().find((draft) => !elsewhere.has(draft.id)) ?? null;
+}
+
 async function start() {
-  const draft = loadDraft();
-  if (area.value.trim() === '' && draft) {
-    area.value = draft.script;
-    if (!nameField.value) nameField.value = draft.name;
-    filename = draft.filename;
-    parameters.restore(draft.parameters);
-    setText(byId('filename'), filename);
+  takeParameters(form);
+  answerTabs(() => id);
+  const draft = await chosen();
+  if (draft && area.value !== '' && form.dataset.given !== 'yes') begin(area.value);
+  else if (draft) {
+    id = draft.id;
+    drafts.take(id);
+    put(draft);
+    key = draft.key;
+    say(`Your draft “${titleOf(draft)}”, from ${ago(new Date(draft.at))}.`, ' ', h('button', { class: 'as-link', type: 'button', onclick: () => (say(''), begin('')) }, 'Start a new one'));
   }
   const host = /** @type {HTMLElement} */ (byId('editor'));
   try {
-    const { Editor } = await import('../editor/editor.js');
+    const [{ Editor }, sdk] = await Promise.all([
+      import('../editor/editor.js'),
+      fetch(/** @type {string} */ (form.dataset.sdk)).then((answer) => (answer.ok ? answer.json() : [])),
+    ]);
     host.hidden = false;
     editor = new Editor(host, {
       text: area.value,
@@ -243,11 +395,14 @@ async function start() {
       hint: 'Write Python here, drop a file, or take an example.',
       changed: () => changed(),
       channels: () => [...live.latest].filter(([topic]) => topic.endsWith('/channels')).flatMap(([, payload]) => payload.channels),
+      sdk,
     });
     area.hidden = true;
   } catch {
     host.hidden = true;
   }
+  document.documentElement.dataset.upload = 'ready';
+  showDrafts();
   check();
 }
 
