@@ -3,6 +3,7 @@
 import json
 import platform
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,9 @@ from hub_service.formats import Measured, write_csv, write_events, write_log
 from hub_service.parquet import write_parquet
 from hub_service.recorded import Recorded
 
-_COMPRESSED: Final = (
-    *(".7z", ".bz2", ".gz", ".xz", ".zip", ".zst"),
-    *(".gif", ".jpeg", ".jpg", ".png", ".webp"),
-    *(".npz", ".parquet", ".xlsx"),
-)
-"""Kinds of files that get no smaller."""
 _BLOCK: Final = 256 * 1024
+_WORTH_IT: Final = 0.9
+"""What a file's first block shrinks to at most, if the whole is compressed."""
 
 
 class Bundle:
@@ -41,17 +38,19 @@ class Bundle:
         self.manifest: list[JsonValue] = []
 
     @contextmanager
-    def member(self, name: str, *, problem: str = "") -> Iterator[Measured]:
+    def member(
+        self, name: str, *, problem: str = "", compressed: bool = True
+    ) -> Iterator[Measured]:
         """Write one file into it.
 
         Args:
             name: Its path in the ZIP.
             problem: Told in the manifest: why it is not what it should be.
+            compressed: Make it smaller; left out where that only takes time.
         """
         info = zipfile.ZipInfo(name, self._date)
         info.external_attr = 0o644 << 16
-        stored = Path(name).suffix.lower() in _COMPRESSED
-        info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+        info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
         with self._file.open(info, "w", force_zip64=True) as sink:
             measured = Measured(sink)
             yield measured
@@ -73,9 +72,14 @@ class Bundle:
             lost: JsonValue = {"name": name, "problem": problem or "it is gone from the hub's disk"}
             self.manifest.append(lost)
             return
-        with path.open("rb") as file, self.member(name, problem=problem) as sink:
-            while data := file.read(_BLOCK):
-                sink.write(data)
+        with path.open("rb") as file:
+            data = file.read(_BLOCK)
+            # Measured, not told by the name: to deflate gigabytes in vain takes minutes.
+            compressed = len(zlib.compress(data, 1)) <= _WORTH_IT * len(data)
+            with self.member(name, problem=problem, compressed=compressed) as sink:
+                while data:
+                    sink.write(data)
+                    data = file.read(_BLOCK)
 
 
 def write_bundle(recorded: Recorded, to: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import sys
 import zipfile
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ import pytest
 from broker.messages import ContractError, ErrorCode, Experiment, Exported, ExportKind
 from hub_service.archive import Archive
 from hub_service.archive.wide import Selection
+from hub_service.bundle import Bundle
 from hub_service.exports import KEEP, Exports
 from tests.unit.hub_service.archive_entries import (
     EXPERIMENT,
@@ -122,6 +124,19 @@ async def test_a_zip_holds_everything_with_its_hashes(exports: Exports) -> None:
         assert [(row["event"], json.loads(row["data"])["ml"]) for row in rows] == [("dose", 1.5)]
         table = pq.read_table(io.BytesIO(bundle.read("series.parquet")))
         assert table.to_pydict()["time.value"] == [3.0]
+
+
+def test_what_gets_no_smaller_is_not_compressed(tmp_path: Path) -> None:
+    contents = {"noise.csv": os.urandom(600_000), "plain.png": b"\x89PNG" * 1000, "empty": b""}
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        bundle = Bundle(file, (2026, 1, 1, 0, 0, 0))
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(content)
+            bundle.copy(name, tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "all.zip") as file:
+        assert {name: file.read(name) for name in file.namelist()} == contents
+        assert file.getinfo("noise.csv").compress_type == zipfile.ZIP_STORED
+        assert file.getinfo("plain.png").compress_type == zipfile.ZIP_DEFLATED
 
 
 async def test_telemetry_as_csv_in_wide_form(exports: Exports) -> None:
