@@ -261,13 +261,23 @@ class Attempt:
         self._executing = True
         if found.state == "exited":
             return found.container_id
-        if found.state == "paused":
+        stands, stood = found.state == "paused", self.clock.frozen
+        if stands:
             self.clock.freeze()
             self._lease.freeze()
             # Before its setpoints are back: they must not dose before the pause is over.
             await hold(station.reactor, console)
         else:
             self.clock.thaw()
+        if stands != stood:  # who froze it, or let it go on, ended before that was on record
+            record = step(
+                self.key,
+                station.clock,
+                "paused" if stands else "resumed",
+                elapsed=self.clock.elapsed,
+            )
+            await station.ledger.clock(self.key, self.clock.anchor(), record)
+            await station.outbox.flush()
         try:
             await station.reactor.restore(dict(self._run.setpoints))
         except ExceptionGroup as group:

@@ -156,6 +156,29 @@ async def test_a_paused_run_stays_paused_while_its_node_is_killed(running: Node,
     ]  # fmt: skip
 
 
+async def test_a_pause_is_on_record_though_its_node_was_killed_meanwhile(
+    running: Node, hub: Hub
+) -> None:
+    """Killed when the container stood still and nothing said so yet, or again when it went on."""
+    assignment = await hub.run(COUNTING)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "line 10")
+    container = engine("ps", "-q", "--filter", f"label=bioreactor.experiment={experiment}")
+    await running.kill()
+    engine("pause", *container)
+    await hub.again(assignment, desired="pause")
+    running.start()
+    await hub.until_phase(experiment, "paused", within=20)
+    await running.kill()
+    engine("unpause", *container)
+    await hub.again(assignment, desired="run", parameters={"end": True})
+    running.start()
+    await hub.until_phase(experiment, "finished", within=20)
+    assert hub.phases(experiment) == [
+        "accepted", "executing", "paused", "resumed", "released", "finished",
+    ]  # fmt: skip
+
+
 async def test_a_node_killed_again_and_again_loses_no_line_and_doubles_none(
     running: Node, hub: Hub
 ) -> None:
