@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,6 +49,7 @@ def decide_all(state: QueueState, events: Sequence[Event], now: datetime) -> Dec
 
 def wait_for(before: Sequence[Future[None]], _: New) -> None:
     """Return when all is done, whatever becomes of some; raise the first failure."""
-    wait(before)
-    for work in before:
-        work.result()
+    failures = [work.exception() for work in before]
+    for failure in failures:
+        if failure is not None:
+            raise failure

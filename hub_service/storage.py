@@ -7,7 +7,7 @@ unreadable. Here a write goes to a new file that takes the old one's place when 
 import fcntl
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -236,8 +236,8 @@ class _Rows(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self.documents)
 
-    def encode(self) -> bytes:
-        """Return the table as JSON."""
+    def encode(self) -> Sequence[bytes]:
+        """Return the table as JSON, in pieces: a queue is long, and copied once only."""
         for name in self._touched:
             if name in self.documents:
                 pair = orjson.dumps(name), orjson.dumps(self.documents[name])
@@ -245,7 +245,7 @@ class _Rows(MutableMapping[str, Any]):
             else:
                 self._encoded.pop(name, None)
         self._touched.clear()
-        return b"{%b}" % b",".join(self._encoded.values())
+        return b"{", b",".join(self._encoded.values()), b"}"
 
 
 class SnapshotStorage(Storage):
@@ -278,11 +278,14 @@ class SnapshotStorage(Storage):
 
     def content(self) -> bytes:
         """Return the cached snapshot as it is to be saved."""
-        tables = self._tables or {}
-        parts = [b":".join((orjson.dumps(n), rows.encode())) for n, rows in tables.items()]
-        content = b"{%b}" % b",".join(parts)
+        pieces = [b"{"]
+        for name, rows in (self._tables or {}).items():
+            comma = b"," if len(pieces) > 1 else b""
+            pieces += (comma, orjson.dumps(name), b":", *rows.encode())
+        pieces.append(b"}")
         # Of the same length for long, so that the disk has only the content to take.
-        return content + b" " * (-len(content) % _BLOCK)
+        pieces.append(b" " * (-sum(map(len, pieces)) % _BLOCK))
+        return b"".join(pieces)
 
     def prepare(self, content: bytes) -> None:
         """Put a content on the disk; blocks for it. It counts only when it is published.

@@ -223,8 +223,12 @@ class QueueStore:
             self._succeeded(group, decisions, new)
             return
         work = self._write if written else wait_for
-        self._writing = asyncio.wrap_future(self._thread.submit(work, before, new))
-        self._writing.add_done_callback(partial(self._ended, group, decisions, new))
+        loop = asyncio.get_running_loop()
+        writing = self._writing = loop.create_future()
+        ended = partial(self._ended, group, decisions, new)
+        self._thread.submit(work, before, new).add_done_callback(
+            lambda written: loop.call_soon_threadsafe(ended, writing, written)
+        )
 
     def _ended(
         self,
@@ -232,9 +236,11 @@ class QueueStore:
         decisions: list[Decision],
         new: New,
         writing: "asyncio.Future[None]",
+        written: Future[None],
     ) -> None:
         self._writing = None
-        error = asyncio.CancelledError() if writing.cancelled() else writing.exception()
+        writing.set_result(None)
+        error = asyncio.CancelledError() if written.cancelled() else written.exception()
         if error is None:
             self._succeeded(group, decisions, new)
         else:

@@ -7,7 +7,7 @@ from typing import Final
 from broker.messages import Check, Prospect, StartForecast, Submit
 from broker.requests import Asked
 from hub_service.authority import handle
-from hub_service.queue import Plan, QueueState, decide, events, views
+from hub_service.queue import Plan, QueueState, decide, events
 from hub_service.queue.durations import Durations
 from hub_service.queue.estimates import forecast
 from hub_service.queue.reasons import detail
@@ -48,7 +48,7 @@ def outlook(
 ) -> tuple[int | None, StartForecast | None, str]:
     """Return an experiment's place in the queue, when it starts, and what keeps it from that."""
     entry = state.entries[experiment_id]
-    place = views.positions(state).get(experiment_id)
+    place = state.position(experiment_id)
     start = forecast(state, now, durations, experiment_id)
     return place, start, detail(state, entry) if place is not None else ""
 

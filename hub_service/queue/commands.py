@@ -45,7 +45,8 @@ def submitted(state: QueueState, plan: Plan, now: datetime) -> Decision:
         return refuse(state, ErrorCode.WRONG_STATE, "an experiment with this id is queued already")
     number = state.counter + 1
     entry = Entry(plan, number, created_at=now, since=now)
-    after = replace(state.put(entry), counter=number, order=(*state.order, entry.id))
+    entries, order = {**state.entries, entry.id: entry}, (*state.order, entry.id)
+    after = replace(state, entries=entries, counter=number, order=order)
     return Decision(after, (Answered("done", "the experiment is queued", entry.id),))
 
 

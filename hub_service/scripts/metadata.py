@@ -43,7 +43,8 @@ _KEYS: Final = (
 )  # fmt: skip
 MAX_COMPLAINTS: Final = 20
 MAX_TEXT: Final = 32 * 1024
-_DEEP: Final = re.compile(r"(?:[^.\s]{1,100}[ \t]*\.[ \t]*){30}")
+_DEPTH: Final = 30
+_DEEP: Final = re.compile(rf"(?:[^.\s]{{1,100}}[ \t]*\.[ \t]*){{{_DEPTH}}}")
 _MAX_SECONDS: Final = 366 * 86400.0
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 _NAMES: Final[TypeAdapter[list[str]]] = TypeAdapter(list[Name])
@@ -159,7 +160,7 @@ def _load(text: str) -> dict[str, Any]:
     """Parse TOML that may be hostile: deeply dotted keys take the parser quadratic memory."""
     if len(text) > MAX_TEXT:
         raise tomllib.TOMLDecodeError(f"it has more than {MAX_TEXT} characters")
-    if _DEEP.search(text) is not None:
+    if text.count(".") >= _DEPTH and _DEEP.search(text) is not None:
         raise tomllib.TOMLDecodeError("its keys are nested too deeply")
     try:
         return tomllib.loads(text)

@@ -14,7 +14,7 @@ from broker.messages import ContractError, ErrorCode, Parameters, QueueLimits, S
 from hub_service.queue.state import NodeState, Offer
 from hub_service.scripts import Checker, Verdict, changed, parse
 from hub_service.scripts.check import MAX_REMEMBERED
-from hub_service.scripts.outline import LARGE, outline
+from hub_service.scripts.outline import LARGE, outline, outline_here
 from hub_service.scripts.parameters import declared
 from tests.unit.hub_service.builders import CHANNELS, IMAGES
 
@@ -498,3 +498,22 @@ async def test_large_scripts_are_not_remembered() -> None:
     assert len(checker._read) == 1
     await checker.check(line * (MAX_REMEMBERED // len(line) + 1), {}, NODES, limits)
     assert len(checker._read) == 1
+
+
+_LINES = st.sampled_from([
+    "import math", "import numpy as np", "import a.b, c", "import os; import sys", "\timport x",
+    "from bioreactor import experiment, reactor  # both", "from a.b import c as d, e",
+    "from . import beside", "from .beside import it", "from f import *", "from g import (h,\n  i)",
+    "import importlib", "importlib.import_module('j')", "# import k", "x = 1; import l",
+    "s = 'import m'", "s = 'a\\", "import n'", "try:", "    import o", "except ImportError: pass",
+    "if False: import p", "def q():", "    return 1", "    from r import s", "(", ")",
+    "from __future__ import annotations", "return",
+])  # fmt: skip
+
+
+@given(st.lists(_LINES, max_size=6))
+def test_imports_are_the_same_with_and_without_a_syntax_tree(lines: list[str]) -> None:
+    script = "\n".join(lines)
+    tree = outline_here(f"{script}\n'''This is not plain.'''")
+    assert outline_here(script).imports == tree.imports
+    assert (outline_here(script).error is None) == (tree.error is None)
