@@ -34,13 +34,15 @@ from broker.messages import (
 )
 from broker.requests import Asker
 from node_service.datadir import DataDir
+from tests.faults.nursery import Life, Nursery
 from tests.support.node import write_config
 from tests.support.waiting import eventually
 
 Service = Literal["hub", "node"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-LIFE_SECONDS: Final = 15.0
+SERVICES: Final[tuple[Service, ...]] = ("hub", "node")
+LIFE_SECONDS: Final = 12.0
 """How long a life waits for its step to come; then it is killed all the same."""
 _AGAIN: Final = {ErrorCode.EXPIRED, ErrorCode.UNAVAILABLE, ErrorCode.TIMEOUT, ErrorCode.RATE_LIMIT}
 LINES: Final = 12
@@ -104,13 +106,21 @@ class Job:
 
 @dataclass
 class Laboratory:
-    """Use `Laboratory.open`."""
+    """Use `Laboratory.open`.
+
+    Attributes:
+        jobs: What was begun.
+        said: Lines that a service printed.
+        late: Nobody begins anything new.
+    """
 
     path: Path
     broker: EmbeddedBroker
     person: Connection
     admin: Connection
     jobs: list[Job] = field(default_factory=list)
+    nurseries: dict[Service, Nursery] = field(default_factory=dict)
+    late: bool = False
     said: dict[Service, list[str]] = field(default_factory=lambda: {"hub": [], "node": []})
 
     @classmethod
@@ -136,6 +146,9 @@ class Laboratory:
             )  # fmt: skip
             runner = lab._start_runner(recipe, cache)
             stack.push_async_callback(runner.stop)
+            for service in SERVICES:
+                lab.nurseries[service] = lab._start_nursery(service)
+                stack.push_async_callback(lab.nurseries[service].stop)
             await eventually(lambda: DataDir(path / "node").runner.joinpath("runner.sock").exists())
             yield lab
 
@@ -151,34 +164,35 @@ class Laboratory:
         noted = self.path / "starts"
         return Counter(noted.read_text().split() if noted.exists() else ())
 
+    def _start_nursery(self, service: Service) -> Nursery:
+        program = [sys.executable, "-m", "tests.faults.killed_main", service]
+        return Nursery.start(
+            [*program, str(self.config(service)), str(self.notes(service))],
+            cwd=ROOT,
+            on_line=self.said[service].append,
+        )
+
     def _start_runner(self, recipe: Path, cache: Path) -> Child:
         directory = DataDir(self.path / "node").runner
         program = [sys.executable, "-m", "tests.faults.runner_main", str(directory)]
         return Child.start([*program, str(cache), str(recipe), str(self.path / "starts")], cwd=ROOT)
 
     @asynccontextmanager
-    async def life(self, service: Service, at: str = "") -> AsyncIterator[Child]:
+    async def life(self, service: Service, at: str = "") -> AsyncIterator[Life]:
         """Run a service; it kills itself before a step."""
-        command = [sys.executable, "-m", "tests.faults.killed_main", service]
-        child = Child.start(
-            [*command, str(self.config(service)), str(self.notes(service)), at],
-            cwd=ROOT,
-            on_line=self.said[service].append,
-        )
-        try:
-            yield child
-        finally:
-            await child.stop(0.0)
+        async with self.nurseries[service].life(at) as life:
+            yield life
 
     async def live_and_die(self, service: Service, at: str) -> bool:
         """Let a service live up to a step; return whether that came."""
-        async with self.life(service, at) as child:
+        async with self.life(service, at) as life:
             try:
                 async with asyncio.timeout(LIFE_SECONDS):
-                    status = await child.wait()
+                    status = await life.wait()
             except TimeoutError:
                 return False
-            assert status == -9, "\n".join([f"{service} before {at}: {status}", *child.last_lines])
+            said = self.nurseries[service].last_lines
+            assert status == -9, "\n".join([f"{service} before {at}: {status}", *said])
             return True
 
     # People
@@ -214,10 +228,6 @@ class Laboratory:
         """Submit something and see it through to its end."""
         job = Job(kind, len(self.jobs))
         self.jobs.append(job)
-        await self.see_through(job)
-
-    async def see_through(self, job: Job) -> None:
-        kind = job.kind
         script = SCRIPTS.get(kind, SCRIPTS["held"])
         told = await self.ask("submit", Submit(script=script, id=f"job-{job.number}"))
         assert isinstance(told, Submitted)
@@ -242,12 +252,12 @@ class Laboratory:
         assert isinstance(answer, Done)
 
     async def everybody_works(self, seed: int) -> None:
-        """Keep a few experiments waiting, until cancelled."""
+        """Keep a few experiments waiting; return when the last are over, once it is late."""
         chance = random.Random(seed)  # noqa: S311
         kinds = ["completed", "failed", "paused", "cancelled"]
 
         async def somebody() -> None:
-            while True:
+            while not self.late:
                 await self.do(chance.choice(kinds))
 
         async with asyncio.TaskGroup() as tasks:
