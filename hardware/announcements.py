@@ -12,6 +12,7 @@ from broker.messages import Alarm
 from hardware.clock import Clock
 from hardware.interlocks import Note
 from hardware.plausibility import Doubted
+from hardware.polling import Fault
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ class ReactorEvent:
 
     Attributes:
         event: set, off (by itself: duration over, on-time spent, interlock), dose, dose-refused
-            (a controller's), alarm, alarm-cleared, hold, safe, estop, estop-released, run,
-            calibrations (those in force from now on, by channel).
+            (a controller's), alarm, alarm-cleared, fault (a device is lost), hold, safe, estop,
+            estop-released, run, calibrations (those in force from now on, by channel).
         t: Wall time in UTC.
         mono: Seconds of the reactor's clock.
     """
@@ -112,6 +113,12 @@ class Announcements:
                         since=self._clock.now(),
                     )
                 )
+
+    def fault(self, device: str, fault: Fault) -> None:
+        """Tell what is done about a device that is lost."""
+        self.emit(
+            "fault", data={"device": device, "message": fault.message, "policy": fault.policy}
+        )
 
     def doubts(self, doubts: Mapping[str, Doubted]) -> None:
         """Let exactly these sensors be doubted; the event says what the run's policy is."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from broker.messages import ChannelInfo
 from hardware.calibration.curve import Curve
-from hardware.plausibility import Plausible
+from hardware.plausibility import Plausible, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,17 @@ class Titration:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """All of a reactor; the safety rules' configuration."""
+    """All of a reactor; the safety rules' configuration.
+
+    Attributes:
+        on_fault: What is done when a device is lost, where its kind does not say enough.
+    """
 
     channels: Mapping[str, Channel]
     vessel: Vessel | None = None
     heating: Heating | None = None
     titrations: tuple[Titration, ...] = ()
+    on_fault: Mapping[str, Policy] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -146,10 +151,13 @@ class Equipment:
         vessel: Vessel | None = None,
         heating: Heating | None = None,
         titrations: Iterable[Titration] = (),
+        on_fault: Mapping[str, Policy] | None = None,
     ) -> "Equipment":
         """Index channels by name."""
         by_name = {channel.info.name: channel for channel in channels}
-        return cls(MappingProxyType(by_name), vessel, heating, tuple(titrations))
+        return cls(
+            MappingProxyType(by_name), vessel, heating, tuple(titrations), dict(on_fault or {})
+        )
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the channels that have a value to be set."""
@@ -158,3 +166,19 @@ class Equipment:
     def pumps(self) -> tuple[str, ...]:
         """Names of the pumps."""
         return tuple(name for name, channel in self.channels.items() if channel.info.kind == "pump")
+
+    def acts(self, device: str) -> bool:
+        """Whether a device moves or heats something; others only measure."""
+        return any(
+            channel.wired and (channel.output or channel.info.kind == "pump")
+            for channel in self.channels.values()
+            if channel.info.driver == device
+        )
+
+    def policy(self, device: str) -> Policy:
+        """Return what is done when a device is lost.
+
+        Without one that acts nobody knows what the rest leads to. Whoever needs one that measures
+        is made safe by its silence: heater and titration, each for itself.
+        """
+        return self.on_fault.get(device) or ("stop" if self.acts(device) else "continue")

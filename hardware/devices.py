@@ -9,9 +9,9 @@ from typing import Final
 
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError
+from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError, Pluggable
 from hardware.plausibility import Doubted
-from hardware.polling import Polled
+from hardware.polling import Fault, Polled
 
 LATE: Final = 1.2
 """Real seconds that a reading waits for a device: the slowest probe takes one."""
@@ -53,9 +53,16 @@ class Devices:
         self._line: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
-    def faults(self) -> Mapping[str, str]:
+    def faults(self) -> Mapping[str, Fault]:
         """What is wrong with which device, by driver."""
         return {p.driver.name: p.fault for p in self._polled if p.fault is not None}
+
+    @property
+    def watched(self) -> tuple[Polled, ...]:
+        """Those that must not be lost and know when they are unplugged."""
+        return tuple(
+            p for p in self._polled if p.policy != "continue" and isinstance(p.driver, Pluggable)
+        )
 
     @property
     def doubts(self) -> Mapping[str, Doubted]:

@@ -8,7 +8,7 @@ from typing import Final, NoReturn, Self
 
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import Driver, DriverError
+from hardware.drivers.interface import Driver, DriverError, Pluggable
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 60.0
@@ -22,13 +22,10 @@ def forgiving(equipment: Equipment, drivers: Sequence[Driver], clock: Clock) -> 
 
     A device that moves or heats something must be there: nobody knows what it does otherwise.
     """
-    acting = {
-        channel.info.driver
-        for channel in equipment.channels.values()
-        if channel.wired and (channel.output or channel.info.kind == "pump")
-    }
     return tuple(
-        driver if driver.rescue is not None or driver.name in acting else Latecomer(driver, clock)
+        driver
+        if driver.rescue is not None or equipment.acts(driver.name)
+        else Latecomer(driver, clock)
         for driver in drivers
     )
 
@@ -53,6 +50,19 @@ class Latecomer:
     def name(self) -> str:
         """The driver's own."""
         return self._driver.name
+
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the device is connected, as far as its driver knows."""
+        there = self._missing is None
+        return there and (not isinstance(self._driver, Pluggable) or self._driver.plugged_in)
+
+    async def unplugged(self) -> None:
+        """Return when the device is not connected; never, where its driver does not know."""
+        if self._missing is None and isinstance(self._driver, Pluggable):
+            await self._driver.unplugged()
+        else:
+            await asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Self:
         """Open the device; one that is not there is tried again until it is."""

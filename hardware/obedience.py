@@ -44,7 +44,12 @@ class Obedience:
     @property
     def complete(self) -> bool:
         """Whether every output has the value that it was told, and what was stopped stands."""
-        return not self._unwritten and not self._unstopped
+        return not self.pending
+
+    @property
+    def pending(self) -> frozenset[str]:
+        """Outputs and pumps of which it is not known that they do what they were told."""
+        return frozenset(self._unwritten | self._unstopped.keys())
 
     async def write(self, channel: str) -> None:
         """Tell a device the value that is in force now, not the one when this was asked for.

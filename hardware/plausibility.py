@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 Policy = Literal["continue", "hold", "stop"]
-"""What a run does while a sensor is doubted; applied by the node."""
+"""What a run does while a sensor is doubted, or a device is lost; applied by `hardware.guard`."""
 
 SETTLED: Final = 3
 """Readings that agree with one another until a value that was jumped to is believed."""

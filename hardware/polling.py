@@ -3,18 +3,34 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from hardware.channels import Channel, Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import Driver, DriverError
+from hardware.drivers.interface import Driver, DriverError, Pluggable
 from hardware.interlocks import sound
-from hardware.plausibility import Doubted, Watch, judge, sentence
+from hardware.plausibility import Doubted, Policy, Watch, judge, sentence
 
 _SENSORLESS: Final = 2.0
 """Seconds, as the period of a device that measures nothing: whether it is there is looked at."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A device that failed when it was last read.
+
+    Attributes:
+        message: One sentence.
+        lost: It is unplugged, or failed before as well.
+        policy: What is done when it is lost.
+    """
+
+    message: str
+    lost: bool
+    policy: Policy
 
 
 class Polled:
@@ -32,7 +48,8 @@ class Polled:
         self, driver: Driver, equipment: Equipment, clock: Clock, patience: float, late: float
     ) -> None:
         self.driver = driver
-        self.fault: str | None = None
+        self.fault: Fault | None = None
+        self.policy = equipment.policy(driver.name)
         self.sensors: Mapping[str, Channel] = {
             name: channel
             for name, channel in equipment.channels.items()
@@ -66,12 +83,46 @@ class Polled:
         one that was late: a device that is silent must not hold up the others at each reading.
         """
         self._collect()
-        if self._reading is None and self.due:
-            self._began = asyncio.get_running_loop().time()
-            self._reading = asyncio.create_task(self._read(), name=f"reading {self.driver.name}")
+        if self.due:
+            self._start()
         if self._reading is not None and self._prompt and (left := self._late - self._age()) > 0:
             await asyncio.wait([self._reading], timeout=left)
             self._collect()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the device is unplugged, or failed twice in a row."""
+        return self.fault is not None and self.fault.lost
+
+    @property
+    def _plugged_in(self) -> bool:
+        return not isinstance(self.driver, Pluggable) or self.driver.plugged_in
+
+    async def trouble(self, seconds: float) -> None:
+        """Return when the device is unplugged, after so many seconds at the latest."""
+        try:
+            async with asyncio.timeout(seconds):
+                if isinstance(self.driver, Pluggable):
+                    await self.driver.unplugged()
+                else:
+                    await asyncio.get_running_loop().create_future()
+        except TimeoutError:
+            return
+
+    def wanted(self, seconds: float) -> bool:
+        """Whether to look at the device at once.
+
+        It was unplugged, it has failed once, or nobody has looked for so many real seconds.
+        """
+        old = self._clock.monotonic() - self._at >= seconds * self._clock.speed
+        failed_once = self.fault is not None and not self.lost
+        return old or failed_once or (self.fault is None and not self._plugged_in)
+
+    async def look(self) -> None:
+        """Read now, or wait for what is under way, however long that takes."""
+        self._collect()
+        await asyncio.wait([self._start()])
+        self._collect()
 
     def forget(self) -> None:
         """Let it be due now."""
@@ -116,6 +167,13 @@ class Polled:
             reading.cancel()
             await asyncio.wait([reading])
 
+    def _start(self) -> asyncio.Task[None]:
+        """Return the reading that is under way."""
+        if self._reading is None:
+            self._began = asyncio.get_running_loop().time()
+            self._reading = asyncio.create_task(self._read(), name=f"reading {self.driver.name}")
+        return self._reading
+
     def _collect(self) -> None:
         reading = self._reading
         if reading is not None and reading.done():
@@ -153,6 +211,10 @@ class Polled:
         return values
 
     def _note_fault(self, message: str) -> None:
-        if self.fault is None:
+        before = self.fault
+        if before is None:
             log.warning("device %s: %s", self.driver.name, message)
-            self.fault = message
+        else:
+            message = before.message
+        lost = before is not None or not self._plugged_in
+        self.fault = Fault(message, lost, self.policy)

@@ -5,9 +5,8 @@ script, broker or hub. Times and durations are seconds of the reactor's clock.
 """
 
 import asyncio
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -19,7 +18,7 @@ from broker.messages import Alarm, ChannelInfo, ContractError, ErrorCode
 from hardware.announcements import Announcements, Listener, ReactorEvent
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.controllers import PERIOD, HeatControl, Thermostat, TitrationControl
+from hardware.controllers import PERIOD, HeatControl, Thermostat
 from hardware.devices import PATIENCE, Devices
 from hardware.dosebook import DoseBook
 from hardware.dosing import Dose, Dosing
@@ -37,16 +36,16 @@ from hardware.events import (
     Tick,
     check,
 )
+from hardware.guard import Guard
 from hardware.interlocks import believed
 from hardware.latecomers import forgiving
 from hardware.obedience import Obedience
-from hardware.plausibility import Doubted
+from hardware.polling import Polled
 from hardware.safety import Decision, State, decide, due, initial
 from hardware.ticker import Ticker
+from hardware.titrating import Titrating
 
 __all__ = ["Dose", "Reactor", "ReactorEvent"]
-
-log = logging.getLogger(__name__)
 
 
 class Reactor:
@@ -82,10 +81,6 @@ class Reactor:
         if thermostat is None:
             thermostat = Thermostat(None if equipment.heating is None else equipment.heating.gains)
         self._heat = HeatControl(equipment, thermostat)
-        self._titrating = {
-            rule.setpoint: TitrationControl(equipment, rule) for rule in equipment.titrations
-        }
-        self._doses_under_way: dict[str, asyncio.Task[None]] = {}
         self._state: State = initial(equipment, clock.monotonic())
         self._book = DoseBook(doses_file, equipment, clock)
         self._announcements = Announcements(clock)
@@ -96,7 +91,13 @@ class Reactor:
             lambda channel: self._state.outputs[channel].value,
             self._progress,
         )
-        self._held_by: str | None = None
+        self._guard = Guard(
+            self._devices,
+            self._announcements,
+            stop_all=self._stop_all,
+            look=self._look,
+            begin=self._begin_if_open,
+        )
         self._dosing = Dosing(
             equipment,
             self._devices,
@@ -106,6 +107,7 @@ class Reactor:
             self._apply,
             stopped=self._obedience.stopped,
         )
+        self._titrating = Titrating(equipment, self._dosing, self._announcements, self._begin)
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._ticker = Ticker(clock, self._tasks, self._tick)
@@ -132,11 +134,13 @@ class Reactor:
             await self._tasks.__aenter__()
             # Not told of an error on its way: it would wrap what is not its own.
             stack.push_async_callback(self._tasks.__aexit__, None, None, None)
-            control = self._tasks.create_task(self._control(), name="reactor-control")
+            lasting = [self._begin(self._control(), "reactor-control")]
+            lasting += [self._begin(w, "reactor-watch") for w in self._guard.watches()]
             stack.callback(self._close)
             stack.callback(self._ticker.close)
-            stack.callback(control.cancel)
-            stack.callback(self._end_titrations)
+            for task in lasting:
+                stack.callback(task.cancel)
+            stack.callback(self._titrating.end)
             self._stack = stack.pop_all()
         self._open = True
         return self
@@ -172,6 +176,28 @@ class Reactor:
                 for name, output in self._state.outputs.items()
             )
             and not any(pump.busy for pump in self._state.pumps.values())
+        )
+
+    @property
+    def unfit(self) -> str | None:
+        """Why no run should begin; None: it may.
+
+        A device is lost or a sensor lies, or something was not seen to obey.
+        """
+        why = self._guard.unfit
+        if why is None and (pending := self._obedience.pending):
+            return f"not known to be safe: {', '.join(sorted(pending))}"
+        return why
+
+    @property
+    def safe_within_reach(self) -> bool:
+        """Whether all is done that can be: what is not known to be safe has been lost.
+
+        No run begins before it is back and has obeyed.
+        """
+        lost = self._guard.given_up
+        return all(
+            self._equipment.channels[name].info.driver in lost for name in self._obedience.pending
         )
 
     def on_event(self, listener: Listener) -> Callable[[], None]:
@@ -276,8 +302,8 @@ class Reactor:
         """
         self._check_open()
         known = self._equipment.channels.get(channel)
-        if known is not None and known.info.kind == "actuator" and value != known.safe:
-            self._check_believed()
+        if known is not None and known.output and value != known.safe:
+            self._guard.check(setpoint=known.info.kind == "setpoint")
         check(self._apply(Set(channel, float(value), duration)).refusal)
         try:
             await self._obedience.write(channel)
@@ -308,7 +334,7 @@ class Reactor:
                 unless it struck on the way. HARDWARE: all of the dose is counted as delivered.
         """
         self._check_open()
-        self._check_believed()
+        self._guard.check()
         return await self._dosing.dose(channel, ml, stops=self._state.stops)
 
     async def hold(self) -> None:
@@ -367,9 +393,14 @@ class Reactor:
         if used:
             self._announcements.emit("calibrations", data=used)
 
-    def _end_titrations(self) -> None:
-        for dose in self._doses_under_way.values():
-            dose.cancel()
+    def _begin(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(work, name=name)
+
+    def _begin_if_open(self, work: Coroutine[None, None, None], name: str) -> None:
+        if self._open:
+            self._begin(work, name)
+        else:
+            work.close()
 
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._apply(event)
@@ -383,35 +414,19 @@ class Reactor:
 
     async def _measure(self) -> Mapping[str, float | None]:
         values, new = await self._devices.read()
-        if new:
-            decision = self._apply(Measured(new))
-            self._announcements.devices(self._devices.faults)
-            self._heed(self._devices.doubts)
-            await self._obedience.write_quietly(decision.writes)
+        await self._take(new)
         return values
 
-    def _heed(self, doubts: Mapping[str, Doubted]) -> None:
-        """Tell which sensors are doubted, and hold the pumps while one of them asks for that."""
-        self._announcements.doubts(doubts)
-        before = self._held_by
-        self._held_by = next((d.why for d in doubts.values() if d.rule.policy != "continue"), None)
-        if self._held_by is not None and before is None and self._open:
-            self._tasks.create_task(self._hold_for_doubt(), name="reactor-hold")
+    async def _look(self, polled: Polled) -> None:
+        """Read one device now."""
+        await polled.look()
+        await self._take(polled.news())
 
-    async def _hold_for_doubt(self) -> None:
-        try:  # no pause: that is for people to begin and to end
-            await self._stop_all(Hold(pause=False), "hold")
-        except ExceptionGroup as group:
-            log.warning("not everything is known to stand still: %s", group.exceptions[0])
-
-    def _check_believed(self) -> None:
-        if self._held_by is not None:
-            raise ContractError(
-                ErrorCode.INTERLOCK,
-                self._held_by,
-                "pumps and direct outputs wait until the sensor can be believed again",
-                limit="doubt",
-            )
+    async def _take(self, new: Mapping[str, float | None]) -> None:
+        """Take readings in, and what the devices say of themselves."""
+        writes = self._apply(Measured(new)).writes if new else {}
+        self._guard.heed()
+        await self._obedience.write_quietly(writes)
 
     async def _control(self) -> None:
         at = self.clock.monotonic()
@@ -420,8 +435,8 @@ class Reactor:
             await self._measure()
             decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
             await self._obedience.again(decision.writes)
-            if not self._state.held and self._held_by is None:
-                self._titrate()
+            if not self._state.held and not self._guard.holds:
+                self._titrating.follow(self._state, self.clock.monotonic())
             at = max(at + PERIOD, self.clock.monotonic())
             self._progress()
             await self.clock.sleep(at - self.clock.monotonic())
@@ -429,39 +444,6 @@ class Reactor:
     def _progress(self) -> None:
         """Give a sign of life: the next thing done takes so long at the most."""
         self._alive(PATIENCE + PERIOD / min(1.0, self.clock.speed))
-
-    def _titrate(self) -> None:
-        """Begin the doses that are due; the control loop does not wait for them."""
-        for name, control in self._titrating.items():
-            running = self._doses_under_way.get(name)
-            if running is not None and not running.done():
-                continue
-            order = control.follow(self._state, self.clock.monotonic())
-            if order is not None:
-                self._doses_under_way[name] = self._tasks.create_task(
-                    self._dose_quietly(control, *order, self._state.stops),
-                    name=f"titration {name}",
-                )
-
-    async def _dose_quietly(
-        self, control: TitrationControl, pump: str, ml: float, stops: int
-    ) -> None:
-        """Dose for a controller; what is refused is told once, and tried again."""
-        try:
-            dose = await self._dosing.dose(pump, ml, stops=stops, by_controller=True)
-        except ContractError as error:
-            # Only where it is known that nothing moved there is nothing to mix.
-            moved = error.error.details.get("delivered_ml") != 0.0
-            if moved or control.not_dosed(pump, error.error):
-                log.warning("a controller's dose with %s was refused: %s", pump, error)
-                self._announcements.emit(
-                    "dose-refused", pump, ml, {"code": str(error.error.code), "message": str(error)}
-                )
-        else:
-            if dose.delivered_ml > 0.0:
-                control.dosed()
-            else:
-                control.not_dosed(pump)
 
     async def _tick(self) -> None:
         await self._obedience.write_quietly(self._apply(Tick()).writes)

@@ -128,6 +128,20 @@ def doubted(channel: str | None, why: str) -> Ending:
     )
 
 
+def faulty(device: str, why: str) -> Ending:
+    """Return the ending of a run whose reactor has lost one of its devices."""
+    return Ending(
+        outcome="failed",
+        error=Error(
+            code=ErrorCode.HARDWARE,
+            message=f"the run was stopped and everything made safe: {device}: {why}",
+            hint="look at the device, its power and its cable, then submit the experiment again; "
+            f"on_fault of [devices.{device}] in reactor.toml says what happens",
+            details={"device": device},
+        ),
+    )
+
+
 def not_started(error: RunnerError) -> Ending:
     """Return the ending of a run whose container could not be started."""
     return Ending(

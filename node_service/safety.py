@@ -14,7 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 async def make_safe(reactor: Reactor, alarms: Alarms) -> None:
-    """Return when every channel is known to be safe; what is not raises an alarm and is retried."""
+    """Return when every channel is known to be safe; what is not raises an alarm and is retried.
+
+    A device that is lost is not waited for: the reactor tries on, and nothing is started before.
+    """
     while True:
         try:
             await reactor.make_safe()
@@ -27,6 +30,8 @@ async def make_safe(reactor: Reactor, alarms: Alarms) -> None:
                 f"{first}; look at the reactor",
             ):
                 logger.critical("the reactor is not known to be safe", exc_info=group)
+            if reactor.safe_within_reach:
+                return
         else:
             alarms.off(NOT_SAFE)
             return

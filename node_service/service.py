@@ -13,12 +13,9 @@ from typing import Final, Literal
 from broker.connection import Connection, Message, Presence
 from broker.journal import Journal, JournalSender
 from broker.messages import (
-    Channels,
     ContractError,
-    Error,
     EventRecord,
     HubStatus,
-    LedgerEntry,
     NodeReport,
     decode,
 )
@@ -26,12 +23,12 @@ from broker.topics import Topic
 from hardware.announcements import ReactorEvent
 from hardware.reactor import Reactor
 from node_service import endings, storage
-from node_service.alarms import STORAGE, Alarms
+from node_service.alarms import NOT_SAFE, STORAGE, Alarms
+from node_service.attempt import Attempt
 from node_service.commands import ManualControl
 from node_service.company import Company
 from node_service.container import persist
 from node_service.duties import Duties
-from node_service.endings import emergency
 from node_service.engine import Engine
 from node_service.estop import LOCAL, EmergencyStop
 from node_service.identity import Identity
@@ -39,10 +36,11 @@ from node_service.ledger import Ledger
 from node_service.live import Live
 from node_service.manual import Hands
 from node_service.recorder import Recorder
-from node_service.reports import LEDGER_ENTRIES, Reporter
+from node_service.reports import Reporter
 from node_service.runner.interface import Runner, RunnerError
 from node_service.runs import RunKey, Stage
 from node_service.sampler import Sampler
+from node_service.statement import Statement
 from node_service.steps import Outbox
 from node_service.voice import Voice
 from node_service.watchdog.process import Watchdog
@@ -99,7 +97,6 @@ class NodeService:
         self._runner = runner
         self._watchdog = watchdog
         self._runs = runs
-        self._simulated = simulated
         self._interval = sample_interval
         self._on_exit = on_exit
         self._portals = portals
@@ -127,12 +124,23 @@ class NodeService:
             leave=self._leave,
             news=self._news,
         )
+        self._statement = Statement(
+            identity,
+            ledger,
+            journal,
+            reactor,
+            self._alarms,
+            self._hands,
+            self._engine,
+            self._company,
+            simulated=simulated,
+        )
         self._reporter = Reporter(
             connection,
             identity.node,
             self._engine,
             report=self._report,
-            channels=self._channels,
+            channels=self._statement.channels,
             may_speak=lambda: self._company.settled,
         )
         self._refused: ContractError | None = None
@@ -165,7 +173,7 @@ class NodeService:
     async def _serve(
         self, tasks: asyncio.TaskGroup, stopping: asyncio.Event, local_stop: asyncio.Event
     ) -> None:
-        duties = self._duties = Duties(self._station(), self._refusal, tasks)
+        duties = self._duties = Duties(self._station(), self._statement.refusal, tasks)
         estop = EmergencyStop(
             ledger=self._ledger,
             reactor=self._reactor,
@@ -300,28 +308,24 @@ class NodeService:
         )
         if event.event.startswith("alarm"):
             self._reporter.changed()
-        if event.event == "alarm" and event.data.get("policy") == "stop" and current is not None:
-            current.stop(endings.doubted(event.channel, str(event.data["message"])))
+        if event.event in {"alarm", "fault"} and event.data.get("policy") == "stop":
+            self._stop_run(current, event)
+
+    def _stop_run(self, current: Attempt | None, event: ReactorEvent) -> None:
+        """End the run, if there is one, whose reactor is not as it must be."""
+        if current is None:
+            return
+        message = str(event.data["message"])
+        if event.event == "fault":
+            current.stop(endings.faulty(str(event.data["device"]), message))
+        else:
+            current.stop(endings.doubted(event.channel, message))
 
     def _news(self) -> None:
         """Tell, and look for the next step: what may start has changed."""
         self._reporter.changed()
         if self._duties is not None:
             self._duties.poke()
-
-    def _refusal(self) -> Error | None:
-        """Return why nothing new may start now."""
-        estop = self._ledger.estop
-        if estop is not None:
-            error = emergency(estop).error
-            if error is not None:
-                return error
-        return (
-            self._company.refusal
-            or storage.refusal(self._journal.fill())
-            or self._hands.refusal
-            or self._engine.refusal
-        )
 
     async def _keep_house(self) -> None:
         """Look after what nobody else is told of: the disk, and where the journal stands."""
@@ -332,6 +336,8 @@ class NodeService:
                 self._alarms.off(STORAGE)
             else:
                 self._alarms.on(STORAGE, *storage.alarm(fill))
+            if self._reactor.unfit is None:
+                self._alarms.off(NOT_SAFE)
             self._news()
             # What stood in the journal a while ago has been answered by now.
             await self._ledger.save_checkpoint(*before)
@@ -352,55 +358,10 @@ class NodeService:
             except RunnerError as error:
                 logger.warning("%s stays: %s", attempt, error)
 
-    def _channels(self) -> Channels:
-        return Channels(
-            node=self._identity.node,
-            label=self._identity.label,
-            simulated=self._simulated,
-            speed=self._clock.speed,
-            channels=tuple(self._reactor.channels.values()),
-            images={} if self._engine.info is None else self._engine.info.images,
-        )
-
     async def _report(self) -> NodeReport:
         if self._duties is None:
             raise AssertionError("reports are sent while the service serves")
-        async with self._duties.settled:
-            entries = await self._ledger.entries(LEDGER_ENTRIES)
-            asked = await self._asked()
-            seen = self._ledger.seen_revision
-            shown = self._duties.shown
-        if asked is not None and asked not in entries:
-            entries = (*entries, asked)
-        refusal = self._refusal()
-        info = self._engine.info
-        return NodeReport(
-            node=self._identity.node,
-            boot_id=self._identity.boot_id,
-            at=self._clock.now(),
-            seen_revision=seen,
-            seen_store_id=self._ledger.seen_store_id,
-            seen_generation=self._ledger.seen_generation,
-            accepts=refusal is None,
-            refusal=refusal,
-            isolation="unknown" if info is None else info.isolation,
-            isolation_note="" if info is None else info.note,
-            activity=None if shown is None else shown.activity,
-            container=None if shown is None else shown.container,
-            ledger=entries,
-            safe=self._reactor.safe,
-            manual=self._hands.current,
-            estop=self._ledger.estop,
-            alarms=(*self._reactor.alarms, *self._alarms.current),
-            backlog=self._journal.backlog(),
-        )
-
-    async def _asked(self) -> LedgerEntry | None:
-        """Return what became of the attempt that the hub last spoke of."""
-        assignment = self._ledger.assignment
-        key = None if assignment is None else RunKey.of(assignment)
-        run = None if key is None else await self._ledger.find(key)
-        return None if run is None else run.entry
+        return await self._statement.report(self._duties)
 
 
 async def _on(local_stop: asyncio.Event, estop: EmergencyStop) -> None:

@@ -48,7 +48,10 @@ def controlled(document: Document, table: ReactorTable, channels: list[Channel])
             ("channels", inward[0]),
             "a pump that fills needs [vessel] with filled, low and high: nothing may overflow",
         )
-    return Equipment.of(channels, vessel=vessel, heating=heating, titrations=titrations)
+    on_fault = {n: d.on_fault for n, d in table.devices.items() if d.on_fault is not None}
+    return Equipment.of(
+        channels, vessel=vessel, heating=heating, titrations=titrations, on_fault=on_fault
+    )
 
 
 def _heating(

@@ -18,11 +18,18 @@ class Table(BaseModel):
 
 
 class DeviceTable(Table):
-    """`[devices.NAME]`: a device; its kind says what else may stand here."""
+    """`[devices.NAME]`: a device; its kind says what else may stand here.
+
+    Attributes:
+        on_fault: What is done when it is unplugged or fails twice in a row: ``stop`` makes
+            everything safe and ends the run, ``hold`` stops pumps and direct outputs until it
+            answers again. Left out: ``stop`` if it moves or heats something, else ``continue``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     driver: Name
+    on_fault: Policy | None = None
 
 
 class PlausibleTable(Table):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pkgutil import resolve_name
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 MAX_PIECE_SECONDS: Final = 2.0
 """The longest that a pump may run on one command: it must end by itself if the host dies."""
@@ -137,4 +137,21 @@ class Driver(Protocol):
 
     async def begin_run(self) -> None:
         """Get ready for a new run: a simulation puts in a fresh vial, a device does nothing."""
+        ...
+
+
+@runtime_checkable
+class Pluggable(Protocol):
+    """What a driver may have beside `Driver`: it knows at once when its device was unplugged.
+
+    Without it that is found out when the device is read, which may take some seconds.
+    """
+
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the device is connected."""
+        ...
+
+    async def unplugged(self) -> None:
+        """Return when the device is not connected; at once, if it is not now."""
         ...

@@ -62,6 +62,15 @@ class SerialSensor(SensorOnly, ABC):
         self._port = port
         self._stack = AsyncExitStack()
 
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the device's port is there."""
+        return self._port.connected
+
+    async def unplugged(self) -> None:
+        """Return when the device's port is not there."""
+        await self._port.lost()
+
     async def __aenter__(self) -> Self:
         """Open the port and see that the sensor answers.
 

@@ -167,6 +167,11 @@ class SerialPort:
         """
         await self._inbox.until(1, self.epoch)
 
+    async def lost(self) -> None:
+        """Return when the port is not there."""
+        while self.connected:
+            await self._inbox.news()
+
     async def _write(self, data: bytes) -> None:
         if self._thread is None:
             raise PortUnavailableError(f"{self.path} was not opened")

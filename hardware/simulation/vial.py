@@ -191,12 +191,13 @@ class SimulatedVial:
         Returns:
             Whether any time has passed; if not, nothing was moved either.
         """
-        seconds = self._clock.monotonic() - self._time
+        now = self._clock.monotonic()
+        seconds = now - self._time
         if seconds <= 0:
             return False
         flows = {pump: ml / seconds for pump, ml in moved.items()}
         self._drive = replace(self._drive, **flows)
-        self._advance()
+        self._advance(now)
         self._drive = replace(self._drive, **dict.fromkeys(flows, 0.0))
         return True
 
@@ -215,9 +216,9 @@ class SimulatedVial:
     def _fresh(self) -> Culture:
         return inoculated(self._organism, self._medium, self._plant, VESSEL.filled)
 
-    def _advance(self) -> None:
-        """Let the culture live up to the clock's time."""
-        now = self._clock.monotonic()
+    def _advance(self, until: float | None = None) -> None:
+        """Let the culture live up to the clock's time, or to an earlier one."""
+        now = self._clock.monotonic() if until is None else until
         while self._time < now:
             seconds = min(_STEP, now - self._time)
             felt = self._felt_duty(self._time + seconds / 2 - _DEAD_TIME)

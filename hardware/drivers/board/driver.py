@@ -102,6 +102,15 @@ class ControllerBoard:
         """Switches every output off."""
         return Rescue("hardware.drivers.board.rescue:make_safe", {"path": str(self._port.path)})
 
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the device's port is there."""
+        return self._port.connected
+
+    async def unplugged(self) -> None:
+        """Return when the device's port is not there."""
+        await self._port.lost()
+
     async def __aenter__(self) -> Self:
         """Open the port and greet the board, which switches every output off.
 

@@ -55,6 +55,15 @@ class EzoDevice(ABC):
         """What happened on the port, for diagnosis."""
         return self._port.counters
 
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the device's port is there."""
+        return self._port.connected
+
+    async def unplugged(self) -> None:
+        """Return when the device's port is not there."""
+        await self._port.lost()
+
     async def __aenter__(self) -> Self:
         """Open the port, look who is there and get it ready.
 

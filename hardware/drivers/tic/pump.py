@@ -123,6 +123,15 @@ class TicPump:
             },
         )
 
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the device's port is there."""
+        return self._port.connected
+
+    async def unplugged(self) -> None:
+        """Return when the device's port is not there."""
+        await self._port.lost()
+
     async def __aenter__(self) -> Self:
         """Open the port, see that the Tic is set up to be safe, and switch its coils off.
 

@@ -8,6 +8,8 @@ import pytest
 from broker.messages import ErrorCode, EventRecord
 from hardware.emulators.emulator import Constant, Emulator
 from hardware.emulators.ezo_probes import EzoRtd
+from hardware.emulators.ezo_pump import EzoPump
+from hardware.emulators.faults import Fault
 from tests.support.node import Hub, Node
 from tests.support.waiting import eventually
 
@@ -34,15 +36,43 @@ WATCHING = """
 """
 
 
+PUMPING = """
+[devices.pump]
+driver = "ezo-pmp"
+port = "{port}"
+
+[channels.waste]
+device = "pump"
+direction = "out"
+flow = 1.0
+max_dose_ml = 10.0
+max_hourly_ml = 120.0
+max_total_ml = 2000.0
+"""
+
+IDLING = """
+    from bioreactor import experiment
+    print("waiting")
+    while True:
+        experiment.sleep(0.2)
+"""
+
+
 @pytest.fixture
 def port(tmp_path: Path) -> Path:
     return tmp_path / "usb-probe"
 
 
 @pytest.fixture
-def node_settings(tmp_path: Path, port: Path) -> dict[str, str | float | bool]:
+def reactor_file() -> str:
+    """What the reactor consists of; parametrize it."""
+    return REACTOR
+
+
+@pytest.fixture
+def node_settings(tmp_path: Path, port: Path, reactor_file: str) -> dict[str, str | float | bool]:
     file = tmp_path / "reactor.toml"
-    file.write_text(REACTOR.format(port=port))
+    file.write_text(reactor_file.format(port=port))
     return {"reactor": "configured", "configuration": str(file)}
 
 
@@ -74,20 +104,49 @@ async def test_a_sensor_that_lies_ends_the_run_where_that_is_its_policy(
     assert (alarm.channel, alarm.data["doubt"]) == ("temperature", "out-of-range")
     await eventually(lambda: any(a.id == "doubt-temperature" for a in hub.report.alarms))
 
-    # The next run meets the same sensor.
-    again = str((await hub.run(WATCHING)).experiment_id)
-    refused = await hub.until_phase(again, "finished")
-    assert refused.error is not None
-    assert refused.error.code is ErrorCode.HARDWARE
-
-    temperature.value = 26.0
+    # The next run would meet the same sensor: it waits until that is put right.
     reading = """
         from bioreactor import reactor
         print("it is", reactor.read("temperature"))
     """
     well = str((await hub.run(reading)).experiment_id)
+    await eventually(lambda: hub.report.seen_revision == hub.revision)
+    assert hub.report.refusal is not None
+    assert hub.report.refusal.code is ErrorCode.HARDWARE
+    assert hub.phases(well) == []
+    temperature.value = 26.0
     assert (await hub.until_phase(well, "finished")).outcome == "completed"
     assert hub.log(well, "stdout") == ["it is 26.0"]
+
+
+@pytest.mark.parametrize("reactor_file", [PUMPING])
+async def test_a_pulled_cable_ends_the_run_and_keeps_the_next_waiting(
+    port: Path, node: Node, hub: Hub
+) -> None:
+    async with Emulator(EzoPump(), link=port) as pump:
+        node.start()
+        await node.until_ready(hub)
+        experiment = str((await hub.run(IDLING)).experiment_id)
+        await hub.until_said(experiment, "waiting")
+        pump.inject(Fault.UNPLUG)
+        finished = await hub.until_phase(experiment, "finished")
+        assert finished.error is not None
+        assert (finished.outcome, finished.error.code) == ("failed", ErrorCode.HARDWARE)
+        assert finished.error.details == {"device": "pump"}
+        faults = [
+            record
+            for record in hub.records(experiment)
+            if isinstance(record, EventRecord) and record.event == "fault"
+        ]
+        assert [(f.data["device"], f.data["policy"]) for f in faults] == [("pump", "stop")]
+
+        again = str((await hub.run("print('after')")).experiment_id)
+        await eventually(lambda: hub.report.seen_revision == hub.revision)
+        assert hub.report.refusal is not None
+        assert "pump: " in hub.report.refusal.message
+        assert hub.phases(again) == []
+        pump.clear()
+        assert (await hub.until_phase(again, "finished")).outcome == "completed"
 
 
 async def test_a_probe_that_is_not_there_keeps_no_node_from_its_work(

@@ -1,7 +1,7 @@
 """The reactor's rules with real drivers on emulated devices: nothing of it needs a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,24 +44,25 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(directory: Path, *, board_alone: bool = False) -> AsyncIterator[Rig]:
-    """The bench reactor, or its board alone: most other devices take a second to start."""
+async def running(directory: Path, *, devices: Sequence[str] = ()) -> AsyncIterator[Rig]:
+    """The bench reactor, or these devices alone: most others take a second to start."""
     clock = RealClock()
     async with Bench(directory) as bench:
-        if board_alone:
-            bench.file.write_text(only_the_board(bench.file.read_text("utf-8")), "utf-8")
+        if devices:
+            bench.file.write_text(only(devices, bench.file.read_text("utf-8")), "utf-8")
         reactor, label = configured_reactor(clock, bench.file, directory=directory)
         assert label == "Bench"
         async with reactor:
             yield Rig(bench, reactor)
 
 
-def only_the_board(text: str) -> str:
+def only(devices: Sequence[str], text: str) -> str:
     head, *tables = text.split("\n[")
     kept = (
         table
         for table in tables
-        if table.startswith(("devices.board", "controllers")) or 'device = "board"' in table
+        if table.startswith(("controllers.temperature", "vessel"))
+        or any(table.startswith(f"devices.{d}]") or f'device = "{d}"' in table for d in devices)
     )
     return "\n[".join([head, *kept])
 
@@ -131,7 +132,7 @@ def unplugged(bench: Bench) -> None:
 async def test_the_heater_goes_off_with_nobody_but_the_node(
     tmp_path: Path, trouble: Callable[[Bench], None], within: float
 ) -> None:
-    async with running(tmp_path, board_alone=True) as rig:
+    async with running(tmp_path, devices=["board"]) as rig:
         await rig.heat()
         trouble(rig.bench)
         await eventually(lambda: rig.heater() == 0, within=within)

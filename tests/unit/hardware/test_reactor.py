@@ -288,20 +288,25 @@ async def test_a_thermometer_that_fails_turns_the_heater_off(it: Bench, odd: flo
     assert it.names()[-2:] == ["alarm", "alarm-cleared"]
 
 
-async def test_a_device_that_is_away_reads_as_nothing_and_alarms(it: Bench) -> None:
-    await it.reactor.set("setpoint", 37.0)
-    await it.clock.advance(6.0)
-    it.device.silent.add("read")
-    await it.clock.advance(6.0)
-    values = await it.reactor.read()
-    assert values["temperature"] is None
-    assert values["volume"] is None
-    assert it.device.written["heater"] == 0.0
-    assert "device-bench" in it.alarms()
-    it.device.silent.clear()
-    await it.clock.advance(6.0)
-    assert it.alarms() == set()
-    assert it.device.written["heater"] == 70.0
+async def test_a_device_that_is_away_reads_as_nothing_and_alarms() -> None:
+    it = Bench()
+    equipment = replace(bench(), on_fault={"bench": "continue"})
+    it.reactor = Reactor(equipment, [it.device], it.clock)
+    async with it.reactor:
+        await it.clock.advance(1.0)
+        await it.reactor.set("setpoint", 37.0)
+        await it.clock.advance(6.0)
+        it.device.silent.add("read")
+        await it.clock.advance(6.0)
+        values = await it.reactor.read()
+        assert values["temperature"] is None
+        assert values["volume"] is None
+        assert it.device.written["heater"] == 0.0
+        assert "device-bench" in it.alarms()
+        it.device.silent.clear()
+        await it.clock.advance(6.0)
+        assert it.alarms() == set()
+        assert it.device.written["heater"] == 70.0
 
 
 async def test_over_temperature_is_an_alarm_and_no_heat(it: Bench) -> None:
