@@ -163,6 +163,7 @@ Quota = Annotated[int, Field(ge=1, le=1000)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 """An integer that every JSON parser carries exactly; a larger one is taken as a float."""
 Parameters = Mapping[str, bool | Whole | float | str]
+LogSource = Literal["stdout", "stderr", "system"]
 
 
 class Payload(BaseModel):
@@ -661,18 +662,31 @@ class History(Request):
 
 
 class Logs(Request):
-    """Log lines of an experiment after a number; absent `after`: the last ones."""
+    """Log lines of an experiment after a number; absent `after`: the last ones.
+
+    Attributes:
+        search: Only lines with this text; capital letters of ASCII are like small ones.
+        sources: Only lines of these; empty: of all.
+    """
 
     experiment_id: Ulid
     after: int | None = Field(default=None, ge=0)
+    search: Annotated[str, StringConstraints(max_length=200)] = ""
+    sources: tuple[LogSource, ...] = ()
     limit: int = Field(default=500, ge=1, le=2000)
 
 
 class Send(Request):
-    """Change parameters of a running experiment."""
+    """Change parameters of a running experiment.
+
+    Attributes:
+        expected: What some of them are now; where they are not, nothing is changed. So nobody
+            overwrites what somebody else has changed meanwhile.
+    """
 
     experiment_id: Ulid
     parameters: Parameters
+    expected: Parameters = Field(default_factory=dict)
 
 
 class ExportKind(StrEnum):
@@ -966,12 +980,44 @@ class Checked(Payload):
     prospect: Prospect | None = None
 
 
+class Milestone(Payload):
+    """Something rare in the life of an experiment, for its timeline.
+
+    Attributes:
+        attempt: 0 where it concerns none.
+        what: As phase records and events call it, or a gap in the record.
+        elapsed: Seconds of the experiment's clock; absent before that began.
+        detail: One sentence, or nothing.
+        parameters: What changed.
+        revision: Of the parameters; the script has seen them where it is told as seen.
+    """
+
+    attempt: int = Field(ge=0)
+    node: Name | None = None
+    what: Literal[
+        "accepted", "executing", "paused", "resumed", "stopping", "released", "finished",
+        "interrupted", "adopted", "parameters", "parameters-seen", "gap",
+    ]  # fmt: skip
+    t: Time
+    elapsed: float | None = None
+    detail: str = ""
+    parameters: Parameters = Field(default_factory=dict)
+    revision: int | None = None
+
+
 class Got(Payload):
-    """One experiment; the script only for those who may see it."""
+    """One experiment; the script only for those who may see it.
+
+    Attributes:
+        info: What the script says of itself; for whom the script is.
+        milestones: In order; of all attempts, the last few hundred.
+    """
 
     kind: Literal["experiment"] = "experiment"
     experiment: Experiment
     script: str | None = None
+    info: ScriptInfo | None = None
+    milestones: tuple[Milestone, ...] = ()
 
 
 class Listed(Payload):
@@ -1066,17 +1112,22 @@ class LogLine(Payload):
 
     n: int
     t: Time
-    source: Literal["stdout", "stderr", "system"]
+    source: LogSource
     text: str
 
 
 class LogPage(Payload):
-    """Log lines; `last` is the number to ask on from."""
+    """Log lines; `last` is the number to ask on from.
+
+    Attributes:
+        found: Of how many lines in the whole log the page is one, where they were searched.
+    """
 
     kind: Literal["logs"] = "logs"
     lines: tuple[LogLine, ...]
     last: int
     complete: bool
+    found: int | None = None
 
 
 class Exported(Payload):
@@ -1327,7 +1378,11 @@ class Channels(Payload):
 
 
 class ContainerStatus(Payload):
-    """The container, measured each second; memory in bytes, uptime in seconds."""
+    """The container, measured each second; memory in bytes, uptime in seconds.
+
+    Attributes:
+        cpu_limit: In cores.
+    """
 
     container_id: str
     image: str
@@ -1339,6 +1394,10 @@ class ContainerStatus(Payload):
     results_bytes: int = Field(default=0, ge=0)
     log_bytes: int = Field(default=0, ge=0)
     uptime: Seconds
+    cpu_limit: float | None = Field(default=None, gt=0)
+    pids_limit: int | None = Field(default=None, gt=0)
+    results_limit: int | None = Field(default=None, gt=0)
+    log_limit: int | None = Field(default=None, gt=0)
 
 
 class LedgerEntry(Payload):
@@ -1498,7 +1557,7 @@ class LogRecord(Recorded):
 
     kind: Literal["log"] = "log"
     n: int
-    source: Literal["stdout", "stderr", "system"]
+    source: LogSource
     text: str
 
 

@@ -197,7 +197,7 @@ class Commands:
         chosen, problems = scripts.changed(declared, request.parameters)
         if problems:
             raise RefusedError.of(problems[0].error)
-        event = events.SendAsked(request.experiment_id, chosen)
+        event = events.SendAsked(request.experiment_id, chosen, request.expected)
         return await self._desk.command(asked, event, _done, experiment_id=request.experiment_id)
 
     async def _annotate(self, asked: Asked, request: Annotate) -> Result:

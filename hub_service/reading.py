@@ -95,7 +95,13 @@ class Reading:
                 return await self._history(request)
             case Logs(experiment_id=experiment_id):
                 await self._find(experiment_id)
-                return await self._archive.logs(experiment_id, request.after, request.limit)
+                return await self._archive.logs(
+                    experiment_id,
+                    request.after,
+                    request.limit,
+                    search=request.search,
+                    sources=request.sources,
+                )
             case ReadAudit():
                 return await self._audit(asked, request)
             case Export(experiment_id=experiment_id):
@@ -122,7 +128,12 @@ class Reading:
         script = None
         if may_change(asked, experiment.user, everybody=self._everybody):
             script = await self._archive.get_script(experiment.script_sha256)
-        return Got(experiment=experiment, script=script)
+        return Got(
+            experiment=experiment,
+            script=script,
+            info=None if script is None else scripts.parse(script)[0].info,
+            milestones=await self._archive.milestones(experiment_id),
+        )
 
     async def _find(self, experiment_id: str) -> Experiment:
         """Return an experiment, live or archived.

@@ -19,6 +19,7 @@ from broker.messages import (
     ContractError,
     Error,
     ErrorCode,
+    EventRecord,
     ResultFile,
     RunLimits,
     SeriesRecord,
@@ -126,6 +127,7 @@ def create_app(access: Access) -> FastAPI:
         responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
     )
     app.include_router(_questions(access), prefix="/v1")
+    app.include_router(_mail(access), prefix="/v1")
     app.include_router(_acts(access), prefix="/v1")
     app.include_router(_records(access), prefix="/v1")
     app.add_exception_handler(ContractError, _told)
@@ -146,6 +148,7 @@ def _questions(access: Access) -> APIRouter:
     @router.get("/experiment")
     async def experiment() -> ExperimentInfo:
         """Say which experiment this is."""
+        _note_seen(access)
         return ExperimentInfo(
             experiment_id=access.key.experiment_id,
             attempt=access.key.attempt,
@@ -180,22 +183,47 @@ def _questions(access: Access) -> APIRouter:
         values = finite(await reactor.read())
         return Readings(t=reactor.clock.now(), elapsed=run_clock.elapsed, values=values)
 
+    return router
+
+
+def _mail(access: Access) -> APIRouter:
+    router = APIRouter(tags=["ask"])
+
     @router.get("/parameters")
     async def parameters() -> ParametersAnswer:
         """Say the parameters; they may change while the script runs."""
+        _note_seen(access)
         return ParametersAnswer(parameters=access.inbox.parameters, revision=access.inbox.revision)
 
     @router.get("/messages")
     async def messages(after: Annotated[int, Query(ge=0)] = 0) -> Messages:
         """Give the messages after a number, 0 for the first."""
+        new = access.inbox.after(after)
+        if any(message.parameters is not None for message in new):
+            _note_seen(access)
         return Messages(
             messages=tuple(
-                MessageToScript(n=m.n, t=m.t, text=m.text, parameters=m.parameters)
-                for m in access.inbox.after(after)
+                MessageToScript(n=m.n, t=m.t, text=m.text, parameters=m.parameters) for m in new
             )
         )
 
     return router
+
+
+def _note_seen(access: Access) -> None:
+    """Record that the script has the latest parameters, the first time that it gets them."""
+    if access.inbox.look():
+        access.recorder.post(
+            EventRecord(
+                t=access.reactor.clock.now(),
+                mono=access.reactor.clock.monotonic(),
+                experiment_id=access.key.experiment_id,
+                attempt=access.key.attempt,
+                elapsed=access.clock.elapsed,
+                event="parameters-seen",
+                data={"revision": access.inbox.revision},
+            )
+        )
 
 
 def _acts(access: Access) -> APIRouter:

@@ -36,6 +36,7 @@ class Inbox:
     def __init__(self, parameters: Parameters, revision: int, now: Callable[[], datetime]) -> None:
         self.parameters = parameters
         self.revision = revision
+        self._seen = revision
         self._now = now
         self._messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
         self._last = int(now().timestamp() * 1000)
@@ -51,6 +52,12 @@ class Inbox:
         self.revision = revision
         n, t = self._number()
         self._messages.append(Message(n, t, parameters=changed))
+
+    def look(self) -> bool:
+        """Note that the script was given the parameters; whether it had not seen these before."""
+        new = self.revision != self._seen
+        self._seen = self.revision
+        return new
 
     def after(self, n: int) -> Sequence[Message]:
         """Return the messages with a higher number, oldest first."""

@@ -226,7 +226,11 @@ class Supervision:
                 attempt=self._key.attempt,
                 elapsed=self._clock.elapsed,
                 event="parameters",
-                data={"changed": _short(change.changed), "removed": list(change.removed)},
+                data={
+                    "changed": _short(change.changed),
+                    "removed": list(change.removed),
+                    "revision": latest.revision,
+                },
             )
         )
 
@@ -248,7 +252,15 @@ class Supervision:
 
     async def _measured(self, measured: ContainerStatus) -> None:
         # An engine does not tell how much a container printed; its console knows.
-        status = measured.model_copy(update={"log_bytes": self._console.position.bytes})
+        status = measured.model_copy(
+            update={
+                "log_bytes": self._console.position.bytes,
+                "cpu_limit": self._limits.cpus,
+                "pids_limit": self._limits.pids,
+                "results_limit": self._limits.results,
+                "log_limit": self._limits.log,
+            }
+        )
         self._container.status = status
         self._station.changed()
         for warning in limits_reached(status, self._limits):

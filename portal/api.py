@@ -176,7 +176,13 @@ class ExperimentsApi:
         got = await read_experiment(self._reader, self._state, session, experiment_id)
         view = experiment_view(got.experiment)
         return as_json(
-            ExperimentOf(experiment=view, script=got.script, freshness=freshness(self._state))
+            ExperimentOf(
+                experiment=view,
+                script=got.script,
+                info=got.info,
+                milestones=got.milestones,
+                freshness=freshness(self._state),
+            )
         )
 
     async def status(self, session: Asking, experiment_id: ExperimentId) -> Response:
@@ -272,7 +278,9 @@ class ExperimentsApi:
         self, session: Asking, experiment_id: ExperimentId, body: ParametersRequest
     ) -> Response:
         """Change parameters while it runs; the script sees them at its next look."""
-        return commanded(await self._desk.send(session, experiment_id, body.parameters))
+        return commanded(
+            await self._desk.send(session, experiment_id, body.parameters, body.expected)
+        )
 
     async def queue(self, session: Asking) -> Response:  # noqa: ARG002 - makes a session on first visit
         """Show the queue: what runs, and what waits in what order."""

@@ -1,7 +1,8 @@
 """REST: what experiments measured, wrote and saved."""
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from broker.messages import (
     ExportKind,
     HistoryOf,
     LogPage,
+    LogSource,
 )
 from portal.access import ERRORS, Asking, ChannelNames, ExperimentId, Points, as_json
 from portal.api import read_experiment
@@ -24,6 +26,11 @@ from portal.sessions import Session
 from portal.state import State
 
 _LINES_PER_REQUEST = 2000
+_SHOWN_AS: Final = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
+    ".webp": "image/webp", ".svg": "image/svg+xml",
+}  # fmt: skip
+"""Result files that a page may show as pictures; opened alone they are downloads all the same."""
 _FORMATS = {
     "application/json": "json",
     "text/csv": "csv",
@@ -92,6 +99,8 @@ class DataApi:
         *,
         after: Annotated[int | None, Query(ge=0, description="Absent: the last lines.")] = None,
         limit: Annotated[int, Query(ge=1, le=_LINES_PER_REQUEST)] = 500,
+        search: Annotated[str, Query(max_length=200, description="Only lines with it.")] = "",
+        source: Annotated[list[LogSource] | None, Query(description="Only of these.")] = None,
         wanted: Annotated[Literal["json", "text"] | None, Query(alias="format")] = None,
     ) -> Response:
         """Show log lines after a number; as text, the whole log.
@@ -103,7 +112,14 @@ class DataApi:
             wanted = "text"
         if wanted == "text" and after is None:
             return await self._file(request, session, experiment_id, ExportKind.LOG)
-        page = await self._reader.logs(session, experiment_id, after=after, limit=limit)
+        page = await self._reader.logs(
+            session,
+            experiment_id,
+            after=after,
+            limit=limit,
+            search=search,
+            sources=source or (),
+        )
         if wanted == "text":
             text = "".join(f"{line.text}\n" for line in page.lines)
             return _text(text, f"{experiment_id}.log")
@@ -191,6 +207,8 @@ class DataApi:
         name: str | None = None,
     ) -> Response:
         exported = await self._reader.export(session, experiment_id, kind, name)
+        if shown := _SHOWN_AS.get(PurePosixPath(name or "").suffix.lower()):
+            exported = exported.model_copy(update={"media_type": shown})
         return self._respond(request, session, exported)
 
     def _respond(self, request: Request, session: Session, exported: Exported) -> Response:

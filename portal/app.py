@@ -156,7 +156,9 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         Uploads(desk, reader, state, renderer, flashes, examples=examples).router(),
         QueueForms(desk, Selection(desk, state), state, postbox).router(),
         NodeForms(desk, estop, manual, postbox).router(),
-        Forms(desk, sessions=sessions, state=state, renderer=renderer, postbox=postbox).router(),
+        Forms(
+            desk, sessions=sessions, state=state, reader=reader, renderer=renderer, postbox=postbox
+        ).router(),
     ):
         app.include_router(routes)
     app.mount("/static", assets)

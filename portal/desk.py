@@ -173,15 +173,22 @@ class Desk:
         )
         return await self._do(session, "run-now", request, experiment_id, admin=True)
 
-    async def send(self, session: Session, experiment_id: str, parameters: Parameters) -> Done:
-        """Change parameters of a running experiment."""
+    async def send(
+        self,
+        session: Session,
+        experiment_id: str,
+        parameters: Parameters,
+        expected: Parameters | None = None,
+    ) -> Done:
+        """Change parameters of a running experiment, unless some are not as expected."""
         request = build(
             Send,
             actor=session.actor,
             experiment_id=known_form(experiment_id),
             parameters=parameters,
+            expected=expected or {},
         )
-        return expect(Done, await self._line.ask("send", request, seconds=self._seconds))
+        return await self._do(session, "send", request, experiment_id, admin=False)
 
     async def posture(self, session: Session, verb: str, reason: str = "") -> Done:
         """Pause, resume or drain the whole queue; an administrator's right.

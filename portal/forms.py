@@ -5,15 +5,18 @@ from collections.abc import Callable
 from typing import Final
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from broker.messages import ContractError, Done, ErrorCode
 from portal.access import Asking
 from portal.desk import Desk
 from portal.errors import error_headers, not_found, status_of
+from portal.parameters import changes
 from portal.posting import Postbox, Question, number_of, read_form, text_of
 from portal.queue_forms import Wanted, changed
 from portal.ratelimit import RateLimit
+from portal.reader import Reader
 from portal.rendering import Renderer
 from portal.sessions import Session, Sessions
 from portal.state import State
@@ -35,11 +38,13 @@ class Forms:
         *,
         sessions: Sessions,
         state: State,
+        reader: Reader,
         renderer: Renderer,
         postbox: Postbox,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._desk = desk
+        self._reader = reader
         self._sessions = sessions
         self._state = state
         self._renderer = renderer
@@ -60,7 +65,7 @@ class Forms:
     async def experiment(
         self, request: Request, session: Asking, experiment_id: str, verb: str
     ) -> Response:
-        """Cancel, pause, resume, move or run now."""
+        """Cancel, pause, resume, move, run now or change parameters."""
         fields = await read_form(request)
         request_id = text_of(fields, "request_id") or None
         done: Done
@@ -97,9 +102,19 @@ class Forms:
                     stops=text_of(fields, "stops") or None,
                     request_id=request_id,
                 )
+            case "parameters":
+                done = await self._parameters(session, experiment_id, fields)
             case _:
                 raise not_found("this command")
         return self._postbox.done(request, done.message, f"/experiment/{experiment_id}")
+
+    async def _parameters(self, session: Session, experiment_id: str, fields: FormData) -> Done:
+        got = await self._reader.get(session, experiment_id)
+        texts = {key: text_of(fields, key) for key in fields}
+        chosen, expected = changes(got.info.parameters if got.info else (), texts)
+        if not chosen:
+            return Done(outcome="unchanged", message="no parameter was changed")
+        return await self._desk.send(session, experiment_id, chosen, expected)
 
     async def login(self, request: Request, session: Asking) -> Response:
         """Give the session an administrator's rights for half a day."""

@@ -19,6 +19,7 @@ from broker.messages import (
     Listed,
     LogPage,
     Logs,
+    LogSource,
     OnExperiment,
     ReadAudit,
     utc_now,
@@ -117,7 +118,14 @@ class Reader:
         )
 
     async def logs(
-        self, session: Session, experiment_id: str, *, after: int | None = None, limit: int = 500
+        self,
+        session: Session,
+        experiment_id: str,
+        *,
+        after: int | None = None,
+        limit: int = 500,
+        search: str = "",
+        sources: Sequence[LogSource] = (),
     ) -> LogPage:
         """Return log lines after a number, or the last ones."""
         request = build(
@@ -126,6 +134,8 @@ class Reader:
             experiment_id=known_form(experiment_id),
             after=after,
             limit=limit,
+            search=search,
+            sources=tuple(sources),
         )
         return expect(LogPage, await self._ask("logs", request, seconds=READ_TIMEOUT))
 

@@ -12,6 +12,7 @@ from broker.messages import (
     Channels,
     Error,
     Experiment,
+    Milestone,
     Moved,
     Name,
     NodeReport,
@@ -22,6 +23,7 @@ from broker.messages import (
     QueueLimits,
     Quota,
     Role,
+    ScriptInfo,
     Seconds,
     StartForecast,
     Status,
@@ -72,10 +74,12 @@ class StatusOf(BaseModel):
 
 
 class ExperimentOf(BaseModel):
-    """An experiment, with its script if the asker may see it."""
+    """An experiment, with its script, and what that says of itself, if the asker may see it."""
 
     experiment: ExperimentView
     script: str | None = None
+    info: ScriptInfo | None = None
+    milestones: tuple[Milestone, ...] = ()
     freshness: Freshness
 
 
@@ -225,9 +229,14 @@ class CheckRequest(BaseModel):
 
 
 class ParametersRequest(BaseModel):
-    """Parameters to change in a running experiment."""
+    """Parameters to change in a running experiment.
+
+    Attributes:
+        expected: What some of them are now: where they are not, nothing is changed.
+    """
 
     parameters: Parameters
+    expected: Parameters = Field(default_factory=dict)
 
 
 class RunNowRequest(BaseModel):

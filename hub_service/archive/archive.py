@@ -25,6 +25,8 @@ from broker.messages import (
     History,
     HistoryOf,
     LogPage,
+    LogSource,
+    Milestone,
     PhaseRecord,
     utc_now,
 )
@@ -38,7 +40,8 @@ from hub_service.archive.finished import Kept, Wanted
 from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
 from hub_service.archive.history import history
 from hub_service.archive.ingest import Ingest
-from hub_service.archive.logs import logs
+from hub_service.archive.logs import WantedLines, logs
+from hub_service.archive.milestones import milestones
 from hub_service.archive.outbox import Outbox
 from hub_service.archive.people import Person
 from hub_service.archive.results import StoredFile, result_files
@@ -387,11 +390,29 @@ class Archive:
         """Return curves: an experiment's latest attempt, or what a node measured."""
         return await self._reader.run(partial(history, request=request))
 
-    async def logs(self, experiment_id: str, after: int | None, limit: int) -> LogPage:
+    async def logs(
+        self,
+        experiment_id: str,
+        after: int | None,
+        limit: int,
+        *,
+        search: str = "",
+        sources: Collection[LogSource] = (),
+    ) -> LogPage:
         """Return log lines of the latest attempt: those after a number, or the last ones."""
         return await self._reader.run(
-            partial(logs, experiment_id=experiment_id, after=after, limit=limit)
+            partial(
+                logs,
+                experiment_id=experiment_id,
+                after=after,
+                limit=limit,
+                wanted=WantedLines(search, tuple(sources)),
+            )
         )
+
+    async def milestones(self, experiment_id: str) -> tuple[Milestone, ...]:
+        """Return what happened rarely in an experiment's life, in order."""
+        return await self._reader.run(partial(milestones, experiment_id=experiment_id))
 
     async def gaps(self, *, experiment_id: str | None = None, node: str | None = None) -> list[Gap]:
         """Return the gaps next to what an experiment recorded, or all of a node."""

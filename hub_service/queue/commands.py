@@ -152,6 +152,16 @@ def send(state: QueueState, event: SendAsked) -> Decision:
     refusal = _refuse_if_ending(state, entry)
     if refusal is not None:
         return refusal
+    now = entry.plan.parameters
+    moved = sorted(name for name, value in event.expected.items() if now.get(name) != value)
+    if moved:
+        return refuse(
+            state,
+            ErrorCode.WRONG_STATE,
+            f"somebody else has changed {', '.join(moved)} meanwhile",
+            "look at what stands there now, then send again",
+            parameters={name: now.get(name) for name in moved},
+        )
     parameters = {**entry.plan.parameters, **event.parameters}
     if parameters == entry.plan.parameters:
         return _unchanged(state, entry, "the parameters have these values already")

@@ -1,6 +1,6 @@
 """Everything that can happen to the queue, and what follows from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -84,10 +84,11 @@ class RunNowAsked:
 
 @dataclass(frozen=True, slots=True)
 class SendAsked:
-    """Change parameters of one that runs."""
+    """Change parameters of one that runs, if the expected ones are as expected."""
 
     experiment_id: str
     parameters: Parameters
+    expected: Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,7 @@ async def experiment(request: Request, experiment_id: str) -> Response:
     return _page(
         request, "experiment.html", "experiment", experiment=e, script=records.SCRIPT, log=log,
         readings=records.values_at(records.ELAPSED), may_change=True, results=e.results,
+        info=samples.INFO, declared=samples.INFO.parameters, milestones=samples.milestones(e),
     )  # fmt: skip
 
 

@@ -16,14 +16,17 @@ from broker.messages import (
     Estop,
     Experiment,
     ManualHold,
+    Milestone,
     Moved,
     NodeReport,
+    ParameterInfo,
     Phase,
     Posture,
     Queue,
     QueueEntry,
     QueueLimits,
     ResultFile,
+    ScriptInfo,
     StartForecast,
     Status,
     StreamBacklog,
@@ -201,6 +204,65 @@ CANCELLED: Final = experiment(
     error=Error(code=ErrorCode.ESTOP, message="cancelled by calm-otter"),
 )  # fmt: skip
 ALL: Final = (AWAY, COLLECTING, PREPARING, QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)
+
+
+INFO: Final = ScriptInfo(
+    name="Turbidostat at 37 °C",
+    max_duration=86_400,
+    needs=("od", "media", "waste"),
+    parameters=(
+        ParameterInfo(
+            name="target_od", default=0.4, unit="OD600", description="held density",
+            minimum=0.05, maximum=4,
+        ),
+        ParameterInfo(
+            name="dose_ml", default=1.0, unit="mL", description="medium at a time",
+            minimum=0.2, maximum=3,
+        ),
+        ParameterInfo(name="temperature", default=37, unit="°C", minimum=15, maximum=42),
+        ParameterInfo(name="at_night", default=False, description="Dose at night too"),
+        ParameterInfo(name="strain", default="E. coli MG1655"),
+    ),
+)  # fmt: skip
+
+
+def milestones(e: Experiment) -> tuple[Milestone, ...]:
+    """Return what happened rarely to an experiment."""
+    began = e.started_at
+    if began is None:
+        if e.node is None:
+            return ()
+        return (Milestone(attempt=1, node=e.node, what="accepted", t=e.phase_since or NOW),)
+
+    def at(minutes: float, what: str, **more: Any) -> Milestone:
+        return Milestone.model_validate(
+            {
+                "attempt": 1,
+                "node": e.node,
+                "what": what,
+                "t": began + timedelta(minutes=minutes),
+                "elapsed": None if minutes < 0 else 60.0 * minutes,
+                **more,
+            }
+        )
+
+    told = [
+        at(-2, "accepted"),
+        at(0, "executing"),
+        at(30, "paused"),
+        at(42, "resumed"),
+        at(61, "parameters", parameters={"target_od": 0.4}, revision=8),
+        at(62, "parameters-seen", revision=8),
+        at(80, "adopted"),
+    ]
+    if e.gaps:
+        told.append(at(95, "gap", detail="12 entries of the records are lost"))
+    if e.status is Status.PAUSED:
+        told.append(at(149, "paused"))
+    if e.completed_at is not None:
+        minutes = (e.completed_at - began).total_seconds() / 60
+        told += [at(minutes - 1, "released"), at(minutes, "finished")]
+    return tuple(told)
 
 
 def entry(e: Experiment, **more: Any) -> QueueEntry:

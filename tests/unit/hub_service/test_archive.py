@@ -29,6 +29,7 @@ from tests.unit.hub_service.archive_entries import (
     T0,
     Node,
     chunks,
+    event,
     experiment,
     log,
     note,
@@ -312,6 +313,38 @@ async def test_log_pages(archive: Archive) -> None:
     assert ([line.n for line in page.lines], page.last, page.complete) == ([9, 10], 10, True)
     page = await archive.logs(OTHER, None, 2)
     assert (page.lines, page.last, page.complete) == ((), 0, True)
+
+
+async def test_the_whole_log_is_searched(archive: Archive) -> None:
+    lines = ["OD 0.4", "100%_done", "od 0.5", "100 percent"]
+    await Node(archive).record(*(log(n, text) for n, text in enumerate(lines, 1)))
+    page = await archive.logs(EXPERIMENT, 0, 1, search="od")
+    assert ([line.n for line in page.lines], page.found, page.complete) == ([1], 2, False)
+    page = await archive.logs(EXPERIMENT, page.last, 1, search="od")
+    assert ([line.n for line in page.lines], page.found, page.complete) == ([3], 2, True)
+    page = await archive.logs(EXPERIMENT, 0, 10, search="0%_")
+    assert [line.n for line in page.lines] == [2]
+    page = await archive.logs(EXPERIMENT, 0, 10, sources=["stderr"])
+    assert (page.lines, page.found) == ((), 0)
+
+
+async def test_what_happened_rarely_is_told_in_order(archive: Archive) -> None:
+    first, second = phase("accepted", 0), phase("interrupted", 50)
+    await Node(archive).record(first, phase("executing", 1), event(20, "dose"), second)
+    later = [
+        phase("accepted", 60, attempt=2),
+        event(70, "parameters", changed={"target": 0.5}, revision=9),
+        event(75, "parameters-seen", revision=9),
+        event(90, "dose", note='"event":"adopted"'),
+    ]
+    await Node(archive).record(*later)
+    found = await archive.milestones(EXPERIMENT)
+    assert [m.what for m in found] == [
+        "accepted", "executing", "interrupted", "accepted", "parameters", "parameters-seen",
+    ]  # fmt: skip
+    assert [m.revision for m in found[-2:]] == [9, 9]
+    assert found[-2].parameters == {"target": 0.5}
+    assert await archive.milestones(OTHER) == ()
 
 
 async def test_a_log_page_fits_into_a_message(archive: Archive) -> None:

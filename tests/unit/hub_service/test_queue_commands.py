@@ -318,6 +318,15 @@ def test_send_changes_parameters_of_what_runs() -> None:
     assert outcome(desk.do(SendAsked(ulid(2), {"target": 2.0}))) == ErrorCode.WRONG_STATE
 
 
+def test_send_overwrites_nothing_that_its_sender_has_not_seen() -> None:
+    desk = running()
+    desk.do(SendAsked(ONE, {"target": 2.0}))
+    late = SendAsked(ONE, {"target": 3.0}, expected={"target": 0.5})
+    assert outcome(desk.do(late)) == ErrorCode.WRONG_STATE
+    assert desk.entry(1).plan.parameters == {"target": 2.0}
+    assert outcome(desk.do(SendAsked(ONE, {"target": 3.0}, {"target": 2.0}))) == "accepted"
+
+
 def test_postures() -> None:
     desk = Desk().submit(1)
     assert outcome(desk.do(PostureAsked(Posture.PAUSED, "eve"))) == "done"

@@ -161,6 +161,8 @@ async def test_parameters_and_messages_reach_the_script(gate: Gate) -> None:
     assert (first["parameters"], second["text"]) == ({"target": 0.6, "mode": "on"}, "hello")
     after = await gate.get(f"/messages?after={first['n']}")
     assert after["messages"] == [second]
+    (seen,) = gate.journal.of("event")
+    assert (seen.event, seen.data) == ("parameters-seen", {"revision": 4})
 
 
 async def test_files_are_saved_whole_and_metered(gate: Gate) -> None:

@@ -15,11 +15,12 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from broker.messages import MAX_FETCH_BYTES, Fetched
+from broker.messages import MAX_FETCH_BYTES, ContractError, Fetched, ParameterInfo
 from portal.assets import Assets
 from portal.downloads import Downloads, Span, disposition, parse_range
 from portal.examples import load_examples
 from portal.metrics import Measured, RequestFigures
+from portal.parameters import changes
 from portal.ratelimit import MAX_KEYS, Bucket, RateLimit
 from portal.reference import groups_of
 from portal.security import same_origin
@@ -237,3 +238,23 @@ async def test_requests_are_counted_by_the_methods_that_routes_take() -> None:
         await Measured(answer, figures)(scope, receive, send)
     counted = [line for line in figures.lines() if "requests_total{" in line]
     assert [line.split('"')[1] for line in counted] == ["DELETE", "GET", "HEAD", "POST", "other"]
+
+
+def test_a_form_sends_what_was_changed_and_what_it_was() -> None:
+    infos = (
+        ParameterInfo(name="target", default=0.5),
+        ParameterInfo(name="night", default=False),
+        ParameterInfo(name="strain", default="MG1655"),
+    )
+    fields = {
+        "param.target": "0.7", "shown.target": "0.5",
+        "param.night": "yes", "shown.night": "no",
+        "param.strain": "MG1655", "shown.strain": "MG1655", "param.other": "1",
+    }  # fmt: skip
+    assert changes(infos, fields) == (
+        {"target": 0.7, "night": True},
+        {"target": 0.5, "night": False},
+    )
+    with pytest.raises(ContractError, match="target") as refused:
+        changes(infos, {"param.target": "lots"})
+    assert refused.value.error.details["field"] == "parameters.target"
