@@ -13,6 +13,7 @@ from broker.messages import (
     Experiment,
     LogPage,
     Status,
+    utc_now,
 )
 from portal.access import Asking
 from portal.alarmlog import PastAlarm
@@ -27,6 +28,7 @@ from portal.rendering import Renderer
 from portal.selection import MAX_SELECTED
 from portal.sessions import Session
 from portal.state import State
+from portal.timeline import life_of
 
 _RECENT = 6
 _PAGE = 50
@@ -139,6 +141,7 @@ class Pages:
             declared=got.info.parameters if got.info else (),
             info=got.info,
             milestones=got.milestones,
+            life=life_of(experiment, got.milestones, utc_now()),
             log=log,
             readings=node.readings if node and here else {},
             may_change=session.admin or experiment.user == session.user,

@@ -9,6 +9,7 @@ too.
 """
 
 import asyncio
+import math
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from portal.known import NodeView
 from portal.posting import Question
 from portal.queue_views import late_move, places_of
 from portal.sdk import sdk
+from portal.timeline import life_of
 from portal.upload_form import Upload, read_upload
 
 PORTAL = Path(__file__).parents[2]
@@ -233,6 +235,7 @@ async def experiment(request: Request, experiment_id: str) -> Response:
         request, "experiment.html", "experiment", experiment=e, script=records.SCRIPT, log=log,
         readings=records.values_at(records.ELAPSED), may_change=True, results=e.results,
         info=samples.INFO, declared=samples.INFO.parameters, milestones=samples.milestones(e),
+        life=life_of(e, samples.milestones(e), records.NOW),
     )  # fmt: skip
 
 
@@ -279,10 +282,52 @@ async def history(
 
 
 @app.get("/api/experiments/{_}/logs")
-async def logs(_: str, after: int = 0) -> Response:
+async def logs(_: str, after: int = 0, search: str = "") -> Response:
     """Answer with log lines."""
-    lines = tuple(line for line in records.log_lines() if line.n > after)
-    return _json(LogPage(lines=lines, last=60, complete=True))
+    lines = tuple(
+        line
+        for line in records.log_lines()
+        if line.n > after and search.lower() in line.text.lower()
+    )
+    return _json(LogPage(lines=lines, last=60, complete=True, found=len(lines)))
+
+
+FILES = {
+    ".json": ("application/octet-stream", b'{"final_od":0.403,"dilutions":16}'),
+    ".csv": (
+        "application/octet-stream",
+        b"time_s,pump,ml\r\n" + b"".join(b"%d,media,1.0\r\n" % (60 * n) for n in range(400)),
+    ),
+    ".svg": (
+        "image/svg+xml",
+        (
+            b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 120">'
+            b'<script>alert("no")</script>'
+            b'<path d="M10 110C90 100 120 20 310 12" fill="none" stroke="teal" stroke-width="3"/>'
+            b"</svg>"
+        ),
+    ),
+}
+
+
+@app.get("/api/experiments/{_}/files/{name:path}")
+async def file(_: str, name: str) -> Response:
+    """Answer with a result file."""
+    kind, content = FILES.get(Path(name).suffix, FILES[".svg"])
+    return Response(content, media_type=kind)
+
+
+@app.get("/api/experiments/user")
+async def mine_json() -> dict[str, Any]:
+    """List experiments."""
+    return {"experiments": [orjson.loads(e.encode()) for e in samples.ALL]}
+
+
+@app.get("/api/experiments/{_}/script")
+async def script(_: str) -> Response:
+    """Answer with another script."""
+    other = records.SCRIPT.replace("seconds=60", "seconds=30").replace("numpy", "scipy")
+    return Response(other, media_type="text/plain")
 
 
 @app.get("/api/nodes/{_}/history")
@@ -348,7 +393,13 @@ async def _live(socket: WebSocket, wanted: set[str]) -> None:
 def replace_activity(report: Any, elapsed: float) -> Payload:
     """Return the report with its experiment further on."""
     activity = report.activity.model_copy(update={"elapsed": elapsed})
-    changed: Payload = report.model_copy(update={"activity": activity})
+    load = 4 + 3 * math.sin(elapsed / 40)
+    container = report.container.model_copy(
+        update={"cpu_percent": load, "memory": 74_000_000 + int(elapsed * 200)}
+    )
+    changed: Payload = report.model_copy(
+        update={"activity": activity, "container": container, "at": datetime.now(UTC)}
+    )
     return changed
 
 

@@ -76,6 +76,10 @@ def container() -> ContainerStatus:
         results_bytes=18_432,
         log_bytes=3_100,
         uptime=161.0,
+        cpu_limit=1.0,
+        pids_limit=64,
+        results_limit=512 * 1024**2,
+        log_limit=32 * 1024**2,
     )
 
 
@@ -160,8 +164,9 @@ RUNNING: Final = experiment(
 )
 FILES: Final = (
     ResultFile(name="summary.json", size=412, sha256=SHA),
-    ResultFile(name="figures/growth.png", size=48_211, sha256=SHA),
+    ResultFile(name="figures/growth.svg", size=48_211, sha256=SHA),
     ResultFile(name="doses.csv", size=1_204_332, sha256=SHA),
+    ResultFile(name="model.pkl", size=204_332, sha256=SHA),
 )
 COMPLETED: Final = experiment(
     38, "Growth curve, LB, triplicate 2", Status.COMPLETED, exit_code=0, results=FILES,
@@ -174,6 +179,7 @@ FAILED: Final = experiment(
         message="temperature-setpoint cannot be set to 55 °C",
         hint="The reactor allows 15 to 45 °C.",
     ),
+    created_at=NOW - timedelta(hours=27),
     **{**_RAN, "started_at": NOW - timedelta(hours=26), "completed_at": NOW - timedelta(days=1)},
 )  # fmt: skip
 PAUSED: Final = experiment(
@@ -250,7 +256,7 @@ def milestones(e: Experiment) -> tuple[Milestone, ...]:
         at(-2, "accepted"),
         at(0, "executing"),
         at(30, "paused"),
-        at(42, "resumed"),
+        at(42, "resumed", elapsed=1800.0),
         at(61, "parameters", parameters={"target_od": 0.4}, revision=8),
         at(62, "parameters-seen", revision=8),
         at(80, "adopted"),

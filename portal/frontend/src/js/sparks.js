@@ -123,10 +123,15 @@ function table(key) {
 async function load(node) {
   const end = Date.now() / 1000;
   const history = await call(`/api/nodes/${node}/history?start=${(end - WINDOW).toFixed(0)}&points=100`);
-  for (const [channel, { t, v }] of Object.entries(history.traces)) {
+  loadSparks(node, history.traces);
+}
+
+/** Take a node's curves. @param {string} node @param {Record<string, {t: number[], v: (number | null)[]}>} traces */
+export function loadSparks(node, traces) {
+  for (const [channel, { t, v }] of Object.entries(traces)) {
     if (t.length > 0) table(`${node}/${channel}`).load({ v: { t, v } });
   }
-  for (const canvas of document.querySelectorAll(`[data-spark^="${CSS.escape(node)}/"]`)) soon(canvas);
+  for (const canvas of document.querySelectorAll(`[data-spark^="${CSS.escape(node)}/"]`)) soon(/** @type {HTMLCanvasElement} */ (canvas));
 }
 
 /** Find the canvases of the page, now and after each refresh. */
@@ -139,7 +144,8 @@ export function findSparks() {
       sized.observe(canvas);
     }
     const node = /** @type {string} */ (canvas.dataset.spark).split('/')[0];
-    if (!asked.has(node)) {
+    // what begins with @ is fed by whoever has it
+    if (!asked.has(node) && !node.startsWith('@')) {
       asked.add(node);
       load(node).catch(() => asked.delete(node));
     }

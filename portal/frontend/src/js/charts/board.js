@@ -1,11 +1,14 @@
 // @ts-check
 // All charts of an experiment or a reactor on one time axis: history first, then live; one cursor,
 // one zoom.
-import { byId, h, setText } from '../dom.js';
+import { Choices } from '../choices.js';
+import { byId, h, memory, setText } from '../dom.js';
 import { elapsed } from '../format.js';
+import { marksTable } from './alternative.js';
 import { SERIES, groupChannels, groupSeries } from './groups.js';
 import { Marks } from './marks.js';
 import { Panel } from './panel.js';
+import { Timebase, anchorsOf, clockText } from './timebase.js';
 
 const MOST_PANELS = 40;
 /** Milliseconds between two drawings: a long axis does not move visibly more often. */
@@ -15,17 +18,31 @@ const LONG = 3600;
 /** A view so many times smaller than the whole is worth a closer look at the record. */
 const CLOSER = 2;
 const SETTLED = 200;
+/** Seconds: nobody needs to look closer. */
+const LEAST = 0.5;
+
+/**
+ * What the charts are of. `wall`: a reactor, which knows times of day alone.
+ * @typedef {{id: string, name: string, speed?: number, simulated?: boolean, wall?: boolean, every?: string}} Run
+ */
 
 export class Board {
   /**
    * @param {HTMLElement} root @param {any[]} channels of the node
-   * @param {(x: number, seconds?: boolean) => string} words what a place on the axis is called
+   * @param {Run} run
    */
-  constructor(root, channels, words = elapsed) {
+  constructor(root, channels, run) {
     this.root = root;
-    this.words = words;
+    this.run = run;
     this.note = byId('board-note');
     this.at = byId('board-at');
+    this.voice = byId('board-voice');
+    this.hidden = new Choices('charts.hidden');
+    this.logs = new Choices('charts.logarithmic');
+    const { wall = false, speed = 1, simulated = false } = run;
+    this.time = { clock: wall || memory.get('charts.clock') === 'yes', base: new Timebase([], speed) };
+    /** How many times faster than real time a simulation runs; 1 where none does. */
+    this.speed = simulated ? speed : 1;
     /** @type {Map<string, Panel>} */
     this.panels = new Map();
     this.marks = new Marks();
@@ -63,6 +80,12 @@ export class Board {
     });
   }
 
+  /** What the x axis is, in words. */
+  get axisName() {
+    if (this.time.clock) return this.speed !== 1 ? 'time of day, while a simulation ran' : 'time of day';
+    return this.speed !== 1 ? `simulated time since the start, ${this.speed} × real time` : 'time since the start';
+  }
+
   /** The part of the axis that is shown now. @returns {[number, number]} */
   range() {
     if (this.zoomed) return this.zoomed;
@@ -71,7 +94,13 @@ export class Board {
   }
 
   zoom(from, to) {
-    this.zoomed = [Math.max(0, from), to];
+    const start = Math.max(0, from);
+    const end = Math.max(start + LEAST, Math.min(to, Math.max(this.end, 60) * 1.05));
+    if (start === 0 && end >= Math.max(this.end, 60)) {
+      this.show(this.run.wall ? this.window : null);
+      return;
+    }
+    this.zoomed = [Math.min(start, end - LEAST), end];
     this.redraw();
     this.shown();
   }
@@ -87,6 +116,29 @@ export class Board {
   show(seconds) {
     this.window = seconds;
     this.reset();
+  }
+
+  /** Show times of day in place of times since the start. */
+  setClock(on) {
+    this.time.clock = on;
+    memory.set('charts.clock', on ? 'yes' : null);
+    for (const panel of this.panels.values()) panel.reopen();
+    this.redraw();
+  }
+
+  /** What is known of both clocks. @param {any[]} milestones @param {string | null} started */
+  setTimes(milestones, started) {
+    const anchors = anchorsOf(milestones);
+    if (anchors.length === 0 && started) anchors.push({ x: 0, t: Date.parse(started) / 1000 });
+    const { newest } = this.time.base;
+    this.time.base.set(anchors);
+    if (newest) this.time.base.reach(newest.x, newest.t);
+    this.addEvents(milestones.flatMap(({ what, t, elapsed: x, detail }) => {
+      const place = what === 'gap' ? this.time.base.elapsed(Date.parse(t) / 1000) : x;
+      const words = { paused: 'paused', resumed: 'resumed', stopping: 'asked to stop', gap: `gap in the record: ${detail}` }[what];
+      return words && typeof place === 'number' ? [{ event: what, elapsed: place, data: { message: words } }] : [];
+    }));
+    if (this.time.clock) this.redraw();
   }
 
   /**
@@ -111,7 +163,14 @@ export class Board {
       return;
     }
     const mark = this.marks.near(x, reach);
-    setText(this.at, `at ${this.words(x, true)}${mark ? ` · ${mark.text}` : ''}`);
+    const { base } = this.time;
+    const since = this.run.wall ? '' : `${elapsed(x, true)}${this.speed !== 1 ? ' simulated' : ''}`;
+    setText(this.at, [since, base.known ? clockText(base.wall(x)) : '', mark?.text].filter(Boolean).join(' · '));
+  }
+
+  /** Say something to who listens in place of looking. */
+  announce(text) {
+    setText(this.voice, text);
   }
 
   redraw() {
@@ -131,11 +190,13 @@ export class Board {
     this.timer = 0;
     this.drawn = performance.now();
     const range = this.range().join(' ');
-    if (range !== this.axis) {
-      this.axis = range;
-      for (const panel of this.panels.values()) panel.dirty = true;
+    const moved = range !== this.axis;
+    this.axis = range;
+    for (const panel of this.panels.values()) {
+      if (moved) panel.dirty = true;
+      if (panel.dirty) panel.sayNewest();
+      panel.draw();
     }
-    for (const panel of this.panels.values()) panel.draw();
   }
 
   /** @param {import('./groups.js').Group} group */
@@ -146,12 +207,14 @@ export class Board {
     this.panels.set(group.key, panel);
     this.place(panel);
     panel.setMarks();
+    panel.setHidden();
     this.seen.observe(panel.element);
+    this.root.dispatchEvent(new CustomEvent('panels'));
     if (this.note) this.note.hidden = true;
     return panel;
   }
 
-  /** Put a panel where it belongs; the first one is the wide one. @param {Panel} panel */
+  /** Put a panel where it belongs. @param {Panel} panel */
   place(panel) {
     const all = [...this.panels.values()];
     const later = [...this.root.querySelectorAll(':scope > .panel')].find((element) => {
@@ -159,8 +222,22 @@ export class Board {
       return other && other.group.rank > panel.group.rank;
     });
     this.root.insertBefore(panel.element, later ?? null);
-    const first = this.root.querySelector(':scope > .panel');
-    for (const { element } of all) element.classList.toggle('wide', element === first);
+    this.widen();
+  }
+
+  /** The first one that is shown is the wide one. */
+  widen() {
+    const first = this.root.querySelector(':scope > .panel:not([hidden])');
+    for (const { element } of this.panels.values()) element.classList.toggle('wide', element === first);
+  }
+
+  /** Hide lines, or show them again. @param {string[]} names */
+  hide(names, on = true) {
+    for (const name of names) this.hidden.set(name, on);
+    for (const panel of this.panels.values()) panel.setHidden();
+    this.widen();
+    this.root.dispatchEvent(new CustomEvent('panels'));
+    this.soon();
   }
 
   /** Make panels for what has values; channels that nobody measured get none. @param {Iterable<string>} names */
@@ -174,11 +251,12 @@ export class Board {
   }
 
   /** Show the history; what came live meanwhile stays. @param {any} history of the contract */
-  load({ traces, events = [] }) {
+  load({ traces, events = [], started_at: started = null }) {
     const full = Object.entries(traces).filter(([, trace]) => trace.t.length > 0);
     this.need(full.map(([name]) => name));
     for (const [, { t }] of full) this.end = Math.max(this.end, t[t.length - 1]);
     this.coarse = full.some(([, { downsampled }]) => downsampled);
+    if (!this.time.base.known && started) this.setTimes([], started);
     for (const panel of this.panels.values()) panel.load(traces);
     this.addEvents(events);
     if (this.panels.size === 0 && this.note) this.tell('Nothing measured yet. Charts start with the first reading.');
@@ -187,9 +265,10 @@ export class Board {
   }
 
   /** Show a part of the history in more detail. */
-  splice({ traces }, from, to) {
+  splice({ traces, events = [] }, from, to) {
     this.close = true;
     for (const panel of this.panels.values()) panel.load(traces, from, to);
+    this.addEvents(events);
     this.redraw();
   }
 
@@ -210,16 +289,28 @@ export class Board {
   addEvents(events) {
     if (!this.marks.add(events)) return;
     for (const panel of this.panels.values()) panel.setMarks();
+    this.showMarks();
     this.soon();
   }
 
+  /** Write the table of marks, if it is open. */
+  showMarks() {
+    const fold = /** @type {HTMLDetailsElement | null} */ (byId('marks'));
+    if (!fold) return;
+    fold.hidden = this.marks.all.length === 0;
+    setText(byId('marks-count'), String(this.marks.all.length));
+    if (fold.open) fold.querySelector('.figures')?.replaceChildren(marksTable(this.marks.all, this.time));
+  }
+
   /** Append one live reading of this experiment. */
-  append({ elapsed: x, values = {}, series = {} }) {
+  append({ elapsed: x, t, values = {}, series = {} }) {
     if (typeof x !== 'number') return;
+    /** @type {Record<string, number | null>} */
     const all = { ...values };
-    for (const [name, value] of Object.entries(series)) all[SERIES + name] = value;
-    this.need(Object.keys(all).filter((name) => all[name] !== null));
+    for (const name of Object.keys(series)) all[SERIES + name] = series[name];
+    for (const name of Object.keys(all)) if (all[name] !== null && !this.shownNames.has(name)) this.need([name]);
     this.end = Math.max(this.end, x);
+    this.time.base.reach(x, Date.parse(t) / 1000);
     for (const panel of this.panels.values()) panel.append(x, all);
     this.soon();
   }

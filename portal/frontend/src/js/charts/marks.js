@@ -9,13 +9,14 @@ const TICK = 9;
 /** @typedef {{x: number, channel: string | null, text: string, across: boolean}} Mark */
 
 /** What says nothing new in a chart: that a run began, and that lines of the log were dropped. */
-const QUIET = new Set(['dropped', 'run']);
+const QUIET = new Set(['dropped', 'run', 'parameters-seen']);
 
 /** What an event is in words. @returns {string} */
 function words({ event, channel, value, data = {} }) {
   const what = channel ?? '';
   if (event === 'dose') return `${what} ${general(value ?? data.delivered_ml)} mL`;
   if (event === 'set') return `${what} → ${general(value)}`;
+  if (event === 'parameters') return Object.entries(data.changed ?? {}).map(([name, now]) => `${name} → ${now}`).join(', ') || 'parameters';
   if (typeof data.message === 'string') return data.message;
   const text = event.replaceAll('-', ' ');
   return [text, what, value === null || value === undefined ? '' : general(value)].filter(Boolean).join(' ');
@@ -88,9 +89,14 @@ export function drawMarks(u, marks, names, inkOf) {
   ctx.clip();
   ctx.lineWidth = 1.5 * scale;
   const foot = bbox.top + bbox.height;
+  const done = new Set();
   for (const { x, channel, across } of marks) {
     if (x < min || x > max) continue;
     const at = Math.round(u.valToPos(x, 'x', true)) + 0.5;
+    // Thousands of doses in a week stand on the same few hundred pixels.
+    const place = `${at} ${across ? '' : channel}`;
+    if (done.has(place)) continue;
+    done.add(place);
     ctx.strokeStyle = across ? ink('--line-strong') : inkOf(channel);
     ctx.setLineDash(across ? [3 * scale, 3 * scale] : []);
     ctx.beginPath();

@@ -1,134 +1,123 @@
 // @ts-check
-// One chart: a quantity over the experiment's time, with its own rows and a heading that says the
-// newest values, or those under the cursor.
-import uPlot from 'uplot';
-import { h, setText } from '../dom.js';
+// One chart: a quantity over the experiment's time, with its own rows, a heading that says the
+// newest values, or those under the cursor, and what one can do with it.
+import { h, icon, setText } from '../dom.js';
 import { general, number } from '../format.js';
+import { item, menu } from '../menu.js';
+import { toast } from '../toasts.js';
+import { moment, tableOf } from './alternative.js';
+import { picture, save } from './export.js';
+import { listen, listenToKeys } from './gestures.js';
 import { ink } from './inks.js';
-import { drawMarks } from './marks.js';
-import { Table, silences } from './table.js';
+import { makePlot } from './plot.js';
+import { csv, fileName, rowsOf } from './rows.js';
+import { Table } from './table.js';
 
-const MINUTE = 60;
-const HOUR = 3600;
-const STEPS = [1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE,
-  30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 168 * HOUR];
-const FONT = '11px "Inter Variable", system-ui, sans-serif';
-
-/** A y range with room above and below; a steady value is not blown up to its noise. */
-export function yRange(low, high) {
-  if (low === null || high === null || !Number.isFinite(low)) return [0, 1];
-  const least = Math.max(Math.abs(high), Math.abs(low)) * 0.02 || 1;
-  const span = Math.max(high - low, least);
-  const middle = (high + low) / 2;
-  const bottom = middle - span * 0.575;
-  return [low >= 0 && bottom < 0 ? 0 : bottom, middle + span * 0.575];
-}
-
-/** How many decimals tell values apart that lie a step apart. */
-function decimals(step) {
-  let digits = 0;
-  while (digits < 8 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
-  return digits;
-}
-
-/** Where a series was silent, in the plot's pixels. */
-function silent(u, series, first, last) {
-  const column = /** @type {(number | null | undefined)[]} */ (u.data[series]);
-  return silences(/** @type {number[]} */ (u.data[0]), column, first, last)
-    .map(([from, to]) => /** @type {[number, number]} */ ([from, to].map((x) => Math.round(u.valToPos(x, 'x', true)))));
-}
+/** Rows of one chart: more than a screen has pixels, and no more, however long it goes on. */
+const ROWS = 6000;
+const FIGURES_EVERY = 5000;
+const KEYS = 'Left and right move the cursor, plus and minus zoom, page up and down move, 0 shows all.';
 
 export class Panel {
-  /**
-   * @param {import('./groups.js').Group} group
-   * @param {{range: () => [number, number], zoom: (from: number, to: number) => void,
-   *   reset: () => void, words: (x: number, seconds?: boolean) => string,
-   *   hover: (x: number | null, reach: number) => void, marks: import('./marks.js').Marks}} board
-   */
+  /** @param {import('./groups.js').Group} group @param {import('./board.js').Board} board */
   constructor(group, board) {
     this.group = group;
     this.board = board;
-    this.table = new Table(group.lines.map(({ name }) => name));
+    this.table = new Table(group.lines.map(({ name }) => name), ROWS);
     this.names = new Set(this.table.names);
     this.marks = [];
     this.dirty = true;
     this.visible = false;
     this.plot = null;
-    this.values = group.lines.map((line) => {
-      const value = h('span', { class: 'value' }, '–');
-      const key = h(
-        'span',
-        { class: line.dashed ? 'key dashed' : 'key' },
-        group.lines.length > 1 ? h('span', { class: 'what' }, line.dashed ? 'setpoint' : line.label) : null,
-        value,
-      );
-      key.style.setProperty('--key', `var(${line.ink})`);
-      return { key, value };
-    });
-    this.area = h('div', { class: 'plot', role: 'img' });
+    /** @type {HTMLElement | null} */
+    this.figures = null;
+    this.figured = 0;
+    this.values = group.lines.map((line) => this.key(line));
+    this.area = h('div', { class: 'plot', role: 'group', tabIndex: 0, 'aria-roledescription': 'chart', 'aria-description': KEYS });
+    this.log = h('button', {
+      class: 'btn mini',
+      type: 'button',
+      'aria-pressed': String(this.logarithmic),
+      title: 'Logarithmic scale',
+      onclick: () => this.setLogarithmic(!this.logarithmic),
+    }, 'log');
     this.element = h(
       'section',
       { class: 'panel', 'aria-label': group.title },
-      h('header', {}, h('h3', {}, h('bdi', {}, group.title), group.unit && group.unit !== group.title ? h('span', { class: 'unit' }, group.unit) : null), ...this.values.map(({ key }) => key)),
+      h(
+        'header',
+        {},
+        h('h3', {}, h('bdi', {}, group.title), group.unit && group.unit !== group.title ? h('span', { class: 'unit' }, group.unit) : null),
+        ...this.values.map(({ key }) => key),
+        h('div', { class: 'tools' }, this.log, menu(
+          { label: `${group.title}: more` },
+          item('download', 'Picture (PNG)', () => this.savePicture()),
+          item('download', 'What is shown (CSV)', () => this.saveRows()),
+          board.run.every ? h('a', { class: 'btn plain', href: board.run.every, download: '' }, icon('download'), 'Every sample (CSV)') : null,
+          item('table', 'Table', () => this.showFigures(this.figures === null)),
+          item('hide', 'Hide', () => board.hide(group.lines.map(({ name }) => name))),
+        )),
+      ),
       this.area,
     );
+    listenToKeys(this.area, board, {
+      step: (by) => this.step(by),
+      place: () => this.place,
+      leave: () => this.plot?.setCursor({ left: -10, top: -10 }),
+    });
+  }
+
+  get logarithmic() {
+    return this.board.logs.has(this.group.key);
+  }
+
+  /** A line's name and newest value. */
+  key(line) {
+    const value = h('span', { class: 'value' }, '–');
+    const key = h(
+      'span',
+      { class: line.dashed ? 'key dashed' : 'key' },
+      this.group.lines.length > 1 ? h('span', { class: 'what' }, h('bdi', {}, line.dashed ? 'setpoint' : line.label)) : null,
+      value,
+    );
+    key.style.setProperty('--key', `var(${line.ink})`);
+    return { key, value };
   }
 
   /** Make the plot once the panel has a size. */
   open() {
-    const { width, height } = this.size();
-    if (width === 0) return;
-    const { group, board } = this;
-    const axis = {
-      stroke: () => ink('--text-2'),
-      font: FONT,
-      ticks: { show: false },
-      grid: { stroke: () => ink('--line'), width: 1 },
-    };
-    this.plot = new uPlot(
-      {
-        width,
-        height,
-        padding: [8, 14, 0, 0],
-        legend: { show: false },
-        cursor: {
-          y: false,
-          sync: { key: 'experiment', setSeries: false, scales: ['x', null] },
-          drag: { x: true, y: false, setScale: false, dist: 4 },
-          points: { size: 7 },
-          bind: { dblclick: () => () => (board.reset(), null) },
-          dataIdx: (u, series, at) => (series === 0 ? at : Math.max(0, this.table.valueAt(series - 1, at))),
-        },
-        scales: {
-          x: { time: false, range: () => board.range() },
-          y: { range: (u, low, high) => /** @type {[number, number]} */ (yRange(low, high)) },
-        },
-        axes: [
-          { ...axis, incrs: STEPS, space: 64, size: 26, gap: 4, values: (u, splits, a, s, step) => splits.map((x) => board.words(x, step < MINUTE)) },
-          { ...axis, size: 50, gap: 4, space: 28, values: (u, splits, a, s, step) => splits.map((y) => y.toFixed(decimals(step))) },
-        ],
-        series: [
-          {},
-          ...group.lines.map((line) => ({
-            label: line.label,
-            stroke: () => ink(line.ink),
-            width: line.dashed ? 1.25 : 1.75,
-            dash: line.dashed ? [5, 4] : undefined,
-            gaps: (u, series, first, last, holes) => [...holes, ...silent(u, series, first, last)].sort((a, b) => a[0] - b[0]),
-            paths: line.stepped ? uPlot.paths.stepped?.({ align: 1 }) : uPlot.paths.linear?.(),
-            points: { size: 5, show: (u, series, first, last) => last - first < 3 },
-          })),
-        ],
-        hooks: {
-          draw: [(u) => drawMarks(u, this.marks, this.table.names, (name) => this.inkOf(name))],
-          setCursor: [(u) => this.hover(u)],
-          setSelect: [(u) => this.selected(u)],
-        },
-      },
-      /** @type {any} */ (this.table.data),
+    const size = this.size();
+    if (size.width === 0) return;
+    this.plot = makePlot(
       this.area,
+      size,
+      {
+        lines: this.group.lines,
+        table: this.table,
+        logarithmic: this.logarithmic,
+        hidden: (name) => this.board.hidden.has(name),
+        marks: () => this.marks,
+        inkOf: (name) => this.inkOf(name),
+      },
+      this.board,
+      { hover: (u) => this.hover(u), selected: (u) => this.selected(u) },
     );
+    listen(this.plot, this.board);
     this.dirty = false;
+  }
+
+  /** Draw from the beginning: something about the plot itself is another. */
+  reopen() {
+    this.plot?.destroy();
+    this.plot = null;
+    this.dirty = true;
+  }
+
+  setLogarithmic(on) {
+    this.board.logs.set(this.group.key, on);
+    this.log.setAttribute('aria-pressed', String(on));
+    this.reopen();
+    this.draw();
   }
 
   size() {
@@ -157,11 +146,34 @@ export class Panel {
     });
   }
 
+  /** Where the cursor stands, or null. */
+  get place() {
+    const { left, idx } = this.plot?.cursor ?? {};
+    return typeof left === 'number' && left >= 0 && typeof idx === 'number' ? this.table.x[idx] : null;
+  }
+
+  /** Move the cursor by readings, and say what stands there. */
+  step(by) {
+    if (!this.plot || this.table.length === 0) return;
+    const [from, to] = this.board.range();
+    const first = this.table.before(from);
+    const last = Math.max(first, this.table.before(to, true) - 1);
+    const now = this.plot.cursor.idx;
+    const row = Math.min(last, Math.max(first, this.place === null || typeof now !== 'number' ? (by > 0 ? first : last) : now + by));
+    const x = this.table.x[row];
+    this.plot.setCursor({ left: this.plot.valToPos(x, 'x'), top: this.size().height / 2 });
+    const said = this.group.lines.map((line, i) => {
+      const at = this.table.valueAt(i, row);
+      return `${line.label} ${this.format(line, at < 0 ? null : this.table.y[i][at])}`;
+    });
+    this.board.announce(`${moment(x, this.board.time)}: ${said.join(', ')}`);
+  }
+
   hover(u) {
     const { idx, left } = u.cursor;
     const on = idx !== null && idx !== undefined && left >= 0;
     this.say(on ? idx : null);
-    this.board.hover(on ? u.posToVal(left, 'x') : null, u.posToVal(6, 'x') - u.posToVal(0, 'x'));
+    this.board.hover(on ? u.posToVal(left, 'x') : null, u.posToVal(Math.max(left, 0) + 6, 'x') - u.posToVal(Math.max(left, 0), 'x'));
   }
 
   selected(u) {
@@ -178,22 +190,46 @@ export class Panel {
     if (!this.visible) return;
     if (!this.plot) {
       this.open();
-      return;
+    } else if (this.dirty) {
+      this.dirty = false;
+      this.plot.setData(/** @type {any} */ (this.table.data), true);
     }
-    if (!this.dirty) return;
-    this.dirty = false;
-    this.plot.setData(/** @type {any} */ (this.table.data), true);
+    if (this.figures && performance.now() - this.figured > FIGURES_EVERY && !this.figures.contains(document.activeElement)) this.showFigures(true);
+  }
+
+  /** Which of its lines are hidden has changed. */
+  setHidden() {
+    const on = this.group.lines.map(({ name }) => !this.board.hidden.has(name));
+    this.element.hidden = !on.includes(true);
+    on.forEach((shown, i) => {
+      this.values[i].key.hidden = !shown;
+      if (this.plot && this.plot.series[i + 1].show !== shown) this.plot.setSeries(i + 1, { show: shown });
+    });
+    if (this.figures) this.showFigures(true);
   }
 
   /** Append a reading; returns whether the panel has a part in it. */
   append(x, values) {
-    const part = this.group.lines.some(({ name }) => values[name] !== undefined);
+    const { lines } = this.group;
+    let part = false;
+    /** @type {Record<string, number | null>} */
+    const row = {};
+    for (const line of lines) {
+      const value = values[line.name];
+      if (value === undefined) continue;
+      row[line.name] = this.drawn(line, value);
+      part = true;
+    }
     if (part) {
-      this.table.append(x, Object.fromEntries(this.group.lines.map((line) => [line.name, this.drawn(line, values[line.name])])));
+      this.table.append(x, row);
       this.dirty = true;
-      if (!(this.plot?.cursor.left >= 0)) this.say(null);
     }
     return part;
+  }
+
+  /** Say the newest values, unless somebody looks at others. */
+  sayNewest() {
+    if (this.place === null) this.say(null);
   }
 
   /** Take the history of this panel's lines, or a closer look at a part of it. */
@@ -212,6 +248,38 @@ export class Panel {
   setMarks() {
     this.marks = this.board.marks.of(this.names);
     this.dirty = true;
+  }
+
+  /** Show or hide the figures as a table. */
+  showFigures(on) {
+    this.figured = performance.now();
+    this.figures?.remove();
+    this.figures = on ? tableOf(this) : null;
+    if (this.figures) this.element.append(this.figures);
+  }
+
+  saveRows() {
+    const rows = rowsOf(this.table, this.board.range(), this.board.time.base);
+    save(new Blob([csv(rows)], { type: 'text/csv' }), `${fileName(this.board.run.name, this.group.title)}.csv`);
+  }
+
+  async savePicture() {
+    if (!this.plot) this.open();
+    if (!this.plot) return;
+    const { title, unit, lines } = this.group;
+    const { run } = this.board;
+    try {
+      const blob = await picture({
+        canvas: this.plot.ctx.canvas,
+        title: `${title}${unit && unit !== title ? ` (${unit})` : ''}${this.logarithmic ? ', logarithmic' : ''}`,
+        run: `${run.name} · ${run.id}`,
+        axis: this.board.axisName,
+        lines: lines.filter(({ name }) => !this.board.hidden.has(name)),
+      });
+      save(blob, `${fileName(run.name, title)}.png`);
+    } catch (error) {
+      toast(`The picture could not be made: ${error.message}.`, { bad: true });
+    }
   }
 
   resize() {

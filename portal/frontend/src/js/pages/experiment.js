@@ -2,12 +2,17 @@
 import { live } from '../common.js';
 import { call } from '../api.js';
 import { Board } from '../charts/board.js';
-import { Console } from '../console.js';
-import { showContainer } from '../container.js';
+import { offerLines } from '../charts/chooser.js';
 import { byId, h, pageData } from '../dom.js';
-import { colourScript } from '../highlight.js';
+import { showContainer } from '../experiment/container.js';
+import { takeParameters, tellParameters } from '../experiment/parameters.js';
+import { takePreviews } from '../experiment/results.js';
+import { takeScript } from '../experiment/script.js';
+import { Console, tellDropped } from '../log/console.js';
+import '../menu.js';
 import { report } from '../readings.js';
 import { refresh } from '../regions.js';
+import { findSparks } from '../sparks.js';
 
 const EVENTS_EVERY = 10_000;
 const RETRY = 10_000;
@@ -16,7 +21,10 @@ const POINTS = 800;
 
 const data = pageData('experiment-data');
 const id = data.experiment_id;
-const board = new Board(/** @type {HTMLElement} */ (byId('board')), data.channels);
+const { speed, simulated } = data;
+const board = new Board(/** @type {HTMLElement} */ (byId('board')), data.channels, {
+  id, name: data.name, speed, simulated, every: `/api/experiments/${id}/telemetry?format=csv`,
+});
 const log = new Console(id);
 
 const facts = () => byId('head')?.dataset ?? {};
@@ -25,14 +33,23 @@ const over = () => ['completed', 'failed', 'cancelled'].includes(facts().status 
 /** Whether two times differ, in whatever form they are written. */
 const moved = (a, b) => Date.parse(a ?? '') !== Date.parse(b ?? '') && Boolean(a || b);
 
+/** What the server last said of the experiment's two clocks. */
+function takeTimes() {
+  board.setTimes(pageData('milestones') ?? [], facts().started || null);
+}
+
 let loading = false;
 let loaded = false;
+/** When the newest event on record was. */
+let newest = '';
 
 async function loadHistory() {
   if (loading || !facts().node) return;
   loading = true;
   try {
-    board.load(await call(`/api/experiments/${id}/history?points=${POINTS}`));
+    const history = await call(`/api/experiments/${id}/history?points=${POINTS}`);
+    board.load(history);
+    tellDropped(history.events ?? []);
     loaded = true;
   } catch (error) {
     if (!loaded && board.panels.size === 0) {
@@ -54,7 +71,13 @@ async function lookCloser({ from, to }) {
 async function loadEvents() {
   if (document.hidden || !loaded || over()) return;
   const history = await call(`/api/experiments/${id}/history?points=2&start=${board.marks.last}`).catch(() => null);
-  if (history) board.addEvents(history.events ?? []);
+  if (!history) return;
+  const events = history.events ?? [];
+  // The page tells of parameters, and when the script saw them.
+  const told = events.filter(({ event }) => event.startsWith('parameters')).length;
+  if (told > 0 && events[events.length - 1].t !== newest) refresh();
+  newest = events[events.length - 1]?.t ?? newest;
+  board.addEvents(events);
 }
 
 /** @type {{node: string, stop: (() => void)[]}} */
@@ -92,6 +115,7 @@ function resume() {
 
 live.subscribe(`experiments/${id}`, ({ payload }) => {
   if (!payload) return;
+  tellParameters(payload.parameters ?? {});
   // a reactor that comes or goes, and a new forecast, change no revision
   const away = Boolean(payload.unreachable_since) !== ('away' in facts());
   const start = payload.status === 'queued' && moved(payload.estimated_start, facts().start);
@@ -106,25 +130,41 @@ document.addEventListener('visibilitychange', () => {
 
 let wasOver = over();
 document.addEventListener('regions', () => {
+  takeTimes();
   follow();
+  findSparks();
   if (over() && !wasOver) resume();
   wasOver = over();
 });
 setInterval(loadEvents, EVENTS_EVERY);
+takeTimes();
 follow();
-colourScript(byId('script'));
+findSparks();
+offerLines(board);
+takePreviews();
+takeParameters(id, () => refresh());
+takeScript(id);
 
 board.root.addEventListener('whole', () => loadHistory());
 board.root.addEventListener('closer', (event) => lookCloser(/** @type {CustomEvent} */ (event).detail));
+byId('marks')?.addEventListener('toggle', () => board.showMarks());
 
+const clock = /** @type {HTMLSelectElement | null} */ (byId('axis'));
+if (clock) {
+  clock.value = board.time.clock ? 'clock' : 'start';
+  clock.addEventListener('change', () => board.setClock(clock.value === 'clock'));
+}
 const windows = byId('windows');
 windows?.addEventListener('click', (event) => {
   const button = /** @type {Element} */ (event.target).closest('button');
   if (button) board.show(button.dataset.window ? Number(button.dataset.window) : null);
 });
+byId('reset-zoom')?.addEventListener('click', () => board.reset());
 board.root.addEventListener('shown', (event) => {
   const { window: seconds, zoomed } = /** @type {CustomEvent} */ (event).detail;
   for (const button of windows?.querySelectorAll('button') ?? []) {
     button.setAttribute('aria-pressed', String(!zoomed && button.dataset.window === String(seconds ?? '')));
   }
+  const reset = byId('reset-zoom');
+  if (reset) reset.hidden = !zoomed;
 });

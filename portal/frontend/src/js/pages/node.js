@@ -3,15 +3,13 @@ import { live } from '../common.js';
 import { call } from '../api.js';
 import { Board } from '../charts/board.js';
 import { byId, h, pageData, setText } from '../dom.js';
-import { elapsed, moment } from '../format.js';
+import { elapsed } from '../format.js';
 import { whileSeen } from '../seen.js';
 import { followReadings } from '../readings.js';
 
 /** As many as a wide chart has pixels; a closer look fetches more. */
 const POINTS = 800;
 const RETRY = 10_000;
-const DAY = 86_400;
-const SHORT = 2 * DAY;
 
 const { node, channels } = pageData('node-data');
 
@@ -21,17 +19,8 @@ let windowed = 6 * 3600;
 let loading = 0;
 let stale = true;
 
-/** What a place on the axis is called: the hour, or the day where many are shown. */
-function words(x, seconds = false) {
-  const date = new Date((zero + x) * 1000);
-  const [from, to] = board.range();
-  if (seconds) return to - from > DAY ? moment(date, 'clock') : moment(date, 'second');
-  if (to - from > SHORT) return date.toLocaleDateString('en', { month: 'short', day: 'numeric' });
-  return date.toLocaleTimeString('en', { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-}
-
 const root = /** @type {HTMLElement} */ (byId('board'));
-const board = new Board(root, channels, words);
+const board = new Board(root, channels, { id: node, name: document.querySelector('h1')?.textContent?.trim() ?? node, wall: true });
 
 const onAxis = ({ t, v, ...more }) => ({ ...more, t: t.map((at) => at - zero), v });
 
@@ -59,6 +48,7 @@ async function load() {
     if (zero !== midnight.getTime() / 1000) {
       zero = midnight.getTime() / 1000;
       board.clear();
+      board.time.base.set([{ x: 0, t: zero }]);
     }
     board.window = windowed;
     board.zoomed = null;
@@ -93,7 +83,7 @@ root.addEventListener('closer', (event) => lookCloser(/** @type {CustomEvent} */
 
 live.subscribe(`nodes/${node}/telemetry`, ({ payloads }) => {
   if (stale) return;
-  for (const { t, values } of payloads) board.append({ elapsed: Date.parse(t) / 1000 - zero, values });
+  for (const { t, values } of payloads) board.append({ elapsed: Date.parse(t) / 1000 - zero, t, values });
 });
 document.addEventListener('recovered', load);
 document.addEventListener('visibilitychange', () => {
