@@ -634,10 +634,14 @@ class ReadAudit(Request):
 
     Attributes:
         experiment_id: Only what was done to this experiment; absent: everything.
+        verb: Only what was asked for by this verb, or what the hub called it.
+        who: Only what this one did: a handle, or a user's id.
         before: The `next` of the page before.
     """
 
     experiment_id: Ulid | None = None
+    verb: Name | None = None
+    who: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)] | None = None
     before: int | None = Field(default=None, ge=1)
     limit: int = Field(default=50, ge=1, le=200)
 

@@ -168,6 +168,8 @@ class Reading:
             before=request.before,
             limit=request.limit + 1,
             hidden=() if all_of_it else ADMINISTRATORS_ONLY,
+            verb=request.verb,
+            who=request.who,
         )
         page = rows[: request.limit]
         entries = self._state().entries

@@ -20,6 +20,8 @@ from broker import VERSION
 from broker.connection import Connection
 from broker.messages import ContractError, Error, ErrorCode
 from broker.requests import Asker
+from portal.admin_forms import AdminForms
+from portal.admin_pages import AdminPages
 from portal.admission import Identified, Limited
 from portal.api import ExperimentsApi
 from portal.api_admin import AdminApi
@@ -143,6 +145,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
     )
     examples = load_examples(settings.examples)
     pages = Pages(reader, state, renderer, examples)
+    admin = AdminPages(reader, state, renderer, login=settings.admin == "login")
     manual = ManualControl(connection, state, settings.id)
     experiments = ExperimentsApi(desk, reader, state)
     for routes in (
@@ -154,6 +157,8 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         Site(state, live, (figures, HubFigures(connection)), renderer, assets).router(),
         pages.router(),
         Uploads(desk, reader, state, renderer, flashes, examples=examples).router(),
+        admin.router(),
+        AdminForms(desk, reader, state=state, tokens=tokens, pages=admin, postbox=postbox).router(),
         QueueForms(desk, Selection(desk, state), state, postbox).router(),
         NodeForms(desk, estop, manual, postbox).router(),
         Forms(

@@ -131,7 +131,8 @@ class Forms:
             )
             response.headers.update(error_headers(response.status_code, refused.error))
             return response
-        return self._postbox.done(request, "You are an administrator for the next 12 hours.", "/")
+        told = "You are an administrator for the next 12 hours."
+        return self._postbox.done(request, told, "/admin")
 
     async def logout(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - needs one
         """Give the administrator's rights back."""

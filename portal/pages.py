@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from ulid import ULID
 
 from broker.messages import (
+    Audited,
     ContractError,
     Experiment,
     LogPage,
@@ -31,6 +32,7 @@ from portal.state import State
 from portal.timeline import life_of
 
 _RECENT = 6
+_AUDITED = 15
 _PAGE = 50
 _ALARMS = 30
 ALARM_DAYS = 14
@@ -101,15 +103,24 @@ class Pages:
     async def queue(
         self,
         request: Request,
-        session: Asking,  # noqa: ARG002 - every page has one
+        session: Asking,
         *,
         wanted: Annotated[list[str] | None, Query(max_length=MAX_SELECTED)] = None,
         where: Literal["first", "last", "before", "after"] = "before",
         target: str | None = None,
+        before: Annotated[int | None, Query(ge=1)] = None,
     ) -> Response:
-        """Show who runs and who waits; and a move that came too late, to be repeated."""
+        """Show who runs, who waits, who did what; and a move that came too late, to be repeated."""
         conflict = late_move(self._state.queue, wanted or (), where, target)
-        return self._renderer.page(request, "queue", "queue.html", conflict=conflict)
+        audit: Audited | None = None
+        try:
+            audit = await self._reader.audit(session, before=before, limit=_AUDITED)
+        except ContractError as error:
+            if error.error.code not in UNREACHABLE:
+                raise
+        return self._renderer.page(
+            request, "queue", "queue.html", conflict=conflict, audit=audit, before=before
+        )
 
     async def run_now(self, request: Request, session: Asking, experiment_id: str) -> Response:
         """Say what running one now would stop, reactor by reactor."""

@@ -7,6 +7,8 @@ from typing import Final
 
 from broker.messages import (
     Audited,
+    Due,
+    DueOf,
     Export,
     Exported,
     ExportKind,
@@ -21,17 +23,22 @@ from broker.messages import (
     Logs,
     LogSource,
     OnExperiment,
+    Plain,
     ReadAudit,
+    Storage,
+    Users,
+    UsersOf,
     utc_now,
 )
 from portal.alarmlog import KINDS, PastAlarm, past_alarms
-from portal.asking import READ_PATIENCE, Line, build, expect, known_form
+from portal.asking import READ_PATIENCE, Line, build, expect, known_form, need_admin
 from portal.known import NodeView
 from portal.sessions import Session
 
 READ_TIMEOUT: Final = 3.0
 """Seconds for what a page shows; it then falls back to what the portal knows."""
 HISTORY_TIMEOUT: Final = 15.0
+DUE_TIMEOUT: Final = 30.0
 EXPORT_TIMEOUT: Final = 600.0
 FETCH_TIMEOUT: Final = 60.0
 
@@ -61,6 +68,8 @@ class Reader:
         session: Session,
         *,
         experiment_id: str | None = None,
+        verb: str | None = None,
+        who: str | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> Audited:
@@ -69,10 +78,32 @@ class Reader:
             ReadAudit,
             actor=session.actor,
             experiment_id=None if experiment_id is None else known_form(experiment_id),
+            verb=verb,
+            who=who,
             before=before,
             limit=limit,
         )
         return expect(Audited, await self._ask("audit", request, seconds=READ_TIMEOUT))
+
+    async def users(self, session: Session, after: str | None = None, limit: int = 100) -> UsersOf:
+        """Return a page of users with what they have and had; an administrator's right."""
+        need_admin(session, "see who has what")
+        request = build(Users, actor=session.actor, after=after, limit=limit)
+        return expect(UsersOf, await self._ask("users", request, seconds=READ_TIMEOUT, admin=True))
+
+    async def due(self, session: Session, days: int) -> DueOf:
+        """Return what a retention of so many days would delete now; an administrator's right."""
+        need_admin(session, "see what would be deleted")
+        request = build(Due, actor=session.actor, days=days)
+        return expect(DueOf, await self._ask("due", request, seconds=DUE_TIMEOUT, admin=True))
+
+    async def storage(self, session: Session) -> Storage:
+        """Return how full the hub's disk is; an administrator's right."""
+        need_admin(session, "see the hub's disk")
+        request = build(Plain, actor=session.actor)
+        return expect(
+            Storage, await self._ask("storage", request, seconds=READ_TIMEOUT, admin=True)
+        )
 
     async def history(
         self,

@@ -250,6 +250,8 @@ class Archive:
         before: int | None,
         limit: int,
         hidden: Collection[str] = (),
+        verb: str | None = None,
+        who: str | None = None,
     ) -> list[AuditRow]:
         """Return a page of what was done, newest first; see `audits.page`."""
         return await self._reader.run(
@@ -259,6 +261,8 @@ class Archive:
                 before=before,
                 limit=limit,
                 hidden=hidden,
+                verb=verb,
+                who=who,
             )
         )
 

@@ -65,6 +65,8 @@ def page(
     before: int | None,
     limit: int,
     hidden: Collection[str],
+    verb: str | None = None,
+    who: str | None = None,
 ) -> list[AuditRow]:
     """Return a page of what was done, newest first.
 
@@ -74,11 +76,19 @@ def page(
         before: The number of the last one of the page before.
         limit: At most so many.
         hidden: Verbs that are left out.
+        verb: Only this one.
+        who: Only what this one did: a handle, or a user's id.
     """
     terms, values = ["TRUE"], list[object]()
     if experiment_id is not None:
         terms.append("experiment_id = ?")
         values.append(experiment_id)
+    if verb is not None:
+        terms.append("verb = ?")
+        values.append(verb)
+    if who is not None:
+        terms.append("(user = ? OR json_extract(details, '$.by') = ?)")
+        values += [who, who]
     if before is not None:
         terms.append("id < ?")
         values.append(before)

@@ -4,16 +4,21 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ulid import ULID
 
 from broker.connection import Connection
 from broker.messages import (
+    Audited,
+    AuditEntry,
     Check,
     Checked,
     ContractError,
+    CreateToken,
     Done,
+    Due,
+    DueOf,
     Error,
     ErrorCode,
     EventRecord,
@@ -27,6 +32,7 @@ from broker.messages import (
     History,
     HistoryOf,
     HubStatus,
+    Limits,
     List,
     Listed,
     LogLine,
@@ -40,15 +46,24 @@ from broker.messages import (
     Queue,
     QueueEntry,
     QueueLimits,
+    ReadAudit,
     Result,
+    Retention,
+    RevokeToken,
     RunNow,
     ScriptInfo,
     ScriptProblem,
     Send,
     Status,
+    Storage,
     Submit,
     Submitted,
+    Token,
+    Tokens,
     Trace,
+    UserInfo,
+    Users,
+    UsersOf,
     utc_now,
 )
 from broker.requests import Asked, RequestServer
@@ -71,6 +86,11 @@ class FakeHub:
         self.posture = Posture.RUNNING
         self.revision = 0
         self.moved: Moved | None = None
+        self.users: tuple[UserInfo, ...] = ()
+        self.due: tuple[int, datetime | None] = (0, None)
+        self.free = 60 * 1024**3
+        self.audit: tuple[AuditEntry, ...] = ()
+        self.tokens: tuple[Token, ...] = ()
         self.fetching = self.most_fetching = 0
         self.fetch_gate: Callable[[int], asyncio.Event | None] = lambda _: None
         self._remembered: dict[tuple[str, str], tuple[str, Result]] = {}
@@ -81,6 +101,7 @@ class FakeHub:
         server = RequestServer(self.connection, portals=frozenset({"portal"}), handle=self._handle)
         await self.say("online")
         await self.publish_queue()
+        await self._tell_tokens()
         await server.run()
 
     async def say(self, state: str) -> None:
@@ -156,6 +177,10 @@ class FakeHub:
                 return await self._fetch(request)
             case Move() as request:
                 return await self._move(asked, request)
+            case Users() | Due() | ReadAudit() | CreateToken() | RevokeToken():
+                return await self._administrate(asked)
+            case Limits() | Retention():
+                return Done(outcome="done", message="changed")
             case RunNow() as request:
                 await self.change(self._known(request.experiment_id).experiment_id)
                 return Done(outcome="done", message="it runs next")
@@ -170,6 +195,8 @@ class FakeHub:
             at = self._known(asked.request.experiment_id).created_at
             line = LogLine(n=1, t=at, source="stdout", text="<script>alert(1)</script>")
             return LogPage(lines=(line,), last=1, complete=False)
+        if asked.verb == "storage":
+            return await self._administrate(asked)
         postures = {
             "pause-queue": Posture.PAUSED,
             "resume-queue": Posture.RUNNING,
@@ -179,6 +206,41 @@ class FakeHub:
         self.revision += 1
         await self.publish_queue()
         return Done(outcome="done", message=f"the queue is {self.posture}")
+
+    async def _administrate(self, asked: Asked) -> Result:
+        match asked.request:
+            case Users():
+                return UsersOf(users=self.users)
+            case Due(days=days):
+                return DueOf(days=days, count=self.due[0], oldest=self.due[1])
+            case ReadAudit(before=before, limit=limit):
+                found = [e for e in self.audit if before is None or e.n < before]
+                page = tuple(found[:limit])
+                return Audited(entries=page, next=page[-1].n if len(found) > limit else None)
+            case CreateToken() as request:
+                made = Token(
+                    token_id=request.token_id,
+                    name=request.name,
+                    role=request.role,
+                    created_by="somebody",
+                    created_at=utc_now(),
+                    expires_on=request.expires_on,
+                )
+                await self._tell_tokens(*self.tokens, made)
+                return Done(outcome="done", message="the token is admitted")
+            case RevokeToken(token_id=token_id):
+                await self._tell_tokens(*(t for t in self.tokens if t.token_id != token_id))
+                return Done(outcome="done", message="the token is revoked")
+            case _:
+                low = self.free < 1024**2
+                return Storage(
+                    total=100 * 1024**3, free=self.free, database=1, files=1, finished=1, low=low
+                )
+
+    async def _tell_tokens(self, *tokens: Token) -> None:
+        self.tokens = tokens
+        topic = self.connection.topics.build(Topic.HUB_TOKENS)
+        await self.connection.publish(topic, Tokens(tokens=tokens).encode(), retain=True)
 
     async def _move(self, asked: Asked, request: Move) -> Done:
         one = self._known(request.experiment_id)

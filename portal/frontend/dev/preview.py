@@ -31,6 +31,7 @@ from broker.messages import (
     LogPage,
     Payload,
     ServiceStatus,
+    UsersOf,
 )
 from portal.frontend.dev import records, samples, uploads
 from portal.known import NodeView
@@ -195,7 +196,40 @@ async def queue(request: Request) -> Response:
     """Show the queue; in the state conflict with a move that came too late."""
     late = request.query_params.get("state") == "conflict"
     conflict = late_move(samples.queue(), [samples.ulid(41)], "before", samples.ulid(60))
-    return _page(request, "queue.html", "queue", conflict=conflict if late else None)
+    return _page(
+        request, "queue.html", "queue", conflict=conflict if late else None,
+        audit=None if request.query_params.get("state") == "hub-offline" else samples.audited(),
+        before=None,
+    )  # fmt: skip
+
+
+@app.get("/admin")
+async def laboratory(request: Request) -> Response:
+    """Show how everything is."""
+    well = request.query_params.get("state") == "new"
+    return _page(
+        request, "admin_laboratory.html", "admin", tab="laboratory", login=not well,
+        findings=samples.FINDINGS[3:] if well else samples.FINDINGS,
+        versions={"portal": "0.1.0", "hub": "0.1.0", "Reactor 1": "0.1.0"},
+    )  # fmt: skip
+
+
+@app.get("/admin/{tab}")
+async def admin(request: Request, tab: str) -> Response:
+    """Show one of the administrators' pages."""
+    state = request.query_params.get("state", "busy")
+    known = state not in {"empty", "new"}
+    audit = samples.audited()
+    return _page(
+        request, f"admin_{tab}.html", "admin", tab=tab, login=False, after="", before=None,
+        found=None if state == "empty" else UsersOf(users=samples.USERS if known else ()),
+        tokens=None if state == "empty" else samples.TOKENS if known else (),
+        made=samples.TOKENS[0] if state == "made" else None,
+        text="bioreactor_IjAxS0IwMDAwMDAwMDAwMDAwMDAwMDAwMDcwIg.HkZ0y3wq8gT2b5n1", now=records.NOW,
+        address="http://127.0.0.1:8000", wrong=None,
+        audit=audit if known else audit.model_copy(update={"entries": ()}),
+        filters={"who": "", "verb": "move" if state == "busy" else "", "experiment": ""},
+    )  # fmt: skip
 
 
 @app.get("/experiment/{experiment_id}/run-now")

@@ -9,6 +9,8 @@ from typing import Any, Final
 from broker.messages import (
     Activity,
     Alarm,
+    Audited,
+    AuditEntry,
     Channels,
     ContainerStatus,
     Error,
@@ -26,14 +28,18 @@ from broker.messages import (
     QueueEntry,
     QueueLimits,
     ResultFile,
+    Role,
     ScriptInfo,
     StartForecast,
     Status,
     StreamBacklog,
+    Token,
+    UserInfo,
     Withheld,
 )
 from portal.alarmlog import PastAlarm
 from portal.frontend.dev.records import CALIBRATED, CHANNELS, ELAPSED, NOW, PACKAGES, values_at
+from portal.health_views import Finding
 
 ME: Final = "web:abcdefgh12345678"
 BOOT: Final = "01KB0000000000000000000001"
@@ -340,6 +346,66 @@ def queue(**more: Any) -> Queue:
             **more,
         }
     )
+
+
+_DID: Final[tuple[tuple[str, str, str, str | None, dict[str, Any]], ...]] = (
+    ("quiet-heron", "move", "done", "pH shift 6.5", {"request": {"before": ulid(41)}}),
+    ("calm-otter", "move", "CHANGED_MEANWHILE", "Chemostat D = 0.2",
+     {"request": {"before": ulid(60)}}),
+    ("brisk-lynx", "submit", "done", "Light and dark, 24 h", {}),
+    ("calm-otter", "pause", "accepted", "Light and dark, 12 h", {}),
+    ("brisk-lynx", "submit", "USER_LIMIT", None, {}),
+    ("ada", "pause-queue", "done", None, {"request": {"reason": "the autoclave is broken"}}),
+    ("hub", "retention", "deleted", "<script>alert(1)</script> שלום", {}),
+)  # fmt: skip
+
+
+def audited() -> Audited:
+    """Return a page of what was done."""
+    refused = {
+        "CHANGED_MEANWHILE": "the order was changed meanwhile: quiet-heron moved “pH shift 6.5”",
+        "USER_LIMIT": "you have 5 unfinished experiments, at most 5 may be there at a time",
+    }
+    entries = tuple(
+        AuditEntry(
+            n=90 - i, at=NOW - timedelta(minutes=2 + 9 * i), by=by, verb=verb, outcome=outcome,
+            experiment_id=ulid(60 + i) if name else None, name=name, details=details,
+            message=refused.get(outcome, ""), user=ME if by == "calm-otter" else None,
+        )
+        for i, (by, verb, outcome, name, details) in enumerate(_DID)
+    )  # fmt: skip
+    return Audited(entries=entries, next=83)
+
+
+USERS: Final = tuple(
+    UserInfo(
+        user=user, owner=owner, queued=queued, running=running, paused=i, completed=7 * i,
+        failed=i, cancelled=2, limit=20 if i == 1 else 5, excepted=i == 1,
+        last_submitted=NOW - timedelta(hours=5 * i + 1),
+    )
+    for i, (user, owner, queued, running) in enumerate(
+        ((ME, "calm-otter", 1, 2), ("mqtt:ada", "ada", 0, 0), ("web:other0000001", "heron", 2, 1))
+    )
+)  # fmt: skip
+TOKENS: Final = (
+    Token(token_id=ulid(70), name="Plate reader", role=Role.USER, created_by="calm-otter",
+          created_at=NOW - timedelta(days=3), expires_on=NOW + timedelta(days=87)),
+    Token(token_id=ulid(71), name="Night watch", role=Role.ADMINISTRATOR, created_by="ada",
+          created_at=NOW - timedelta(days=30)),
+    Token(token_id=ulid(72), name="Old robot", role=Role.USER, created_by="ada",
+          created_at=NOW - timedelta(days=90), expires_on=NOW - timedelta(days=1)),
+)  # fmt: skip
+FINDINGS: Final = (
+    Finding("bad", "Disk", "The hub's disk is full: nothing new is queued. 3.1 MB of 29.0 GB are "
+            "free on the hub's disk. 412 finished experiments take 1.2 GB in the database and "
+            "21.4 GB in result files.", "Free space on it, or have old experiments deleted."),
+    Finding("warn", "Reactors", "2 of 3 are online; away: Reactor 3; 1 alarm.",
+            "See the reactors below."),
+    Finding("warn", "Versions", "They differ: portal 0.2.0, hub 0.2.0, Reactor 1 0.1.0.",
+            "Within one contract they understand each other; bring all to the newest."),
+    Finding("ok", "Broker and hub", "Both are there and answer."),
+    Finding("ok", "Record", "The hub has everything that the reactors recorded."),
+)  # fmt: skip
 
 
 def node(name: str, label: str, **more: Any) -> Node:

@@ -54,6 +54,16 @@ PAGES = {
     "reactor-broker-down": "/nodes/reactor-1?state=broker-down",
     "reactors-estop": "/nodes?state=estop",
     "reactors-none": "/nodes?state=empty",
+    "admin": "/admin",
+    "admin-well": "/admin?state=new",
+    "admin-hub-offline": "/admin?state=hub-offline",
+    "admin-users": "/admin/users",
+    "admin-users-none": "/admin/users?state=new",
+    "admin-retention": "/admin/retention",
+    "admin-tokens": "/admin/tokens",
+    "admin-tokens-made": "/admin/tokens?state=made",
+    "admin-tokens-none": "/admin/tokens?state=new",
+    "admin-audit": "/admin/audit",
     "error": "/lost",
 }
 

@@ -274,20 +274,22 @@ async def test_the_forms_of_the_pages_reach_the_same_commands(house: House) -> N
     assert await post("/nodes/reactor-1/resume") == 303
     assert hub.store.state.node("reactor-1").withheld is None
 
-    assert await post("/queue/limits", per_user="3", max_hours="24") == 303
-    assert await post("/queue/retention", days="365") == 303
+    assert await post("/admin/limits", per_user="3", max_hours="24") == 303
+    assert await post("/admin/retention", days="365") == 200  # asks first
+    assert hub.store.state.limits.keep_days is None
+    assert await post("/admin/retention", days="365", sure="yes") == 303
     limits = hub.store.state.limits
     assert (limits.per_user, limits.max_duration, limits.keep_days) == (3, 86400.0, 365)
-    assert await post("/queue/retention", days="") == 303
+    assert await post("/admin/retention", days="") == 303
     assert hub.store.state.limits.keep_days is None
     emptied = await rest.client.post("/api/queue/retention", json={"days": ""})
     assert emptied.json()["outcome"] == "unchanged"
-    assert await post("/queue/limits", per_user="many", max_hours="24") == 400
-    assert await post("/queue/limits", per_user="3", max_hours="nan") == 400
-    assert await post("/queue/limits", per_user="3", max_hours="1.5") == 303
+    assert await post("/admin/limits", per_user="many", max_hours="24") == 400
+    assert await post("/admin/limits", per_user="3", max_hours="nan") == 400
+    assert await post("/admin/limits", per_user="3", max_hours="1.5") == 303
     assert hub.store.state.limits.max_duration == 5400.0
-    assert await post("/queue/limits", per_user="0", max_hours="24") == 400
-    await eventually(lambda: _shows(rest, "/queue", 'name="per_user" min="1" max="1000"'))
+    assert await post("/admin/limits", per_user="0", max_hours="24") == 400
+    await eventually(lambda: _shows(rest, "/admin/users", 'name="per_user" min="1" max="1000"'))
 
 
 async def _shows(rest: RestDoor, path: str, words: str) -> bool:

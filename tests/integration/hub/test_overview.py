@@ -1,11 +1,13 @@
 """What administrators ask about the whole."""
 
 from broker.messages import (
+    Audited,
     Done,
     Due,
     DueOf,
     Limits,
     Plain,
+    ReadAudit,
     Status,
     Storage,
     Submit,
@@ -49,6 +51,15 @@ async def test_who_has_what_and_how_full_it_is(site: Site) -> None:
         assert (two.completed, two.queued, two.limit, two.owner) == (0, 2, 5, ben.name)
         assert one.last_submitted is not None
     assert await alice.refused("submit", Submit(script="print(1)")) == "USER_LIMIT"
+
+    for asked_for, wanted in (
+        (ReadAudit(who="mqtt:alice"), {("alice", "submit")}),
+        (ReadAudit(who=ben.name, verb="submit"), {(ben.name, "submit")}),
+        (ReadAudit(verb="limits"), {("admin", "limits")}),
+        (ReadAudit(who="nobody"), set()),
+    ):
+        told = await admin.ask("audit", asked_for, Audited, admin=True)
+        assert {(entry.by, entry.verb) for entry in told.entries} == wanted
 
     disk = await admin.ask("storage", Plain(), Storage, admin=True)
     assert 0 < disk.free < disk.total

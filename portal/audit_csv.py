@@ -1,0 +1,61 @@
+"""The audit as a file for a spreadsheet."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import orjson
+
+from broker.messages import Audited, AuditEntry
+
+_HEAD: Final = (
+    "number", "time", "who", "what", "outcome", "experiment", "name", "message", "principal",
+    "user", "details",
+)  # fmt: skip
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+async def rows(page: Callable[[int | None], Awaitable[Audited]], most: int) -> AsyncIterator[bytes]:
+    """Yield the file in pieces, newest first.
+
+    Args:
+        page: Returns the page before a number.
+        most: Entries at most.
+    """
+    yield _line(_HEAD)
+    before: int | None = None
+    while most > 0:
+        found = await page(before)
+        yield b"".join(_line(_cells(entry)) for entry in found.entries[:most])
+        most -= len(found.entries)
+        before = found.next
+        if before is None:
+            return
+
+
+def _cells(entry: AuditEntry) -> tuple[str, ...]:
+    return (
+        str(entry.n),
+        entry.at.isoformat(),
+        entry.by,
+        entry.verb,
+        entry.outcome,
+        entry.experiment_id or "",
+        entry.name or "",
+        entry.message,
+        entry.principal or "",
+        entry.user or "",
+        orjson.dumps(dict(entry.details)).decode() if entry.details else "",
+    )
+
+
+def _line(cells: tuple[str, ...]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerow([_harmless(cell) for cell in cells])
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def _harmless(cell: str) -> str:
+    """Return text that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
