@@ -67,6 +67,7 @@ class ExperimentsApi:
         add = router.add_api_route
         add("/experiments/start", self.start, methods=post, response_model=Started)
         add("/experiments/check", self.check, methods=post, response_model=Checked)
+        add("/experiments/selected", self.selected, methods=post, response_model=Selected)
         add("/experiments/user", self.mine, methods=get, response_model=Mine)
         one = "/experiments/{experiment_id}"
         add(one, self.get, methods=get, response_model=ExperimentOf)
@@ -306,7 +307,7 @@ class ExperimentsApi:
         return commanded(await self._desk.posture(session, "drain", body.reason if body else ""))
 
     async def selected(self, session: Asking, body: SelectionRequest) -> Response:
-        """Pause, resume, cancel or move several; one that is refused keeps no other back."""
+        """Do the same to several; one that is refused keeps no other back."""
         outcome = await self._selection.carry_out(
             session, body.verb, body.ids, target=body.target, known=body.known
         )

@@ -40,6 +40,7 @@ from portal.forms import Forms
 from portal.live import Live
 from portal.manual import ManualControl
 from portal.metrics import HubFigures, Measured, RequestFigures
+from portal.mine import Mine
 from portal.node_forms import NodeForms
 from portal.openapi import document
 from portal.pages import Pages
@@ -159,6 +160,14 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         Uploads(desk, reader, state, renderer, flashes, examples=examples).router(),
         admin.router(),
         AdminForms(desk, reader, state=state, tokens=tokens, pages=admin, postbox=postbox).router(),
+        Mine(
+            desk,
+            reader,
+            state,
+            selection=Selection(desk, state),
+            renderer=renderer,
+            postbox=postbox,
+        ).router(),
         QueueForms(desk, Selection(desk, state), state, postbox).router(),
         NodeForms(desk, estop, manual, postbox).router(),
         Forms(

@@ -13,7 +13,6 @@ from broker.messages import (
     ContractError,
     Experiment,
     LogPage,
-    Status,
     utc_now,
 )
 from portal.access import Asking
@@ -23,6 +22,7 @@ from portal.asking import need_admin
 from portal.errors import not_found
 from portal.examples import Example
 from portal.known import NodeView
+from portal.listing import newest, read_page
 from portal.queue_views import late_move, places_of
 from portal.reader import Reader
 from portal.rendering import Renderer
@@ -33,7 +33,6 @@ from portal.timeline import life_of
 
 _RECENT = 6
 _AUDITED = 15
-_PAGE = 50
 _ALARMS = 30
 ALARM_DAYS = 14
 """How far back a reactor's page looks for alarms."""
@@ -60,7 +59,6 @@ class Pages:
         router = APIRouter(include_in_schema=False)
         for path, handler in (
             ("/", self.home),
-            ("/my-experiments", self.my_experiments),
             ("/queue", self.queue),
             ("/experiment/{experiment_id}", self.experiment),
             ("/experiment/{experiment_id}/run-now", self.run_now),
@@ -73,31 +71,13 @@ class Pages:
 
     async def home(self, request: Request, session: Asking) -> Response:
         """Show what runs where, the queue in short, and what is mine."""
-        experiments, _ = await self._mine(session, limit=_RECENT)
-        return self._renderer.page(
-            request, "home", "home.html", experiments=experiments, examples=self._examples
-        )
-
-    async def my_experiments(
-        self,
-        request: Request,
-        session: Asking,
-        *,
-        search: Annotated[str, Query(max_length=100)] = "",
-        status: Annotated[list[Status] | None, Query()] = None,
-        before: str | None = None,
-    ) -> Response:
-        """Show the session's own experiments, a page at a time."""
-        experiments, following = await self._mine(
-            session, search=search, status=status or (), before=before, limit=_PAGE
-        )
+        page = await read_page(self._reader, self._state, session, mine=True, limit=_RECENT)
         return self._renderer.page(
             request,
-            "my-experiments",
-            "my_experiments.html",
-            experiments=experiments,
-            next=following,
-            filters={"search": search, "status": [str(s) for s in status or ()]},
+            "home",
+            "home.html",
+            experiments=page.experiments,
+            examples=self._examples,
         )
 
     async def queue(
@@ -139,7 +119,7 @@ class Pages:
             read_experiment(self._reader, self._state, session, experiment_id),
             self._log(session, experiment_id),
         )
-        experiment = self._newest(got.experiment)
+        experiment = newest(self._state, got.experiment)
         node = self._state.node(experiment.node) if experiment.node else None
         activity = node.report.activity if node and node.report else None
         here = activity is not None and activity.experiment_id == experiment_id
@@ -187,7 +167,7 @@ class Pages:
             if error.error.code not in UNREACHABLE:
                 raise
             return None
-        return [self._newest(experiment) for experiment in listed.experiments]
+        return [newest(self._state, experiment) for experiment in listed.experiments]
 
     async def _alarms(self, session: Session, node: NodeView) -> Sequence[PastAlarm] | None:
         """Return a reactor's alarms of the last days; None if the hub does not say."""
@@ -197,32 +177,6 @@ class Pages:
             if error.error.code not in UNREACHABLE:
                 raise
             return None
-
-    async def _mine(
-        self,
-        session: Session,
-        *,
-        search: str = "",
-        status: Sequence[Status] = (),
-        before: str | None = None,
-        limit: int,
-    ) -> tuple[Sequence[Experiment], str | None]:
-        """Return the session's experiments; while the hub is away, those still published."""
-        try:
-            listed = await self._reader.list(
-                session, search=search, status=status, before=before, limit=limit
-            )
-        except ContractError as error:
-            if error.error.code not in UNREACHABLE:
-                raise
-            mine = [e for e in self._state.experiments() if e.user == session.user]
-            return mine[:limit], None
-        return [self._newest(experiment) for experiment in listed.experiments], listed.next
-
-    def _newest(self, experiment: Experiment) -> Experiment:
-        """Return what was published meanwhile, if that is later."""
-        known = self._state.experiment(experiment.experiment_id)
-        return known if known is not None and known.revision > experiment.revision else experiment
 
     async def _log(self, session: Session, experiment_id: str) -> LogPage:
         try:

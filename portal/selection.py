@@ -1,4 +1,4 @@
-"""One command for several experiments at once, as people select them in the queue.
+"""One command for several experiments at once, as people select them in the queue or a list.
 
 The hub knows commands on one experiment. Here they are given one after another, in the order in
 which the experiments wait, so that those that are moved keep their order among themselves.
@@ -14,9 +14,17 @@ from portal.sessions import Session
 from portal.state import State
 
 MAX_SELECTED: Final = 100
-SelectionVerb = Literal["pause", "resume", "cancel", "first", "last", "before", "after"]
+SelectionVerb = Literal[
+    "pause", "resume", "cancel", "delete", "restore", "first", "last", "before", "after"
+]
 VERBS: Final[tuple[SelectionVerb, ...]] = get_args(SelectionVerb)
-_WORDS: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+_WORDS: Final = {
+    "pause": "paused",
+    "resume": "resumed",
+    "cancel": "cancelled",
+    "delete": "deleted",
+    "restore": "restored",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +99,12 @@ class Selection:
     async def _each(self, session: Session, verb: str, chosen: Sequence[str]) -> Outcome:
         ones = []
         for experiment_id in chosen:
+            name = self._name(experiment_id)  # who is deleted has none any more
             try:
                 done = await self._desk.command(session, verb, experiment_id)
-                ones.append(One(experiment_id, self._name(experiment_id), done.message))
+                ones.append(One(experiment_id, name, done.message))
             except ContractError as error:
-                ones.append(One(experiment_id, self._name(experiment_id), error=error.error))
+                ones.append(One(experiment_id, name, error=error.error))
         return _outcome(ones, _WORDS[verb])
 
     async def _move(

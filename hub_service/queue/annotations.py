@@ -40,7 +40,7 @@ def annotate(state: QueueState, event: AnnotateAsked) -> Decision:
 def conflict(name: str, note: str, edition: int) -> Error:
     """Return what is told to who would overwrite what they have not seen."""
     return Error(
-        code=ErrorCode.WRONG_STATE,
+        code=ErrorCode.CHANGED_MEANWHILE,
         message="somebody else changed the name or the note meanwhile",
         hint="look at what stands there now, then save again",
         details={"name": name, "note": note, "edition": edition},

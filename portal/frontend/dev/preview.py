@@ -31,10 +31,15 @@ from broker.messages import (
     LogPage,
     Payload,
     ServiceStatus,
+    SortKey,
+    Status,
     UsersOf,
 )
 from portal.frontend.dev import records, samples, uploads
+from portal.frontend.dev.records import CHANNELS
 from portal.known import NodeView
+from portal.listing import Page
+from portal.mine_views import PERIODS, SORTS, Compared, Filters, parameter_rows
 from portal.posting import Question
 from portal.queue_views import late_move, places_of
 from portal.sdk import sdk
@@ -177,17 +182,50 @@ def _upload(request: Request, given: Upload, found: uploads.Found, template: str
 @app.get("/my-experiments")
 async def mine(request: Request) -> Response:
     """List experiments."""
-    wanted = request.query_params.getlist("status")
-    text = request.query_params.get("search", "")
+    query = request.query_params
+    filters = Filters(
+        search=query.get("search", ""),
+        status=tuple(Status(s) for s in query.getlist("status")),
+        sort=SortKey(query.get("sort", "created")),
+        everybody=query.get("scope") == "all",
+    )
     shown = [
         e for e in samples.ALL
-        if (not wanted or e.status in wanted) and text.lower() in e.name.lower()
+        if (not filters.status or e.status in filters.status)
+        and filters.search.lower() in e.name.lower()
     ]  # fmt: skip
-    if request.query_params.get("state") in {"new", "empty"}:
+    if query.get("state") in {"new", "empty"}:
         shown = []
+    page = Page(shown, len(shown), samples.ulid(1) if shown else None)
+    if query.get("state") == "hub-offline":
+        page = Page(shown[:3])
     return _page(
-        request, "my_experiments.html", "my-experiments", experiments=shown,
-        next=samples.ulid(1) if shown else None, filters={"search": text, "status": wanted},
+        request, "my_experiments.html", "my-experiments", list=page, filters=filters,
+        periods=PERIODS, sorts=SORTS, deleted=query.getlist("deleted"),
+    )  # fmt: skip
+
+
+@app.get("/experiment/{experiment_id}/annotate")
+async def annotate(request: Request, experiment_id: str) -> Response:
+    """Ask for name and note; in the state conflict with what somebody else made of it."""
+    e = _find(experiment_id)
+    crossed = Error(code=ErrorCode.CHANGED_MEANWHILE, message="somebody else changed the note")
+    conflict = request.query_params.get("state") == "conflict"
+    return _page(
+        request, "annotate.html", "my-experiments", experiment=e, name=e.name,
+        note="What I wrote" if conflict else e.note, longest={"name": 120, "note": 4000},
+        error=crossed if conflict else None, back="/my-experiments",
+    )  # fmt: skip
+
+
+@app.get("/compare")
+async def compare(request: Request) -> Response:
+    """Compare runs."""
+    wanted = [one for part in request.query_params.getlist("ids") for one in part.split(",")]
+    runs = [Compared(letter, _find(one)) for letter, one in zip("ABCDEF", wanted, strict=False)]
+    return _page(
+        request, "compare.html", "my-experiments", runs=runs, missing=0, beyond=0, most=6,
+        parameters=parameter_rows(runs), channels=[c.model_dump(mode="json") for c in CHANNELS],
     )  # fmt: skip
 
 
@@ -307,12 +345,20 @@ def _json(payload: Payload) -> Response:
     return Response(payload.encode(), media_type="application/json")
 
 
-@app.get("/api/experiments/{_}/history")
+@app.get("/api/experiments/{experiment_id}/history")
 async def history(
-    _: str, points: int = 2000, start: float = 0.0, end: float = records.ELAPSED
+    experiment_id: str, points: int = 2000, start: float = 0.0, end: float = records.ELAPSED
 ) -> Response:
-    """Answer with a record."""
-    return _json(records.history(points, start, end))
+    """Answer with a record: another one for each experiment."""
+    other = 0.06 * (int(experiment_id[-2:]) % 5)
+    told = records.history(points, start, end * (1 - other))
+    traces = {
+        name: trace.model_copy(
+            update={"v": tuple(None if v is None else v * (1 + other) for v in trace.v)}
+        )
+        for name, trace in told.traces.items()
+    }
+    return _json(told.model_copy(update={"traces": traces}))
 
 
 @app.get("/api/experiments/{_}/logs")

@@ -176,7 +176,8 @@ FILES: Final = (
 )
 COMPLETED: Final = experiment(
     38, "Growth curve, LB, triplicate 2", Status.COMPLETED, exit_code=0, results=FILES,
-    completed_at=NOW - timedelta(minutes=30), **_RAN,
+    completed_at=NOW - timedelta(minutes=30), edition=1,
+    note="New lot of LB from shelf 3.\nFoam after two hours, antifoam added by hand.", **_RAN,
 )  # fmt: skip
 FAILED: Final = experiment(
     36, "Temperature profile 30 → 42 °C", Status.FAILED, exit_code=1, gaps=1,
@@ -213,6 +214,7 @@ COLLECTING: Final = experiment(
 CANCELLED: Final = experiment(
     35, "<script>alert(1)</script> שלום & a name that does not want to end at all",
     Status.CANCELLED, completed_at=NOW - timedelta(days=3),
+    note="\u202e<img src=x onerror=alert(1)> \u05e9\u05dc\u05d5\u05dd\n" + "note " * 100,
     error=Error(code=ErrorCode.ESTOP, message="cancelled by calm-otter"),
 )  # fmt: skip
 ALL: Final = (AWAY, COLLECTING, PREPARING, QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED)

@@ -1,6 +1,8 @@
 """Through the portal of a real hub: names and notes, undo, the audit, tokens for scripts."""
 
+import html as html_module
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from broker.embedded import Kind
 from broker.messages import Status
 from hub_service.settings import HubSettings
-from tests.integration.hub.conftest import Site
+from tests.integration.hub.conftest import Site, unknown_id
 from tests.support.portal import OTHER_SESSION, SESSION, Portal, portal_on
 from tests.support.waiting import eventually
 
@@ -107,7 +109,7 @@ async def test_a_name_a_note_a_deletion_and_its_undo(
     verbs = [(e["verb"], e["outcome"]) for e in told["entries"]]
     assert verbs[0] == ("restore", "done")
     assert verbs[-1] == ("submit", "done")
-    verbs_crossed = ("annotate", "WRONG_STATE")
+    verbs_crossed = ("annotate", "CHANGED_MEANWHILE")
     assert {e["name"] for e in told["entries"]} == {"Flask 7"}
     mine = next(e for e in told["entries"] if (e["verb"], e["outcome"]) == verbs_crossed)
     assert "meanwhile" in mine["message"]
@@ -162,3 +164,82 @@ async def test_a_token_admits_until_it_is_revoked(
     assert {"create-token", "revoke-token"} <= {e["verb"] for e in audited["entries"]}
     public = await said(await owner.get("/api/audit"))
     assert not {"create-token", "revoke-token"} & {e["verb"] for e in public["entries"]}
+
+
+async def test_my_experiments_without_scripts(
+    site: Site, people: tuple[httpx.AsyncClient, ...]
+) -> None:
+    """All of it as forms and links: order, pages, name and note, undo, compare, run again."""
+    owner, other, _ = people
+    assert site.hub is not None
+    hub = site.hub
+    html = {"Accept": "text/html"}
+    script = (
+        '# /// script\n# [tool.bioreactor.parameters]\n# target = {default = 1}\n# ///\n"<&>"\n'
+    )
+    ids = []
+    for name, target in (("Beta", 2), ("alpha", 3), ("Gamma", 3)):
+        body = {"script_content": script, "name": name, "parameters": {"target": target}}
+        started = await owner.post("/api/experiments/start", json=body)
+        ids.append((await said(started))["experiment_id"])
+        await said(await owner.post(f"/api/experiments/{ids[-1]}/cancel"))
+    await eventually(lambda: not hub.store.state.entries)
+
+    async def page(path: str, code: int = 200, by: httpx.AsyncClient = owner) -> str:
+        answer = await by.get(path, headers=html)
+        assert answer.status_code == code, answer.text
+        return answer.text
+
+    def order(text: str) -> list[str]:
+        return re.findall(r'id="run-(\w+)"', text)
+
+    first, second, third = ids
+    assert order(await page("/my-experiments")) == [third, second, first]
+    sorted_link = re.search(r'href="([^"]*sort=name[^"]*)"', await page("/my-experiments"))
+    assert sorted_link is not None
+    by_name = html_module.unescape(sorted_link[1])
+    assert order(await page(by_name)) == [second, first, third]
+    assert order(await page("/my-experiments", by=other)) == []
+    assert order(await page("/my-experiments?scope=all&search=amm", by=other)) == [third]
+    assert "Nothing matches" in await page("/my-experiments?period=day&node=reactor-9")
+    await page("/my-experiments?before=nonsense", 400)
+
+    edit = await page(f"/experiment/{first}/annotate")
+    assert 'name="edition" value="0"' in edit
+    path = f"/experiment/{first}/annotate"
+    fields = {"name": "Beta", "note": "<b>blue</b>\r\nflask", "edition": "0", "back": by_name}
+    saved = await owner.post(path, data=fields, headers=html)
+    assert (saved.status_code, saved.headers["location"]) == (303, by_name)
+    assert "&lt;b&gt;blue&lt;/b&gt;\nflask" in await page("/my-experiments")
+    crossed = await owner.post(path, data={**fields, "name": "Mine"}, headers=html)
+    assert crossed.status_code == 409
+    assert 'value="Mine"' in crossed.text
+    assert 'name="edition" value="1"' in crossed.text
+    elsewhere = {**fields, "edition": "1", "back": "https://elsewhere.example/"}
+    saved = await owner.post(path, data=elsewhere, headers=html)
+    assert saved.headers["location"] == "/my-experiments"
+    bad = await owner.post(path, data={**fields, "name": ""}, headers=html)
+    assert bad.status_code == 400
+
+    both = await page(f"/compare?ids={first},{second}&ids={third}")
+    assert re.findall(r'data-run="(\w+)"', both) == [first, second, third]
+    assert '<tr class="differs">' in both
+    assert "Choose two or more" in await page(f"/compare?ids={first}")
+    assert "does not exist any more" in await page(f"/compare?ids={first},{unknown_id()},{second}")
+    again = await page(f"/upload?from={second}")
+    assert 'name="param.target" value="3"' in again
+    assert 'value="alpha"' in again
+    assert "&#34;&lt;&amp;&gt;&#34;" in again
+    await page(f"/upload?from={second}", 403, by=other)
+
+    gone = await owner.post("/my-experiments/delete", data={"ids": [first, second]}, headers=html)
+    assert gone.headers["location"] == f"/my-experiments?deleted={first}&deleted={second}"
+    left = await page(gone.headers["location"])
+    assert order(left) == [third]
+    assert 'id="undo"' in left
+    back = await owner.post("/my-experiments/restore", data={"ids": [first, second]}, headers=html)
+    assert back.status_code == 303
+    assert order(await page("/my-experiments")) == [third, second, first]
+    foreign = await other.post("/my-experiments/delete", data={"ids": [first]}, headers=html)
+    assert foreign.headers["location"] == "/my-experiments"
+    assert order(await page("/my-experiments")) == [third, second, first]

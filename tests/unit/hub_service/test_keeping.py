@@ -171,7 +171,7 @@ async def test_nobody_overwrites_a_note_unseen(tmp_path: Path) -> None:
         assert (done.outcome, done.edition) == ("done", 1)
         with pytest.raises(ContractError) as crossed:
             await annotate(note="unseen", edition=0)
-        assert crossed.value.error.code is ErrorCode.WRONG_STATE
+        assert crossed.value.error.code is ErrorCode.CHANGED_MEANWHILE
         assert crossed.value.error.details == {"name": "Better", "note": "a\nb", "edition": 1}
         assert (await annotate(note="a\nb", edition=1)).outcome == "unchanged"
         assert await refused(annotate("bob", note="x")) is ErrorCode.FORBIDDEN
