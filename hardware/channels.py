@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 from broker.messages import ChannelInfo
@@ -155,9 +154,7 @@ class Equipment:
     ) -> "Equipment":
         """Index channels by name."""
         by_name = {channel.info.name: channel for channel in channels}
-        return cls(
-            MappingProxyType(by_name), vessel, heating, tuple(titrations), dict(on_fault or {})
-        )
+        return cls(by_name, vessel, heating, tuple(titrations), dict(on_fault or {}))
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the channels that have a value to be set."""
@@ -166,6 +163,15 @@ class Equipment:
     def pumps(self) -> tuple[str, ...]:
         """Names of the pumps."""
         return tuple(name for name, channel in self.channels.items() if channel.info.kind == "pump")
+
+    def recalibrate(self, channels: Iterable[Channel]) -> None:
+        """Let channels be calibrated anew, for all who know this equipment.
+
+        Nothing else of a reactor ever changes; only `Reactor.refresh` does this.
+        """
+        if not isinstance(self.channels, dict):
+            raise TypeError("this equipment is not to be changed")
+        self.channels.update({channel.info.name: channel for channel in channels})
 
     def acts(self, device: str) -> bool:
         """Whether a device moves or heats something; others only measure."""

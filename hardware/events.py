@@ -101,6 +101,13 @@ class EstopReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class VialChanged:
+    """Somebody has put in another vial, with so many mL in it."""
+
+    ml: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunBegun:
     """A new run: total volumes count from zero."""
 
@@ -118,6 +125,7 @@ Event = (
     | EstopEngaged
     | EstopReleased
     | RunBegun
+    | VialChanged
 )
 
 

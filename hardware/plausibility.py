@@ -5,9 +5,13 @@ that jumped by thousands, a thermometer whose first value was an old one.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Literal
+
+from broker.messages import Quantity
 
 Policy = Literal["continue", "hold", "stop"]
 """What a run does while a sensor is doubted, or a device is lost; applied by `hardware.guard`."""
@@ -43,6 +47,26 @@ class Plausible:
     fastest: float | None = None
     step: float = 0.0
     policy: Policy = "continue"
+
+
+_POSSIBLE: Final[Mapping[tuple[Quantity, str], tuple[float, float]]] = MappingProxyType(
+    {
+        (Quantity.TEMPERATURE, "°C"): (-5.0, 130.0),
+        (Quantity.PH, "pH"): (0.0, 14.0),
+        (Quantity.DISSOLVED_OXYGEN, "%"): (0.0, 500.0),
+        (Quantity.DISSOLVED_OXYGEN, "mg/L"): (0.0, 100.0),
+        (Quantity.CO2, "ppm"): (0.0, 1e6),
+        (Quantity.OPTICAL_DENSITY, "OD"): (-2.0, 200.0),
+    }
+)
+"""What there can be in a vessel with a culture, an autoclaved one included, and some more: wide
+enough never to be wrong. A thermometer that lost its wire reads -55 °C, and would be heated for."""
+
+
+def usual(quantity: Quantity, unit: str) -> Plausible | None:
+    """Return what is known of a quantity whatever the reactor; None: nothing."""
+    bounds = _POSSIBLE.get((quantity, unit))
+    return None if bounds is None else Plausible(*bounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,14 @@ class Polled:
         self.driver = driver
         self.fault: Fault | None = None
         self.policy = equipment.policy(driver.name)
-        self.sensors: Mapping[str, Channel] = {
-            name: channel
+        self._equipment = equipment
+        self._names = tuple(
+            name
             for name, channel in equipment.channels.items()
             if channel.info.driver == driver.name
             and channel.info.kind == "sensor"
             and not channel.output
-        }
+        )
         self._clock = clock
         self._patience = patience
         self._late = late
@@ -70,6 +71,11 @@ class Polled:
         self._reading: asyncio.Task[None] | None = None
         self._began = 0.0
         self._prompt = True
+
+    @property
+    def sensors(self) -> Mapping[str, Channel]:
+        """The device's sensors, as they are calibrated now."""
+        return {name: self._equipment.channels[name] for name in self._names}
 
     @property
     def due(self) -> bool:

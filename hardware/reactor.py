@@ -9,10 +9,8 @@ import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
-
-from pydantic import JsonValue
 
 from broker.messages import Alarm, ChannelInfo, ContractError, ErrorCode
 from hardware.announcements import Announcements, Listener, ReactorEvent
@@ -41,9 +39,11 @@ from hardware.interlocks import believed
 from hardware.latecomers import forgiving
 from hardware.obedience import Obedience
 from hardware.polling import Polled
+from hardware.refreshing import Refreshing
 from hardware.safety import Decision, State, decide, due, initial
 from hardware.ticker import Ticker
 from hardware.titrating import Titrating
+from hardware.workbench import Workbench
 
 __all__ = ["Dose", "Reactor", "ReactorEvent"]
 
@@ -61,6 +61,7 @@ class Reactor:
         thermostat: Follows the heating's setpoint; one with the equipment's gains if left out.
         doses_file: Where what the pumps moved and the vessel holds is kept over restarts; None:
             nowhere.
+        workbench: Where people change calibrations and vial; None: nowhere.
     """
 
     def __init__(
@@ -71,11 +72,9 @@ class Reactor:
         *,
         thermostat: Thermostat | None = None,
         doses_file: Path | None = None,
+        workbench: Workbench | None = None,
     ) -> None:
         self.clock = clock
-        self.channels: Mapping[str, ChannelInfo] = MappingProxyType(
-            {name: channel.info for name, channel in equipment.channels.items()}
-        )
         self._equipment = equipment
         self._devices = Devices(equipment, forgiving(equipment, drivers, clock), clock)
         if thermostat is None:
@@ -106,6 +105,14 @@ class Reactor:
             self._book,
             self._apply,
             stopped=self._obedience.stopped,
+        )
+        self._refreshing = Refreshing(
+            equipment,
+            workbench,
+            self._book,
+            self._announcements,
+            apply=self._apply,
+            state=lambda: self._state,
         )
         self._titrating = Titrating(equipment, self._dosing, self._announcements, self._begin)
         self._stack = AsyncExitStack()
@@ -157,6 +164,11 @@ class Reactor:
             ExceptionGroup: Not everything is known to be safe.
         """
         return await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def channels(self) -> Mapping[str, ChannelInfo]:
+        """What everybody may know of the channels, with the calibrations in force."""
+        return {name: channel.info for name, channel in self._equipment.channels.items()}
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
@@ -237,7 +249,6 @@ class Reactor:
         Raises:
             ExceptionGroup: Of `ContractError`, for those that could not be; the others are set.
         """
-        self._tell_calibrations()
         errors: list[Exception] = []
         for name, value in setpoints.items():
             try:
@@ -252,6 +263,7 @@ class Reactor:
 
         What a vessel without a sensor holds stays what it is: nobody says that it was changed.
         """
+        await self.refresh()
         self._apply(RunBegun())
         for driver in self._devices.drivers:
             await driver.begin_run()
@@ -260,7 +272,15 @@ class Reactor:
         await self._book.keep(self._state)
         await self._measure()
         self._announcements.emit("run")
-        self._tell_calibrations()
+        self._refreshing.tell_calibrations()
+
+    async def refresh(self) -> None:
+        """Take up new calibrations and a new vial; never called while a run goes on."""
+        await self._refreshing.refresh()
+
+    def tell_calibrations(self) -> None:
+        """Put on record which calibrations hold, before samples of a run that is taken up again."""
+        self._refreshing.tell_calibrations()
 
     def latest(self, channel: str) -> float | None:
         """Return a sensor's last value, without asking the device; None: not sound, or stale."""
@@ -382,16 +402,6 @@ class Reactor:
 
     def _close(self) -> None:
         self._open = False
-
-    def _tell_calibrations(self) -> None:
-        """Put on record which calibrations all samples from now on are brought to truth with."""
-        used: dict[str, JsonValue] = {
-            name: info.calibration
-            for name, info in self.channels.items()
-            if info.calibration is not None
-        }
-        if used:
-            self._announcements.emit("calibrations", data=used)
 
     def _begin(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         return self._tasks.create_task(work, name=name)

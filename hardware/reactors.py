@@ -9,6 +9,7 @@ from hardware.replay.driver import replay
 from hardware.simulation.equipment import EQUIPMENT
 from hardware.simulation.organism import PRESETS
 from hardware.simulation.vial import SimulatedVial
+from hardware.workbench import Workbench
 
 
 def simulated_reactor(
@@ -56,8 +57,13 @@ def configured_reactor(clock: Clock, path: Path, *, directory: Path) -> tuple[Re
     """
     readings = Readings()
     configured = configure(path, clock=clock, directory=directory, readings=readings)
+    workbench = Workbench(directory, configured.bare)
     reactor = Reactor(
-        configured.equipment, configured.drivers, clock, doses_file=directory / "doses.json"
+        configured.equipment,
+        configured.drivers,
+        clock,
+        doses_file=directory / "doses.json",
+        workbench=workbench,
     )
     readings.come_from(reactor.latest)
     return reactor, configured.label

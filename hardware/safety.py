@@ -30,6 +30,7 @@ from hardware.events import (
     RunBegun,
     Set,
     Tick,
+    VialChanged,
     refuse,
     refuse_estop,
 )
@@ -136,14 +137,8 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
             everything = True
         case EstopReleased():
             after = replace(after, estop=None)
-        case RunBegun():
-            after = replace(
-                after,
-                pumps={
-                    name: replace(pump, budget=pump.budget.new_run())
-                    for name, pump in after.pumps.items()
-                },
-            )
+        case RunBegun() | VialChanged():
+            after = _anew(equipment, after, event)
         case Tick():
             pass
         case _:
@@ -175,6 +170,14 @@ def due(equipment: Equipment, state: State) -> float:
         reading = state.readings[heating.sensor]
         instants.append(reading.good_at + equipment.channels[heating.sensor].stale_after)
     return min(instants, default=math.inf)
+
+
+def _anew(equipment: Equipment, state: State, event: RunBegun | VialChanged) -> State:
+    """Begin to count again: what the pumps move in a run, or what the vessel holds."""
+    if isinstance(event, VialChanged):
+        return replace(state, volume=None if equipment.vessel is None else event.ml)
+    pumps = {n: replace(pump, budget=pump.budget.new_run()) for n, pump in state.pumps.items()}
+    return replace(state, pumps=pumps)
 
 
 def _set(equipment: Equipment, state: State, event: Set) -> tuple[State, Error | None]:

@@ -16,7 +16,13 @@ from broker import VERSION
 from hub_service.archive.results import files_of_run
 from hub_service.archive.schema import CONTAINER, MIGRATIONS, SAMPLE, SERIES
 from hub_service.archive.wide import events, log_lines
-from hub_service.formats import Measured, write_csv, write_events, write_log
+from hub_service.formats import (
+    Measured,
+    write_calibrations,
+    write_csv,
+    write_events,
+    write_log,
+)
 from hub_service.parquet import write_parquet
 from hub_service.recorded import Recorded
 
@@ -108,6 +114,9 @@ def _add_run(bundle: Bundle, recorded: Recorded, run: int, folder: str, part: Pa
         table = recorded.table(run, kind)
         with bundle.member(f"{folder}{name}.csv") as sink:
             write_csv(table, sink)
+        if table.calibrations:
+            with bundle.member(f"{folder}calibrations.csv") as sink:
+                write_calibrations(table.calibrations, sink)
         if kind == CONTAINER:
             continue
         try:

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
@@ -15,8 +15,10 @@ from hub_service.archive.wide import WideTable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-RESERVED = ("elapsed", "time")
+FIRST = ("elapsed", "time")
 """The first two columns of every table."""
+CALIBRATIONS = "calibrations"
+"""The last column of a table of samples that were calibrated: the name of a set of calibrations."""
 
 
 class Measured(io.RawIOBase):
@@ -51,16 +53,30 @@ class Measured(io.RawIOBase):
 
 
 def column_names(channels: Sequence[str]) -> list[str]:
-    """Return the channels' names, told apart from the first two columns."""
-    return [f"{name}.value" if name in RESERVED else name for name in channels]
+    """Return the channels' names, told apart from the other columns."""
+    return [f"{name}.value" if name in {*FIRST, CALIBRATIONS} else name for name in channels]
 
 
 def write_csv(table: WideTable, sink: io.RawIOBase) -> None:
     """Write a table in wide form; what is missing is left empty."""
+    header = [*FIRST, *map(_harmless, column_names(table.columns))]
+    if not table.calibrations:
+        rows = ([row.elapsed, _iso(row.time), *row.values] for row in table.rows())
+        _write_rows(sink, header, rows)
+        return
     _write_rows(
         sink,
-        [*RESERVED, *map(_harmless, column_names(table.columns))],
-        ([row.elapsed, _iso(row.time), *row.values] for row in table.rows()),
+        [*header, CALIBRATIONS],
+        ([r.elapsed, _iso(r.time), *r.values, r.calibrations] for r in table.rows()),
+    )
+
+
+def write_calibrations(sets: Mapping[str, Mapping[str, str]], sink: io.RawIOBase) -> None:
+    """Write what the sets of calibrations are that a table names."""
+    _write_rows(
+        sink,
+        [CALIBRATIONS, "channel", "calibration"],
+        ([name, channel, used] for name, one in sets.items() for channel, used in one.items()),
     )
 
 
@@ -68,7 +84,7 @@ def write_events(events: Iterable[EventRecord], sink: io.RawIOBase) -> None:
     """Write events, what belongs to each as JSON."""
     _write_rows(
         sink,
-        [*RESERVED, "event", "channel", "value", "data"],
+        [*FIRST, "event", "channel", "value", "data"],
         (
             [
                 event.elapsed,

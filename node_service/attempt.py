@@ -254,6 +254,7 @@ class Attempt:
         """Take over a container that an earlier process of the node started."""
         station = self._station
         self._image = found.image
+        station.reactor.tell_calibrations()  # this process's samples may have others
         if self._stage is Stage.STARTING:
             since = found.started_at or station.clock.now()
             self.clock.begin((station.clock.now() - since).total_seconds() * station.clock.speed)

@@ -336,6 +336,8 @@ class NodeService:
                 self._alarms.off(STORAGE)
             else:
                 self._alarms.on(STORAGE, *storage.alarm(fill))
+            if self._duties is not None and self._duties.taken_by is None:
+                await self._reactor.refresh()
             if self._reactor.unfit is None:
                 self._alarms.off(NOT_SAFE)
             self._news()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -114,6 +115,17 @@ class CalibrationBook:
             CalibrationFileError: As `history`.
         """
         return next(iter(self.history(channel)), None)
+
+    def stamp(self) -> Hashable:
+        """Return what is another when a calibration came, went or changed."""
+        found = []
+        for path in self._directory.glob("*.json"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # it went just now
+                continue
+            found.append((path.name, status.st_mtime_ns, status.st_size))
+        return tuple(sorted(found))
 
     def revert(self, channel: str) -> Calibration | None:
         """Set the newest aside, as ``.reverted``; return what is in force then.

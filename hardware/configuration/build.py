@@ -1,7 +1,7 @@
 """From `reactor.toml` to equipment and drivers; whatever does not fit names its line."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -32,7 +32,7 @@ from hardware.configuration.tables import (
     TitrationTable,
 )
 from hardware.drivers.interface import Driver
-from hardware.plausibility import Plausible
+from hardware.plausibility import Plausible, usual
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,6 +47,7 @@ class Configured:
     Attributes:
         label: For people; None where the file gives none.
         equipment: Channels, vessel, controllers.
+        bare: The devices' channels without their calibrations.
         drivers: Not entered yet.
         kinds: Of the devices, by name.
         served: Which of the things its device offers a channel is.
@@ -54,6 +55,7 @@ class Configured:
 
     label: str | None
     equipment: Equipment
+    bare: tuple[Channel, ...]
     drivers: tuple[Driver, ...]
     kinds: Mapping[str, Kind[Any]]
     served: Mapping[str, str]
@@ -103,12 +105,11 @@ def configure(
         offers[name] = _offer(document, name, channel, kinds)
     _each_thing_once(document, table, {name: what for name, (what, _) in offers.items()})
     book = CalibrationBook(directory / CALIBRATIONS) if calibrated else None
-    channels = [
-        _calibrated(
-            _channel(document, name, table.channels[name], offer, controlled=name in heated), book
-        )
+    bare = [
+        _channel(document, name, table.channels[name], offer, controlled=name in heated)
         for name, (_, offer) in offers.items()
     ]
+    channels = [_calibrated(channel, book) for channel in bare]
     equipment = controlled(document, table, channels)
     for name, option in options.items():
         for key, channel in option.channels_named().items():
@@ -136,7 +137,7 @@ def configure(
         except ValueError as error:
             raise document.refuse(("devices", device), str(error)) from error
     served_as = {name: what for name, (what, _) in offers.items()}
-    return Configured(table.label, equipment, tuple(drivers), kinds, served_as)
+    return Configured(table.label, equipment, tuple(bare), tuple(drivers), kinds, served_as)
 
 
 def _validated(
@@ -291,12 +292,32 @@ def _channel(
         rest=table.rest,
         stale_after=table.stale_after,
         least_ml=offer.least_ml,
-        plausible=None if table.plausible is None else _plausible(table.plausible),
+        plausible=_plausible(table.plausible, offer) if sensor and not controlled else None,
     )
 
 
-def _plausible(table: PlausibleTable) -> Plausible:
-    return Plausible(**table.model_dump())
+def _plausible(table: PlausibleTable | None, offer: Offer) -> Plausible | None:
+    """Return what the file says of a sensor's readings, within what is always so."""
+    known = usual(offer.quantity, offer.unit)
+    if table is None:
+        return known
+    said = Plausible(**table.model_dump())
+    if known is None:
+        return said
+    return replace(
+        said,
+        low=known.low if said.low is None else said.low,
+        high=known.high if said.high is None else said.high,
+    )
+
+
+def recalibrated(bare: Iterable[Channel], book: CalibrationBook) -> tuple[Channel, ...]:
+    """Return channels with the calibrations that are in force now.
+
+    Raises:
+        ConfigurationError: A calibration's file is damaged.
+    """
+    return tuple(_calibrated(channel, book) for channel in bare)
 
 
 def _calibrated(channel: Channel, book: CalibrationBook | None) -> Channel:

@@ -150,8 +150,12 @@ def find(name: str) -> Kind[Any]:
     for point in points:
         try:
             kind = point.load()
-        except (ImportError, AttributeError) as error:
-            raise UnknownKindError(f"the driver {name} cannot be loaded: {error}") from error
+        except (Exception, SystemExit) as error:
+            package = "its package" if point.dist is None else f"the package {point.dist.name}"
+            raise UnknownKindError(
+                f"the driver {name} ({point.value}) cannot be loaded: {type(error).__name__}: "
+                f"{error}; mend, update or remove {package}"
+            ) from error
         if not isinstance(kind, Kind):
             raise UnknownKindError(f"the driver {name} ({point.value}) is no `Kind`")
         return kind

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +23,15 @@ from hardware.tools.calibrating import Bench, report
 from hardware.tools.calibrating import calibrate as run
 from hardware.tools.monitoring import monitor as watch
 from hardware.tools.probing import Probed, configured, probe
+from hardware.workbench import Workbench
 
 WRONG = 78
 """Exit status of a file that cannot be used (EX_CONFIG)."""
 
 app = typer.Typer(
     name="bioreactor hardware",
-    help="Look at the devices of a reactor.toml. The node must not run: it holds the ports.",
+    help="Look at the devices of a reactor.toml. To look at them the node must not run: it holds "
+    "the ports.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -100,7 +103,52 @@ def calibrate(
     except (CalibrationError, DriverError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from None
-    out.print(f"Kept as {path}; the node uses it from its next start.")
+    out.print(f"Kept as {path}; the node uses it as soon as no experiment runs.")
+
+
+@app.command()
+def new_vial(
+    file: File,
+    ml: Annotated[
+        float | None, typer.Option(help="What it holds, mL.", show_default="filled of [vessel]")
+    ] = None,
+    directory: Directory = DEVICES,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the node.")] = 12.0,
+) -> None:
+    """Say that another vial is in, where no sensor measures its volume. The node may run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        reactor, _ = _configured(file, Path(scratch))
+    vessel = reactor.equipment.vessel
+    wrong = None
+    if vessel is None:
+        wrong = f"{file} has no [vessel]: nobody counts what is in it"
+    elif vessel.sensor is not None:
+        wrong = f"{vessel.sensor} measures the volume: there is nothing to say"
+    elif ml is not None and not 0 < ml <= vessel.high:
+        wrong = f"{ml:g} mL cannot be in it: above 0, and at most {vessel.high:g} mL (high)"
+    if wrong is not None or vessel is None:
+        sys.stderr.write(f"{wrong}\n")
+        raise typer.Exit(WRONG)
+    workbench = Workbench(directory)
+    volume = vessel.filled if ml is None else ml
+    try:
+        workbench.change_vial(volume)
+        taken = _taken(workbench, wait)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    when = "" if taken else " as soon as no experiment runs, or at its next start"
+    out.print(f"The node {'counts' if taken else 'will count'} from {volume:g} mL{when}.")
+
+
+def _taken(workbench: Workbench, seconds: float) -> bool:
+    """Whether a node took it up within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while workbench.new_vial() is not None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @app.command()

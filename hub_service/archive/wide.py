@@ -5,7 +5,7 @@ Nothing here holds more than a few rows, however long the run was.
 
 import sqlite3
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf, isnan
@@ -13,9 +13,10 @@ from math import inf, isnan
 import orjson
 
 from broker.messages import EventRecord
+from hub_service.archive.calibrated import Calibrated
 from hub_service.archive.curves import channel_name
 from hub_service.archive.runs import moment
-from hub_service.archive.schema import NO_CLOCK, SOURCES
+from hub_service.archive.schema import NO_CLOCK, SAMPLE, SOURCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class WideRow:
 
     Attributes:
         elapsed: Seconds of the experiment's clock; None before it started.
+        calibrations: The set of `WideTable.calibrations` that it was brought to truth with.
     """
 
     elapsed: float | None
     time: datetime
     values: Sequence[float | None]
+    calibrations: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class WideTable:
         self._run = run
         self._kind = kind
         self._wanted = wanted
+        self._calibrated = Calibrated(connection, run) if kind == SAMPLE else None
         layouts: dict[int, list[int]] = {
             layout: orjson.loads(channels)
             for layout, channels in connection.execute(
@@ -94,6 +98,11 @@ class WideTable:
             for layout, channels in layouts.items()
         }
 
+    @property
+    def calibrations(self) -> Mapping[str, Mapping[str, str]]:
+        """Sets of calibrations by name, channel → calibration; empty where none was recorded."""
+        return {} if self._calibrated is None else self._calibrated.sets
+
     def rows(self) -> Iterator[WideRow]:
         """Yield all wanted rows in order."""
         width = len(self.columns)
@@ -112,7 +121,8 @@ class WideTable:
             values: list[float | None] = [None] * width
             for source, place in places:
                 values[place] = None if isnan(given[source]) else given[source]
-            yield WideRow(x if x > NO_CLOCK else None, moment(t), values)
+            used = None if self._calibrated is None else self._calibrated.at(x)
+            yield WideRow(x if x > NO_CLOCK else None, moment(t), values, used)
 
 
 def log_lines(connection: sqlite3.Connection, run: int) -> Iterator[tuple[datetime, str, str]]:

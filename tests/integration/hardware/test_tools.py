@@ -9,6 +9,8 @@ from typing import IO
 
 import pytest
 
+from hardware.workbench import Workbench
+
 FILE = """\
 [devices.board]
 driver = "board"
@@ -111,3 +113,37 @@ def test_drivers_are_listed() -> None:
     assert listed.returncode == 0
     for name in ("ezo-ph", "tic", "board", "senseair"):
         assert name in listed.stdout
+
+
+VESSEL = """
+[devices.pump]
+driver = "ezo-pmp"
+port = "/dev/serial/by-id/usb-pump"
+
+[channels.media]
+device = "pump"
+direction = "in"
+max_dose_ml = 5.0
+max_hourly_ml = 60.0
+max_total_ml = 100.0
+
+[vessel]
+filled = 15.0
+low = 5.0
+high = 18.0
+"""
+
+
+def test_a_new_vial_is_written_down_for_the_node(tmp_path: Path) -> None:
+    file, devices = tmp_path / "reactor.toml", tmp_path / "devices"
+    file.write_text(VESSEL)
+    words = ("new-vial", file, "--directory", devices, "--wait", 0)
+    refused = hardware(*words, "--ml", 30)
+    assert refused.returncode == 78
+    assert "30 mL cannot be in it" in refused.stderr
+    said = hardware(*words)
+    assert said.returncode == 0, said.stderr
+    assert "will count from 15 mL as soon as no experiment runs" in said.stdout
+    assert Workbench(devices).new_vial() == 15.0
+    file.write_text(VESSEL.replace("filled", 'sensor = "volume"\nfilled'))
+    assert hardware(*words).returncode == 78

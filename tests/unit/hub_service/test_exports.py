@@ -401,3 +401,34 @@ async def test_the_hub_itself_never_loads_pyarrow() -> None:
     check = "import sys, hub_service.__main__; sys.exit('pyarrow' in sys.modules)"
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", check)
     assert await child.wait() == 0
+
+
+async def test_every_sample_says_which_calibrations_it_used(
+    archive: Archive, exports: Exports
+) -> None:
+    used = [{"od": "od-1", "ph": "ph-1"}, {"od": "od-2", "ph": "ph-1"}]
+    await Node(archive).record(
+        event(0.5, "calibrations", **used[0]),
+        event(1.5, "calibrations", **used[1]),  # the node was restarted
+        sample(3.0, {"calibrations": 1.0}),
+    )
+    csv_told = await exports.export(running(), ExportKind.TELEMETRY_CSV)
+    header, *rows = csv.reader(io.StringIO((await fetched(exports, csv_told)).decode()))
+    assert header == ["elapsed", "time", "calibrations.value", "od", "temperature", "calibrations"]
+    names = [row[-1] for row in rows]
+    assert names[:2] == ["", ""]
+    assert names[2] != names[3] == names[4]
+
+    with zipfile.ZipFile(
+        io.BytesIO(await fetched(exports, await exports.export(running(), ExportKind.RESULTS)))
+    ) as bundle:
+        sets: dict[str, dict[str, str]] = {}
+        table = csv.reader(io.StringIO(bundle.read("calibrations.csv").decode()))
+        assert next(table) == ["calibrations", "channel", "calibration"]
+        for name, channel, calibration in table:
+            sets.setdefault(name, {})[channel] = calibration
+        parquet = pq.read_table(io.BytesIO(bundle.read("telemetry.parquet")))
+        assert "calibrations" not in bundle.read("series.csv").decode().splitlines()[0]
+    assert [sets[name] for name in names[2:4]] == used
+    assert parquet.column("calibrations").to_pylist() == [name or None for name in names]
+    assert json.loads(parquet.schema.metadata[b"calibrations"]) == sets

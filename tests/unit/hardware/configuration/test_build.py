@@ -1,16 +1,20 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from broker.messages import Quantity
 from hardware.clock import ManualClock
 from hardware.configuration.build import Configured, Readings, configure
 from hardware.configuration.document import ConfigurationError
+from hardware.configuration.kinds import UnknownKindError, find
 from hardware.drivers.board.driver import ControllerBoard
 from hardware.drivers.ezo.probes import EzoPh
 from hardware.drivers.ezo.pump import EzoPump
 from hardware.drivers.senseair.sensor import SenseairCo2
 from hardware.drivers.tic.pump import TicPump
+from hardware.plausibility import usual
 
 BENCH = (Path(__file__).parent / "bench.toml").read_text()
 
@@ -226,3 +230,31 @@ def test_a_file_that_is_missing_or_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match="UTF-8"):
         configure(path, clock=ManualClock(), directory=tmp_path, readings=Readings())
+
+
+@pytest.mark.parametrize(
+    "body", ["raise RuntimeError('no licence')", "import sys; sys.exit(3)", "import nowhere", ""]
+)
+def test_a_package_that_cannot_be_loaded_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    (tmp_path / "stranger.py").write_text(body)
+    info = tmp_path / "stranger_driver-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger-driver\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bioreactor.drivers]\nstranger = stranger:KIND\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    with pytest.raises(UnknownKindError, match="the package stranger-driver"):
+        find("stranger")
+
+
+def test_what_cannot_be_in_any_vessel_is_doubted_unless_the_file_knows_better(make: Make) -> None:
+    temperature = make(BENCH).equipment.channels["temperature"].plausible
+    assert temperature is not None
+    assert temperature.low == -5.0
+    narrow = BENCH + "\n[channels.temperature.plausible]\nhigh = 60.0\n"
+    temperature = make(narrow).equipment.channels["temperature"].plausible
+    assert temperature is not None
+    assert (temperature.low, temperature.high) == (-5.0, 60.0)
+    assert usual(Quantity.OTHER, "mV") is None
