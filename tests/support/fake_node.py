@@ -80,7 +80,12 @@ class FakeNode:
                 "limits": ChannelLimits(minimum=0, maximum=1200),
             }
         )
-        channels = Channels(node=self.name, label="Reactor 1", channels=(channel, stirring))
+        channels = Channels(
+            node=self.name,
+            label="Reactor 1",
+            channels=(channel, stirring),
+            images={"standard": {}},
+        )
         await self.connection.publish(
             self.topic(Topic.NODE_CHANNELS), channels.encode(), retain=True
         )

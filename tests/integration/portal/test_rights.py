@@ -1,0 +1,259 @@
+"""Whose experiment may be changed and read by whom: every call, every role, both settings.
+
+The hub decides, with its setting `open`; the portal tells it who asks. Nothing here guesses an id:
+everybody knows all of them, since the queue shows them.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute, APIRouter
+
+from broker.embedded import EmbeddedBroker
+from hub_service.settings import HubSettings
+from tests.support.brokers import Connector
+from tests.support.fake_node import FakeNode
+from tests.support.hub import running_hub
+from tests.support.portal import Portal, eventually, portal_on
+
+SCRIPT = "from bioreactor import experiment\n"
+PASSWORD = "correct horse"
+ONE = "01JM9ZQ8E6Y7W5V4T3S2R1Q0P9"
+
+Call = tuple[str, str, Mapping[str, Any] | None]
+WAITING: Mapping[str, Call] = {
+    "cancel": ("POST", "/cancel", None),
+    "pause": ("POST", "/pause", None),
+    "reorder": ("POST", "/reorder?new_position=1", None),
+    "annotate": ("PATCH", "", {"name": "another name"}),
+    "parameters": ("POST", "/parameters", {"parameters": {"x": 1}}),
+}
+"""Calls about an experiment that waits."""
+FINISHED: Mapping[str, Call] = {
+    "script": ("GET", "/script", None),
+    "download": ("GET", "/download", None),
+    "telemetry as CSV": ("GET", "/telemetry?format=csv", None),
+    "telemetry as Parquet": ("GET", "/telemetry?format=parquet", None),
+    "whole log": ("GET", "/logs?format=text", None),
+    "file": ("GET", "/files/none.txt", None),
+}
+"""Calls about one that has ended: its script and results."""
+FOR_EYES = ("", "/status", "/history", "/telemetry", "/logs")
+"""What everybody sees live is not hidden afterwards."""
+GOVERNING: tuple[Call, ...] = (
+    ("POST", f"/api/experiments/{ONE}/run-now", None),
+    ("POST", "/api/queue/pause", None),
+    ("POST", "/api/queue/resume", None),
+    ("POST", "/api/queue/drain", None),
+    ("POST", "/api/queue/limits", {"per_user": 5}),
+    ("POST", "/api/queue/retention", {"days": 100}),
+    ("POST", "/api/nodes/reactor-1/drain", None),
+    ("POST", "/api/nodes/reactor-1/resume", None),
+    ("POST", "/api/nodes/reactor-1/declare-dead", None),
+    ("POST", "/api/nodes/reactor-1/estop-release", None),
+    ("POST", "/api/nodes/reactor-1/command/stirring", {"value": 1.0}),
+    ("POST", "/api/nodes/reactor-1/manual-end", None),
+    ("GET", "/api/tokens", None),
+    ("POST", "/api/tokens", {"name": "x"}),
+    ("DELETE", f"/api/tokens/{ONE}", None),
+)
+"""What administrators alone may do."""
+
+
+@dataclass
+class Laboratory:
+    """A hub, a portal, and people with sessions of their own."""
+
+    portal: Portal
+    owner: httpx.AsyncClient
+    other: httpx.AsyncClient
+    token: httpx.AsyncClient
+    admin: httpx.AsyncClient
+    admin_token: httpx.AsyncClient
+
+    async def submit(self) -> str:
+        """Queue an experiment of the owner's."""
+        answer = await self.owner.post(
+            "/api/experiments/start", json={"script_content": SCRIPT, "name": "mine"}
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["experiment_id"])
+
+    async def finished(self) -> str:
+        """Queue one and cancel it."""
+        one = await self.submit()
+        assert (await self.owner.post(f"/api/experiments/{one}/cancel")).status_code == 200
+        await eventually(lambda: self.status(one), lambda status: status == "cancelled")
+        return one
+
+    async def status(self, one: str) -> str:
+        got = (await self.owner.get(f"/api/experiments/{one}")).json()["experiment"]
+        assert got["name"] == "mine"
+        return str(got["status"])
+
+
+Opened = Callable[[bool], Awaitable[Laboratory]]
+
+
+@pytest.fixture
+async def laboratory(
+    broker: EmbeddedBroker, connect: Connector, tmp_path: Path
+) -> AsyncIterator[Opened]:
+    async with AsyncExitStack() as stack:
+
+        async def client(**options: Any) -> httpx.AsyncClient:
+            made: httpx.AsyncClient = await stack.enter_async_context(portal.client(**options))
+            return made
+
+        async def opened(everybody: bool) -> Laboratory:
+            nonlocal portal
+            directory = tmp_path / "hub"
+            directory.mkdir()
+            settings = HubSettings(data_dir=directory, open=everybody)
+            await stack.enter_async_context(
+                running_hub(broker.settings_for("hub"), directory, settings=settings)
+            )
+            node = FakeNode(await connect("reactor-1"))
+            await node.announce()
+            await node.report(1)
+            portal = await stack.enter_async_context(
+                portal_on(
+                    await connect("portal"),
+                    tmp_path / "portal",
+                    admin="login",
+                    admin_password=PASSWORD,
+                )
+            )
+            admin = await client(headers={"Origin": portal.url})
+            await eventually(
+                lambda: admin.get("/api/nodes/reactor-1"), lambda answer: answer.status_code == 200
+            )
+            login = await admin.post("/login", data={"password": PASSWORD})
+            assert login.status_code == 303
+            assert (await admin.post("/api/queue/pause")).status_code == 200
+            tokens = []
+            for role in ("user", "administrator"):
+                made = await admin.post("/api/tokens", json={"name": role, "role": role})
+                bearer = await client(headers={"Authorization": f"Bearer {made.json()['token']}"})
+                await eventually(
+                    lambda bearer=bearer: bearer.get("/api/queue/status"),
+                    lambda answer: answer.status_code == 200,
+                )
+                tokens.append(bearer)
+            owner = await client(headers={"X-Session-ID": "the secret of the owner"})
+            other = await client(headers={"X-Session-ID": "the secret of another"})
+            return Laboratory(portal, owner, other, tokens[0], admin, tokens[1])
+
+        portal: Portal
+        yield opened
+
+
+async def call(client: httpx.AsyncClient, call: Call, one: str) -> int:
+    method, path, body = call
+    answer = await client.request(method, f"/api/experiments/{one}{path}", json=body)
+    if answer.status_code == 403:
+        assert answer.json()["error"]["code"] == "FORBIDDEN"
+        assert answer.json()["error"]["hint"]
+    assert answer.status_code < 500, (call, answer.text)
+    return answer.status_code
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("everybody", [False, True], ids=["closed", "open"])
+async def test_who_may_change_and_read_an_experiment(
+    laboratory: Opened, broker: EmbeddedBroker, everybody: bool
+) -> None:
+    people = await laboratory(everybody)
+    strangers = (people.other, people.token)
+    entitled = (people.owner, people.admin, people.admin_token)
+    for verb, wish in WAITING.items():
+        one = await people.submit()
+        if not everybody:
+            for stranger in strangers:
+                assert await call(stranger, wish, one) == 403, verb
+            assert await people.status(one) == "queued", verb
+        for number, person in enumerate(strangers if everybody else entitled):
+            assert await call(person, wish, one) != 403, (verb, number)
+            if verb in {"cancel", "pause"}:
+                await eventually(lambda one=one: people.status(one), lambda s: s != "queued")
+                await people.owner.post(f"/api/experiments/{one}/cancel")
+                one = await people.submit()
+        await people.owner.post(f"/api/experiments/{one}/cancel")
+    one = await people.finished()
+    for what, wish in FINISHED.items():
+        for person in strangers:
+            assert (await call(person, wish, one) == 403) is not everybody, what
+        for person in entitled:
+            assert await call(person, wish, one) != 403, what
+    for path in FOR_EYES:
+        for person in (*strangers, *entitled):
+            assert (await person.get(f"/api/experiments/{one}{path}")).status_code == 200, path
+    for person, sees in (*((p, everybody) for p in strangers), *((p, True) for p in entitled)):
+        script = (await person.get(f"/api/experiments/{one}")).json()["script"]
+        assert (script == SCRIPT) is sees
+    # Deleting is for owners and administrators, whatever the setting.
+    for stranger in strangers:
+        assert await call(stranger, ("DELETE", "", None), one) == 403
+    for person in entitled:
+        assert await call(person, ("DELETE", "", None), one) == 200
+        for stranger in strangers:
+            assert await call(stranger, ("POST", "/restore", None), one) in {403, 404}
+        assert await call(person, ("POST", "/restore", None), one) == 200
+
+
+async def test_who_may_govern(laboratory: Opened) -> None:
+    """The setting `open` is about experiments; queue, reactors and tokens are another matter."""
+    people = await laboratory(True)
+    for method, path, body in GOVERNING:
+        for person in (people.owner, people.other, people.token):
+            answer = await person.request(method, path, json=body)
+            assert answer.status_code == 403, (method, path, answer.text)
+        answer = await people.admin_token.request(method, path, json=body)
+        assert answer.status_code != 403, (method, path)
+    forms = {
+        f"/experiment/{ONE}/run-now",
+        "/queue/pause",
+        "/nodes/reactor-1/drain",
+        "/nodes/reactor-1/estop-release",
+    }
+    page = {"Origin": people.portal.url, "Accept": "text/html"}
+    async with people.portal.client(headers=page) as browser:
+        await browser.get("/")
+        for path in forms:
+            assert (await browser.post(path)).status_code == 403, path
+
+
+async def test_no_route_that_changes_something_obeys_another_site(portal: Portal) -> None:
+    """Each of them, found by itself: one that is added later is tested too."""
+    routes = [
+        (method, route.path)
+        for part in portal.app.routes
+        if isinstance(router := getattr(part, "original_router", None), APIRouter)
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods - {"GET", "HEAD", "OPTIONS"}
+    ]
+    assert len(routes) > 30
+    names = {"experiment_id": ONE, "node": "reactor-1", "verb": "pause", "token_id": ONE}
+    async with portal.client() as browser, portal.client() as stranger:
+        await browser.get("/")
+        assert browser.cookies
+        for method, pattern in routes:
+            path = pattern.format(**names, channel="stirring", user=ONE)
+            for headers in (
+                {},
+                {"Origin": "null"},
+                {"Origin": "https://evil.example"},
+                {"Origin": portal.url, "Sec-Fetch-Site": "cross-site"},
+            ):
+                answer = await browser.request(method, path, headers=headers)
+                assert answer.status_code == 403, (method, path, headers)
+                assert answer.json()["error"]["code"] == "FORBIDDEN"
+                if headers:
+                    answer = await stranger.request(method, path, headers=headers)
+                    assert answer.status_code == 403, (method, path, headers)
