@@ -13,6 +13,7 @@ from ulid import ULID
 from websockets.asyncio.client import ClientConnection, connect
 
 from broker.topics import Topic
+from portal.live import MAX_WINDOWS
 from portal.server import ViewerProtocol
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
@@ -130,6 +131,14 @@ async def test_only_what_eyes_may_read(viewer: Viewer) -> None:
         ("nodes/+/assignment", "FORBIDDEN"),
         ("reply/portal/x", "FORBIDDEN"),
         ("nodes/reactor-1/journal/records", "FORBIDDEN"),
+        ("nodes/+/estop/+", "FORBIDDEN"),
+        ("hub/tokens", "FORBIDDEN"),
+        ("hub/metrics", "FORBIDDEN"),
+        ("hub/request/+/submit", "FORBIDDEN"),
+        ("hub/admin/portal/cancel", "FORBIDDEN"),
+        ("errors/portal", "FORBIDDEN"),
+        ("notifications/failed", "FORBIDDEN"),
+        ("portal/+/status", "FORBIDDEN"),
         ("#", "MALFORMED"),
         ("nodes/#", "MALFORMED"),
         ("nodes/Reactor 1/report", "MALFORMED"),
@@ -191,11 +200,44 @@ async def test_other_pages_may_not_watch(portal: Portal) -> None:
             async with connect(portal.ws, additional_headers=headers):
                 pass
         assert refused.value.response.status_code == 403
-    with pytest.raises(websockets.InvalidStatus):
-        async with connect(portal.ws, additional_headers={"Host": "evil.example"}):
+        told = json.loads(refused.value.response.body or b"")
+        assert told["error"]["code"] == "FORBIDDEN"
+    for headers, status, code in (
+        ({"X-Session-ID": "short"}, 400, "MALFORMED"),
+        ({"X-Session-ID": "browser.abcdefgh"}, 400, "MALFORMED"),
+        ({"Authorization": "Bearer bioreactor_forged"}, 401, "UNAUTHENTICATED"),
+    ):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            async with connect(portal.ws, additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == status
+        told = json.loads(refused.value.response.body or b"")
+        assert told["error"]["code"] == code
+        assert told["error"]["hint"]
+    port = int(portal.url.rsplit(":", 1)[1])
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with connect("ws://evil.example/ws", host="127.0.0.1", port=port):
             pass
+    assert refused.value.response.status_code == 421
     async with connect(portal.ws, origin=websockets.Origin(portal.url)):
         pass
+
+
+async def test_one_session_cannot_take_all_places(portal: Portal) -> None:
+    headers = {"X-Session-ID": "a secret of the tests"}
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_WINDOWS):
+            await stack.enter_async_context(connect(portal.ws, additional_headers=headers))
+        async with connect(portal.ws, additional_headers=headers) as one_more:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await one_more.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+        async with connect(portal.ws) as another:
+            assert json.loads(await another.recv())["type"] == "link"
+    await eventually(_sockets(portal), lambda count: count == 0)
+    async with connect(portal.ws, additional_headers=headers) as again:
+        assert json.loads(await again.recv())["type"] == "link"
 
 
 async def test_what_is_malformed_at_the_broker_is_not_shown(viewer: Viewer, node: FakeNode) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -106,8 +107,17 @@ async def test_who_asks_too_often_is_told_to_wait(
         assert int(refused[0].headers["Retry-After"]) >= 1
         assert refused[0].json()["error"]["code"] == "RATE_LIMIT"
         assert (await client.post(START, json=BODY)).status_code == 200, "writes count apart"
+        assert refused[0].headers["RateLimit-Policy"] == '"reads";q=20;w=4'
+        assert refused[0].headers["RateLimit"].startswith('"reads";r=0;t=')
+        assert answers[0].headers["RateLimit"].startswith('"reads";r=')
         other = await client.get("/api/queue/status", headers={"X-Session-ID": "another one"})
         assert other.status_code == 200
+        assert other.headers["RateLimit"].startswith('"reads";r=19;')
+        with pytest.raises(websockets.InvalidStatus) as handshake:
+            async with websockets.connect(portal.ws, additional_headers=SESSION):
+                pass
+        assert handshake.value.response.status_code == 429
+        assert int(handshake.value.response.headers["Retry-After"]) >= 1
         assert (await client.get("/health")).status_code == 200
         invented = [
             (await client.get("/api/nodes", headers={"X-Session-ID": f"invented {n}"})).status_code
@@ -136,6 +146,78 @@ async def test_login(connect: Connector, hub: FakeHub, tmp_path: Path) -> None:
             assert (await browser.post("/queue/resume")).status_code == 403
             guesses = [await browser.post("/login", data={"password": "no"}) for _ in range(10)]
             assert guesses[-1].status_code == 429
+            assert int(guesses[-1].headers["Retry-After"]) >= 1
+
+
+async def test_a_login_gives_another_cookie_and_a_logout_ends_it(
+    connect: Connector, hub: FakeHub, tmp_path: Path
+) -> None:
+    connection = await connect("portal")
+    options = {"admin": "login", "admin_password": "correct horse"}
+    async with portal_on(connection, tmp_path / "p", **options) as portal:
+        headers = {"Origin": portal.url, "Accept": "text/html"}
+        async with (
+            portal.client(headers=headers) as browser,
+            portal.client(headers=headers) as copy,
+        ):
+            await eventually(lambda: browser.get("/health/ready"), lambda a: a.status_code == 200)
+            await browser.get("/")
+            before = browser.cookies["bioreactor_session"]
+            await browser.post("/login", data={"password": "correct horse"})
+            as_admin = browser.cookies["bioreactor_session"]
+            assert as_admin != before
+            assert (await browser.post("/queue/pause")).status_code == 303
+            copy.cookies.set("bioreactor_session", before)
+            assert (await copy.post("/queue/pause")).status_code == 403, "rights are the cookie's"
+            await browser.post("/logout")
+            assert browser.cookies["bioreactor_session"] not in {before, as_admin}
+            copy.cookies.set("bioreactor_session", as_admin)
+            assert (await copy.post("/queue/pause")).status_code == 403, "a copy is worth nothing"
+
+
+async def test_what_a_proxy_says_counts_if_it_is_ours(
+    connect: Connector, hub: FakeHub, tmp_path: Path
+) -> None:
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+    connection = await connect("portal")
+    for name, trusted in (("a", ()), ("b", ("127.0.0.1",))):
+        async with (
+            portal_on(connection, tmp_path / name, trusted_proxies=trusted) as portal,
+            portal.client(headers=forwarded) as client,
+        ):
+            answer = await client.get("/login")
+            secure = bool(trusted)
+            assert ("Secure" in answer.headers["set-cookie"]) is secure
+            assert ("strict-transport-security" in answer.headers) is secure
+            host = portal.url.removeprefix("http://")
+            plain = await client.post("/logout", headers={"Origin": f"http://{host}"})
+            assert (plain.status_code == 403) is secure, "a page that came without TLS"
+            tls = await client.post("/logout", headers={"Origin": f"https://{host}"})
+            assert tls.status_code == 303
+
+
+async def test_every_answer_has_the_headers_that_protect_it(portal: Portal) -> None:
+    async with portal.client(headers={"Accept": "text/html"}) as client:
+        answers = [
+            await client.get(path)
+            for path in ("/", "/docs", "/login", "/nope", "/api/nope", "/health", "/openapi.json")
+        ]
+        answers.append(
+            await client.post("/queue/pause", headers={"Origin": "https://evil.example"})
+        )
+        answers.append(await client.get("/", headers={"Host": "evil.example"}))
+        answers.append(await client.get("/static/nope"))
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "camera=()" in answer.headers["permissions-policy"]
+        assert "server" not in answer.headers
 
 
 JSON = st.recursive(
