@@ -10,6 +10,7 @@ from broker.messages import ContractError, ErrorCode, Role, utc_now
 from portal.access import Asking
 from portal.admin_pages import AdminPages
 from portal.asking import need_admin
+from portal.compression import CONFIDENTIAL
 from portal.desk import Desk
 from portal.errors import not_found
 from portal.posting import Postbox, Question, number_of, read_form, text_of
@@ -114,7 +115,9 @@ class AdminForms:
             role=Role.ADMINISTRATOR if text_of(fields, "role") == Role.ADMINISTRATOR else Role.USER,
             expires_on=_in_days(number_of(fields, "days", int)),
         )
-        return self._pages.tokens_page(request, made, text, 201)
+        page = self._pages.tokens_page(request, made, text, 201)
+        page.headers["Cache-Control"] = CONFIDENTIAL
+        return page
 
     async def revoke(self, request: Request, session: Asking, token_id: str) -> Response:
         """Refuse a token from now on."""

@@ -17,6 +17,7 @@ from broker.messages import (
 from portal.access import ERRORS, Asking, as_json
 from portal.api import commanded
 from portal.asking import need_admin
+from portal.compression import CONFIDENTIAL
 from portal.desk import Desk
 from portal.reader import Reader
 from portal.state import State
@@ -102,7 +103,9 @@ class AdminApi:
         made = await self._desk.create_token(
             session, token_id, name=body.name, role=body.role, expires_on=body.expires_on
         )
-        return as_json(TokenMade(**made.model_dump(), token=text))
+        answer = as_json(TokenMade(**made.model_dump(), token=text))
+        answer.headers["Cache-Control"] = CONFIDENTIAL
+        return answer
 
     async def revoke_token(self, session: Asking, token_id: str) -> Response:
         """Refuse a token from now on. Administrators only."""

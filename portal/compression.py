@@ -13,6 +13,8 @@ import brotli
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+CONFIDENTIAL: Final = "no-store, no-transform"
+"""`Cache-Control` of what carries a secret."""
 MIN_BYTES: Final = 1024
 """Below it, one network packet carries the answer anyway."""
 _AWAY_BYTES: Final = 64 * 1024

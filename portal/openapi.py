@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from broker.messages import ContractError, Error, ErrorCode
 from portal.errors import HTTP_STATUS, MEANING, ErrorBody, not_found
-from portal.openapi_examples import AN_ID, ANOTHER_ID, examples
+from portal.openapi_examples import AN_ID, ANOTHER_ID, USER, examples
 
 DESCRIPTION: Final = """\
 JSON over HTTP. Send the header `X-Session-ID` with a secret of 8 to 128 characters: the same one
@@ -43,6 +43,9 @@ PARAMETERS: Final[Mapping[str, tuple[str, Any]]] = {
     "known": ("The last change of the order that was seen.", 3),
     "experiment": ("Only of this experiment.", AN_ID),
     "token_id": ("A token's id, as the list of tokens has it.", ANOTHER_ID),
+    "source": ("Only lines from these.", ["stdout"]),
+    "verb": ("Only this, for example `cancel`.", "cancel"),
+    "who": ("Only of this handle or user.", "teal-heron"),
     "days": ("How many days back.", 7.0),
     "event": ("Only events of these kinds; absent: all.", ["dose", "set"]),
     "new_position": ("1 is next; 0 means 1.", 1),
@@ -72,6 +75,8 @@ _OF_ONE: Final[Mapping[tuple[str, str], tuple[str, Any]]] = {
         "Absent: as `Accept` says, else JSON.",
         "text",
     ),
+    ("/api/admin/users", "after"): ("The `next` of the page before.", USER),
+    ("/api/admin/retention", "days"): ("As if experiments were kept for so long.", 365),
     ("/api/audit", "before"): ("The `next` of the page before.", 412),
     ("/api/experiments/{experiment_id}/reorder", "before"): (
         "The experiment that shall come right after this one.",

@@ -12,6 +12,7 @@ from broker.messages import (
     Audited,
     AuditEntry,
     Checked,
+    DueOf,
     HistoryOf,
     LogLine,
     LogPage,
@@ -25,8 +26,11 @@ from broker.messages import (
     ScriptInfo,
     StartForecast,
     Status,
+    Storage,
     Token,
     Trace,
+    UserInfo,
+    UsersOf,
 )
 from portal.alarmlog import PastAlarm
 from portal.site import Health
@@ -72,14 +76,14 @@ for _ in experiment.every(seconds=60, duration=3600):
     experiment.record(od=reactor.read("od"))
 """
 _SHA256: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-_USER: Final = "web:3Qh7nZl0vT5uY2cX8bM1kR4s"
+USER: Final = "web:3Qh7nZl0vT5uY2cX8bM1kR4s"
 
 
 def _experiment(status: Status, **more: Any) -> ExperimentView:
     return ExperimentView(
         experiment_id=AN_ID,
         name="Turbidostat",
-        user=_USER,
+        user=USER,
         owner="teal-heron",
         status=status,
         revision=12,
@@ -95,7 +99,7 @@ def _entry(experiment: str, name: str, status: Status, **more: Any) -> QueueEntr
         experiment_id=experiment,
         name=name,
         owner="teal-heron",
-        user=_USER,
+        user=USER,
         status=status,
         created_at=_AT,
         **more,
@@ -236,6 +240,27 @@ def _examples() -> Iterable[BaseModel]:
             ),
         ),
         next=412,
+    )
+    user = UserInfo(
+        user=USER,
+        owner="teal-heron",
+        queued=1,
+        running=1,
+        paused=0,
+        completed=61,
+        failed=2,
+        cancelled=4,
+        limit=5,
+        last_submitted=_AT,
+    )
+    yield UsersOf(users=(user,))
+    yield DueOf(days=365, count=12, oldest=_AT - timedelta(days=400))
+    yield Storage(
+        total=512 * 1024**3,
+        free=300 * 1024**3,
+        database=6 * 1024**3,
+        files=40 * 1024**3,
+        finished=1204,
     )
     yield Health(
         status="ok",

@@ -36,9 +36,8 @@ _HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Permissions-Policy": (
-        "accelerometer=(), bluetooth=(), camera=(), display-capture=(), geolocation=(),"
-        " gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(),"
-        " serial=(), usb=()"
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(),"
+        " magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=()"
     ),
 }
 _STRICT_TRANSPORT: Final = "max-age=31536000"
