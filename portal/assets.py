@@ -62,6 +62,15 @@ class Assets:
             response = self._respond(scope, name, digest)
         await response(scope, receive, send)
 
+    def whole(self, name: str) -> Response:
+        """Return a file for an address of its own, to be asked for anew each time."""
+        self._refresh()
+        if name not in self._digests:
+            return error_response(not_found("this file").error)
+        headers = {"Cache-Control": "no-cache", "ETag": f'"{self._digests[name]}"'}
+        body = (self._folder / name).read_bytes()
+        return Response(body, headers=headers, media_type=media_type(name))
+
     def _respond(self, scope: Scope, name: str, digest: str) -> Response:
         request = Headers(scope=scope)
         wanted = QueryParams(scope["query_string"]).get("v")

@@ -112,6 +112,7 @@ class NodeView:
             and said.accepts
             and said.activity is None
             and said.estop is None
+            and self.withheld is None
         )
 
 

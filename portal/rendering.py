@@ -60,6 +60,10 @@ class Renderer:
         self._flashes.forget(request, response)
         return response
 
+    def alone(self, template: str) -> Response:
+        """Return a page that says nothing of the laboratory or of who asks."""
+        return HTMLResponse(self._environment.get_template(template).render())
+
     def error(self, request: Request, error: Error, status: int | None = None) -> Response:
         """Return an error as a page to people, as JSON to programs."""
         code = status or status_of(error)

@@ -70,6 +70,8 @@ class Site:
         )
         add("/metrics", self.metrics, methods=["GET"], response_class=PlainTextResponse)
         add("/docs", self.docs, methods=["GET"], include_in_schema=False, response_class=Response)
+        add("/offline", self.offline, methods=["GET"], include_in_schema=False)
+        add("/sw.js", self.worker, methods=["GET"], include_in_schema=False)
         add("/favicon.ico", self.icon, methods=["GET"], include_in_schema=False)
         return router
 
@@ -109,9 +111,17 @@ class Site:
             ws_limits=WS_LIMITS,
         )
 
+    async def offline(self) -> Response:
+        """Show what browsers keep for when the portal does not answer."""
+        return self._renderer.alone("offline.html")
+
+    async def worker(self) -> Response:
+        """Send the service worker, from where it may look after every page."""
+        return self._assets.whole("sw.js")
+
     async def icon(self) -> Response:
         """Send browsers that look for it to the icon."""
-        return RedirectResponse(self._assets.url("favicon.svg"), 308)
+        return RedirectResponse(self._assets.url("favicon-32.png"), 307)
 
     def _health(self) -> Health:
         link = self._state.link

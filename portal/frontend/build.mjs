@@ -5,11 +5,24 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { initWasm, Resvg } from '@resvg/resvg-wasm';
 import * as esbuild from 'esbuild';
+import { createRequire } from 'node:module';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const source = join(here, 'src');
 const target = join(here, '..', 'static');
+
+/** Files that are compressed already. */
+const PACKED = new Set(['.woff2', '.png']);
+/** Pictures for what takes no SVG: phones' home screens, older browsers. */
+const PICTURES = [
+  { name: 'favicon-32.png', from: 'favicon.svg', size: 32 },
+  { name: 'icon-192.png', from: 'favicon.svg', size: 192 },
+  { name: 'icon-512.png', from: 'favicon.svg', size: 512 },
+  { name: 'icon-maskable-512.png', from: 'icon-maskable.svg', size: 512 },
+  { name: 'apple-touch-icon.png', from: 'icon-maskable.svg', size: 180 },
+];
 
 const common = {
   absWorkingDir: here,
@@ -24,7 +37,7 @@ const common = {
   legalComments: 'none',
 };
 
-/** Bundle modules, the theme switch (a classic script: it must run before the first paint), style. */
+/** Bundle modules, the classic scripts (the theme switch must run before the first paint), style. */
 async function bundle() {
   const pages = (await readdir(join(source, 'js', 'pages'))).filter((name) => name.endsWith('.js'));
   const builds = await Promise.all([
@@ -40,7 +53,10 @@ async function bundle() {
     }),
     esbuild.build({
       ...common,
-      entryPoints: [{ in: join(source, 'js', 'theme.js'), out: 'theme' }],
+      entryPoints: [
+        { in: join(source, 'js', 'theme.js'), out: 'theme' },
+        { in: join(source, 'sw.js'), out: 'sw' },
+      ],
       format: 'iife',
     }),
     esbuild.build({
@@ -75,14 +91,30 @@ async function licences(inputs) {
   return Buffer.from(parts.join(`\n${'-'.repeat(80)}\n\n`));
 }
 
+let drawing;
+
+/** Draw the pictures from the same sources as the icons. */
+async function pictures() {
+  const wasm = createRequire(import.meta.url).resolve('@resvg/resvg-wasm/index_bg.wasm');
+  drawing ??= readFile(wasm).then(initWasm);
+  await drawing;
+  return Promise.all(
+    PICTURES.map(async ({ name, from, size }) => {
+      const svg = await readFile(join(source, 'assets', from), 'utf8');
+      return [name, Buffer.from(new Resvg(svg, { fitTo: { mode: 'width', value: size } }).render().asPng())];
+    }),
+  );
+}
+
 async function build() {
   const { files, inputs } = await bundle();
   for (const name of await readdir(join(source, 'assets'))) {
     files.set(join(target, name), await readFile(join(source, 'assets', name)));
   }
+  for (const [name, contents] of await pictures()) files.set(join(target, name), contents);
   files.set(join(target, 'licences.txt'), await licences(inputs));
   for (const [path, contents] of [...files]) {
-    if (extname(path) === '.woff2') continue;
+    if (PACKED.has(extname(path))) continue;
     files.set(`${path}.gz`, gzipSync(contents, { level: 9 }));
     files.set(
       `${path}.br`,

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -332,13 +332,32 @@ async def node(request: Request, name: str) -> Response:
 
 
 @app.get("/lost")
-async def lost(request: Request) -> Response:
+async def lost(request: Request, status: int = 404) -> Response:
     """Show an error."""
-    error = Error(
-        code=ErrorCode.NOT_FOUND, message="There is no such page",
-        hint="It may have been deleted, or the address is wrong.",
-    )  # fmt: skip
-    return _page(request, "error.html", "error", status=404, error=error)
+    error = {
+        404: Error(
+            code=ErrorCode.NOT_FOUND, message="There is no such page",
+            hint="It may have been deleted, or the address is wrong.",
+        ),
+        500: Error(
+            code=ErrorCode.INTERNAL, message="the portal made a mistake",
+            hint="the log of the portal says more; experiments are not affected",
+        ),
+        503: uploads.AWAY,
+    }[status]  # fmt: skip
+    return _page(request, "error.html", "error", status=status, error=error)
+
+
+@app.get("/offline")
+async def offline() -> Response:
+    """Show what browsers keep."""
+    return HTMLResponse(templates.get_template("offline.html").render())
+
+
+@app.get("/sw.js")
+async def worker() -> Response:
+    """Send the service worker."""
+    return FileResponse(PORTAL / "static" / "sw.js", media_type="text/javascript")
 
 
 def _json(payload: Payload) -> Response:

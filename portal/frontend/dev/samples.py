@@ -40,6 +40,7 @@ from broker.messages import (
 from portal.alarmlog import PastAlarm
 from portal.frontend.dev.records import CALIBRATED, CHANNELS, ELAPSED, NOW, PACKAGES, values_at
 from portal.health_views import Finding
+from portal.known import NodeView
 
 ME: Final = "web:abcdefgh12345678"
 BOOT: Final = "01KB0000000000000000000001"
@@ -67,6 +68,7 @@ class Node:
     report: NodeReport | None = None
     withheld: Withheld | None = None
     readings: dict[str, float | None] = field(default_factory=dict)
+    free = NodeView.free
 
 
 def container() -> ContainerStatus:

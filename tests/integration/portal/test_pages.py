@@ -343,3 +343,28 @@ async def test_the_editor_is_told_of_the_sdk(browser: httpx.AsyncClient) -> None
     told = await browser.get(address[1])
     assert "immutable" in told.headers["cache-control"]
     assert {module["name"] for module in told.json()} == {"experiment", "reactor"}
+
+
+async def test_the_portal_can_be_installed(browser: httpx.AsyncClient) -> None:
+    page = await browser.get("/")
+    address = re.search(r'rel="manifest" href="([^"]+)"', page.text)
+    assert address is not None
+    manifest = (await browser.get(address[1])).json()
+    sizes = {(icon["sizes"], icon["purpose"]) for icon in manifest["icons"]}
+    assert {("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")} <= sizes
+    for icon in manifest["icons"]:
+        told = await browser.get(f"/static/{icon['src']}")
+        assert told.status_code == 200
+        assert told.headers["content-type"] == icon["type"]
+        if icon["type"] == "image/png":
+            width, height = (int.from_bytes(told.content[i : i + 4]) for i in (16, 20))
+            assert f"{width}x{height}" == icon["sizes"]
+    worker = await browser.get("/sw.js")
+    assert worker.headers["content-type"].startswith("text/javascript")
+    assert worker.headers["cache-control"] == "no-cache"
+    offline = await browser.get("/offline")
+    assert shows(offline, "The portal does not answer")
+    handle = re.search(r"<bdi>([a-z]+-[a-z]+)</bdi>", page.text)
+    assert handle is not None
+    assert handle[1] not in offline.text  # it is kept: nothing in it may be old or somebody's
+    assert (await browser.get("/favicon.ico", follow_redirects=True)).content[:4] == b"\x89PNG"

@@ -2,7 +2,10 @@
 // What every page has. Each page's module imports this first.
 import { live } from './live.js';
 import { takeCommands } from './commands.js';
+import { install } from './install.js';
 import { takeSheets } from './sheets.js';
+import { takeShortcuts } from './shortcuts.js';
+import { keepTab } from './tab.js';
 import { watchLink } from './link.js';
 import { themes } from './themes.js';
 import { keepTimes } from './times.js';
@@ -12,6 +15,9 @@ themes();
 keepTimes();
 takeCommands();
 takeSheets();
+takeShortcuts();
+keepTab();
+install();
 watchLink();
 watchStructure();
 

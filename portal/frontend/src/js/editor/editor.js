@@ -64,7 +64,9 @@ export class Editor {
       .map(({ line, column, severity, message }) => {
         const row = doc.line(/** @type {number} */ (line));
         const indent = row.text.length - row.text.trimStart().length;
-        const from = Math.min(row.from + (column ? column - 1 : indent), row.to);
+        // what is missing at the line's end is marked as the whole line
+        const at = row.from + (column ? column - 1 : indent);
+        const from = at < row.to ? at : row.from + indent;
         return { from, to: row.to, severity, message };
       })
       .sort((a, b) => a.from - b.from);

@@ -108,6 +108,7 @@ function keep() {
   if (kept !== id) {
     id = kept;
     say('The draft is open in another tab too. Yours is kept as one of its own.');
+    showDrafts();
   }
   remember(id);
 }
