@@ -9,8 +9,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,10 @@ import httpx
 from ulid import ULID
 from websockets.asyncio.client import connect
 
+from bench._portal import running_portal
 from broker.access import Principal
 from broker.connection import Connection, Message
 from broker.embedded import EmbeddedBroker
-from broker.listening import free_port
 from broker.messages import ChannelInfo, Channels, Quantity, ServiceStatus, Telemetry, utc_now
 from broker.topics import Topic
 from tests.support.fake_hub import FakeHub
@@ -63,44 +63,11 @@ async def _measure() -> list[Row]:
         stack.callback(serving.cancel)
         node = links["reactor-1"]
         await _announce(node)
-        port, process = await stack.enter_async_context(_portal(broker, folder))
+        port, process = await stack.enter_async_context(running_portal(broker, folder))
         out = await _pages(port)
         out.append(await _latency(node, links["alice"], port))
         out += await _crowd(node, port, process.pid)
         return out
-
-
-@asynccontextmanager
-async def _portal(
-    broker: EmbeddedBroker, folder: Path
-) -> AsyncIterator[tuple[int, asyncio.subprocess.Process]]:
-    there = broker.settings_for("portal")
-    assert there.password is not None
-    port = free_port()
-    environment = {
-        **os.environ,
-        "BIOREACTOR_BROKER_URL": there.url,
-        "BIOREACTOR_BROKER_USERNAME": "portal",
-        "BIOREACTOR_BROKER_PASSWORD": there.password.get_secret_value(),
-        "BIOREACTOR_PORTAL_PORT": str(port),
-        "BIOREACTOR_PORTAL_DATA_DIR": str(folder / "portal"),
-        "BIOREACTOR_PORTAL_READS_PER_SECOND": "100000",
-        "BIOREACTOR_PORTAL_LOG_LEVEL": "warning",
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "portal", env=environment)
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                try:
-                    if (await client.get("/health/ready")).status_code == 200:
-                        break
-                except httpx.TransportError:
-                    await asyncio.sleep(0.05)
-        yield port, process
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def _announce(node: Connection) -> None:

@@ -994,6 +994,8 @@ class Milestone(Payload):
         detail: One sentence, or nothing.
         parameters: What changed.
         revision: Of the parameters; the script has seen them where it is told as seen.
+        simulated: With executing: whether no real reactor stood behind it.
+        speed: With executing: seconds of the reactor's clock in one second.
     """
 
     attempt: int = Field(ge=0)
@@ -1007,6 +1009,8 @@ class Milestone(Payload):
     detail: str = ""
     parameters: Parameters = Field(default_factory=dict)
     revision: int | None = None
+    simulated: bool | None = None
+    speed: float | None = Field(default=None, gt=0)
 
 
 class Got(Payload):
@@ -1592,6 +1596,8 @@ class PhaseRecord(Recorded):
     Attributes:
         phase: In order: accepted, executing, (paused, resumed)*, stopping?, released, finished.
             interrupted stands in place of finished after a reboot or a lost container.
+        simulated: With executing: whether no real reactor stands behind it.
+        speed: With executing: seconds of the reactor's clock in one second.
         files_upto: With finished: `[epoch, n]` of the last entry in the files stream that
             belongs to the attempt; absent if there is none.
     """
@@ -1606,6 +1612,8 @@ class PhaseRecord(Recorded):
     error: Error | None = None
     image: str | None = None
     isolation: str | None = None
+    simulated: bool | None = None
+    speed: float | None = Field(default=None, gt=0)
     files: tuple[ResultFile, ...] = ()
     files_upto: tuple[Ulid, int] | None = None
 

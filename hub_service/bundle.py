@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from broker import VERSION
+from hub_service.archive.milestones import milestones
 from hub_service.archive.results import files_of_run
 from hub_service.archive.schema import CONTAINER, MIGRATIONS, SAMPLE, SERIES
 from hub_service.archive.wide import events, log_lines
@@ -129,9 +130,16 @@ def _add_run(bundle: Bundle, recorded: Recorded, run: int, folder: str, part: Pa
 
 
 def _describe(recorded: Recorded) -> JsonValue:
+    began = {
+        milestone.attempt: milestone
+        for milestone in milestones(recorded.connection, recorded.experiment.experiment_id)
+        if milestone.what == "executing"
+    }
     attempts: list[JsonValue] = [
         {
             "attempt": run.attempt,
+            "simulated": began[run.attempt].simulated if run.attempt in began else None,
+            "speed": began[run.attempt].speed if run.attempt in began else None,
             "node": run.node,
             "started": run.started.isoformat() if run.started else None,
             "last_record": run.last.isoformat() if run.last else None,

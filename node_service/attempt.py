@@ -245,6 +245,7 @@ class Attempt:
             elapsed=self.clock.elapsed,
             image=self._image,
             isolation=station.isolation(),
+            simulated=station.simulated,
         )
         await station.ledger.running(self.key, container_id, at, self.clock.anchor(), record)
         self._stage = Stage.RUNNING

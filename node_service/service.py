@@ -97,6 +97,7 @@ class NodeService:
         self._runner = runner
         self._watchdog = watchdog
         self._runs = runs
+        self._simulated = simulated
         self._interval = sample_interval
         self._on_exit = on_exit
         self._portals = portals
@@ -245,6 +246,7 @@ class NodeService:
             alarms=self._alarms,
             runs=self._runs,
             checkpoint=self._ledger.checkpoint,
+            simulated=self._simulated,
             isolation=lambda: self._engine.info.isolation if self._engine.info else "unknown",
             changed=self._reporter.changed,
             freed=self._news,

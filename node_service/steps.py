@@ -18,6 +18,7 @@ def step(
     error: Error | None = None,
     image: str | None = None,
     isolation: str | None = None,
+    simulated: bool | None = None,
 ) -> PhaseRecord:
     """Return the record of a step that is taken now."""
     return PhaseRecord.model_validate(
@@ -31,6 +32,8 @@ def step(
             "error": error,
             "image": image,
             "isolation": isolation,
+            "simulated": simulated,
+            "speed": None if simulated is None else clock.speed,
         }
     )
 

@@ -42,6 +42,7 @@ class Station:
     Attributes:
         runs: Directory of the attempts' files, shared with the runner.
         checkpoint: Order and number of the journal's last record that is known to be answered.
+        simulated: Whether no real reactor stands behind it.
         isolation: Names how containers are isolated.
         changed: Called when the report has something new to say.
         freed: Called when the reactor was given back.
@@ -58,6 +59,7 @@ class Station:
     alarms: Alarms
     runs: Path
     checkpoint: tuple[int, int]
+    simulated: bool
     isolation: Callable[[], str]
     changed: Callable[[], None]
     freed: Callable[[], None]

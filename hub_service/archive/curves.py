@@ -2,7 +2,7 @@
 
 import sqlite3
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Final
@@ -173,10 +173,14 @@ def add_rollups(
     window: Window,
     channels: dict[int, str],
     curves: dict[str, Curve],
+    *,
+    points: int,
 ) -> None:
-    """Add the minimum and the maximum of every minute of a segment, where they stood.
+    """Add minima and maxima of a segment, where they stood: of minutes, or of as many as it takes.
 
-    Of a minute that lies only partly in the window come its samples: its extremes may be outside.
+    The database finds them: a week has more minutes than a chart has points, and none of the
+    others is worth its way to here. Of a minute that lies only partly in the window come its
+    samples: its extremes may be outside.
     """
     cut = _cut_minutes(connection, segment, window)
     for minute, inside in cut.items():
@@ -184,25 +188,36 @@ def add_rollups(
         if not window.by_time:
             part = replace(part, x=(inside.start, inside.end))
         add_rows(connection, part, inside, channels, curves)
-    axis = "t_lo / 1e6, t_hi / 1e6" if window.by_time else "x_lo, x_hi"
+    first, last = segment.minutes
+    # one stretch fewer than would fit: the first and the last may be cut
+    stretch = -(-(last - first + 1) // max(1, points // 2 - 1))
+    axis = "t_{0} / 1e6" if window.by_time else "x_{0}"
+    query = (
+        f"SELECT {axis}, {{1}}({{0}}) FROM rollups"  # noqa: S608  constants
+        " WHERE run = ? AND channel = ? AND minute BETWEEN ? AND ?"
+        f" AND minute NOT IN ({', '.join('?' * len(cut))}) GROUP BY minute / ?"
+    )
+    lowest, highest = query.format("lo", "min"), query.format("hi", "max")
     for channel, name in channels.items():
-        xs, vs = array("d"), array("d")
-        for minute, x_lo, x_hi, lo, hi in connection.execute(
-            f"SELECT minute, {axis}, lo, hi FROM rollups"  # noqa: S608  constants
-            " WHERE run = ? AND channel = ? AND minute BETWEEN ? AND ? ORDER BY minute",
-            (segment.run, channel, *segment.minutes),
-        ):
-            if minute in cut:
-                continue
-            pair = [(x_lo, nan if lo is None else lo)]
-            if x_hi != x_lo:
-                pair = sorted([*pair, (x_hi, hi)])
-            for x, v in pair:
-                if window.start <= x <= window.end:
-                    xs.append(x)
-                    vs.append(v)
-        if xs:
-            curves.setdefault(name, Curve(segment.kind)).add(xs, vs)
+        values = (segment.run, channel, first, last, *cut, stretch)
+        lows = connection.execute(lowest, values).fetchall()
+        highs = connection.execute(highest, values).fetchall()
+        found = [(x, v) for x, v in _in_order(lows, highs) if window.start <= x <= window.end]
+        if found:
+            curves.setdefault(name, Curve(segment.kind)).add(*zip(*found, strict=True))
+
+
+def _in_order(
+    lows: Sequence[tuple[float, float | None]], highs: Sequence[tuple[float, float | None]]
+) -> Iterator[tuple[float, float]]:
+    """Yield the lowest and the highest point of each stretch; once where they are the same."""
+    for (x_lo, lo), (x_hi, hi) in zip(lows, highs, strict=True):
+        if lo is None or hi is None:
+            yield x_lo, nan
+        elif x_lo == x_hi:
+            yield x_lo, lo
+        else:
+            yield from sorted(((x_lo, lo), (x_hi, hi)))
 
 
 def _cut_minutes(

@@ -48,8 +48,7 @@ def history(connection: sqlite3.Connection, request: History) -> HistoryOf:
         runs = runs_of_node(connection, node, *window.times)
         gaps = [gap for gap in gaps_of_node(connection, node) if _noticed_in(window, gap)]
     started = [run.started for run in runs if run.started is not None]
-    curves, rolled = _curves(connection, runs, window, request.channels)
-    points = min(request.points, max(2, MAX_POINTS // max(1, len(curves))))
+    curves, rolled, points = _curves(connection, runs, window, request.channels, request.points)
     return HistoryOf(
         started_at=min(started) if started and not window.by_time else None,
         traces={name: curve.trace(points, rolled=rolled) for name, curve in curves.items()},
@@ -63,7 +62,9 @@ def _curves(
     runs: Sequence[Run],
     window: Window,
     wanted: Sequence[str] | None,
-) -> tuple[dict[str, Curve], bool]:
+    points: int,
+) -> tuple[dict[str, Curve], bool, int]:
+    """Return the curves, whether they are of minutes, and how many points each may have."""
     kinds = [SAMPLE, SERIES]
     if any(name.startswith(PREFIXES[CONTAINER]) for name in wanted or ()):
         kinds.append(CONTAINER)
@@ -75,11 +76,15 @@ def _curves(
         and (channels := channels_of(connection, run.id, kind, wanted))
     ]
     rolled = sum(segment.rows for segment, _ in parts) > RAW_ROWS
+    names = {name for _, channels in parts for name in channels.values()}
+    points = min(points, max(2, MAX_POINTS // max(1, len(names))))
     curves: dict[str, Curve] = {}
     for segment, channels in parts:
-        add = add_rollups if rolled else add_rows
-        add(connection, segment, window, channels, curves)
-    return curves, rolled
+        if rolled:
+            add_rollups(connection, segment, window, channels, curves, points=points)
+        else:
+            add_rows(connection, segment, window, channels, curves)
+    return curves, rolled, points
 
 
 def _events(

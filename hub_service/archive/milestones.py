@@ -42,6 +42,8 @@ def _phases(connection: sqlite3.Connection, run: Run) -> list[Milestone]:
             t=record.t,
             elapsed=record.elapsed,
             detail=record.error.message if record.error else "",
+            simulated=record.simulated,
+            speed=record.speed,
         )
         for record in records
     ]

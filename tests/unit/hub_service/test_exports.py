@@ -52,7 +52,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
     await note(archive, script=(SHA, SCRIPT))
     node = Node(archive)
     await node.record(
-        phase("executing"),
+        phase("executing").model_copy(update={"simulated": True, "speed": 60.0}),
         log(1, "first line"),
         sample(None, {"od": 0.05}, t=-1.0),
         sample(0.0, {"od": 0.1, "temperature": 37.0}),
@@ -116,6 +116,8 @@ async def test_a_zip_holds_everything_with_its_hashes(exports: Exports) -> None:
         told_experiment = json.loads(bundle.read("experiment.json"))
         assert told_experiment["experiment_id"] == EXPERIMENT
         assert told_experiment["attempts"][0]["node"] == "reactor-1"
+        assert told_experiment["attempts"][0]["simulated"] is True
+        assert told_experiment["attempts"][0]["speed"] == 60.0
         assert told_experiment["versions"]["bioreactor"]
         text = bundle.read("log.txt").decode()
         assert "2026-03-01T12:00:01.000000+00:00 stdout first line\n" in text

@@ -30,6 +30,8 @@ export class Console {
     this.hits = [];
     this.total = 0;
     this.timer = 0;
+    /** The one source that is shown; empty: all. */
+    this.source = '';
     this.book.add(this.given());
     this.view = new LogView(this.list, this.book, (hole, button) => this.fill(hole, button));
     this.listen();
@@ -85,13 +87,35 @@ export class Console {
     });
   }
 
-  /** Show one source or all. @param {HTMLButtonElement} button */
-  only(button) {
+  /** Show one source or all; of one source also what the page has not loaded. @param {HTMLButtonElement} button */
+  async only(button) {
     for (const other of button.parentElement?.querySelectorAll('button') ?? []) other.setAttribute('aria-pressed', String(other === button));
-    this.view.source = button.dataset.source ?? '';
+    const source = button.dataset.source ?? '';
+    this.source = source;
+    this.view.sparse = source !== '';
+    this.view.book = source === '' ? this.book : new Logbook();
+    if (source !== '') this.view.book.add(this.book.lines.filter((line) => line.source === source));
+    this.show();
+    if (source === '' || this.whole) return;
+    const page = await this.page({ limit: MOST_HITS }).catch(() => null);
+    if (!page || this.source !== source) return;
+    this.view.book.add(page.lines);
+    this.show();
+  }
+
+  show() {
     this.view.rebuild();
     this.settle();
     this.search();
+  }
+
+  /** Whether the browser holds all lines up to the last. */
+  get whole() {
+    return this.book.first <= 1 && this.book.holes.length === 0;
+  }
+
+  shows({ source }) {
+    return this.source === '' || source === this.source;
   }
 
   setFollowing(on) {
@@ -120,13 +144,16 @@ export class Console {
 
   put(lines) {
     const fresh = lines.filter(({ n }) => n > this.last);
-    if (this.book.add(fresh)) this.view.append(fresh);
+    const shown = fresh.filter((line) => this.shows(line));
+    let atEnd = this.book.add(fresh);
+    if (this.view.book !== this.book) atEnd = this.view.book.add(shown);
+    if (atEnd) this.view.append(shown);
     else this.view.rebuild();
     this.settle();
     if (this.find.value) {
       const matches = finder(this.find.value);
-      for (const line of fresh) {
-        if (this.view.shows(line) && matches(line)) {
+      for (const line of shown) {
+        if (matches(line)) {
           this.total += 1;
           if (this.hits.length < MOST_HITS) this.hits.push(line.n);
         }
@@ -140,7 +167,7 @@ export class Console {
     if (this.asking) return;
     this.asking = true;
     try {
-      for (let page = await this.page({ after: this.last }); page.lines.length > 0; page = await this.page({ after: this.last })) {
+      for (let page = await this.page({ after: this.last, source: '' }); page.lines.length > 0; page = await this.page({ after: this.last, source: '' })) {
         this.put(page.lines);
         if (page.complete) break;
       }
@@ -152,10 +179,12 @@ export class Console {
     }
   }
 
-  page({ after, limit = PAGE, search = '' }) {
-    const wanted = new URLSearchParams({ after: String(after), limit: String(limit) });
+  /** Lines after a number, or the last ones; of one source where that alone is shown. */
+  page({ after = /** @type {number | null} */ (null), limit = PAGE, search = '', source = this.source }) {
+    const wanted = new URLSearchParams({ limit: String(limit) });
+    if (after !== null) wanted.set('after', String(after));
     if (search) wanted.set('search', search);
-    if (search && this.view.source) wanted.set('source', this.view.source);
+    if (source) wanted.set('source', source);
     return call(`/api/experiments/${this.id}/logs?${wanted}`);
   }
 
@@ -180,14 +209,13 @@ export class Console {
     this.view.wanted = wanted;
     this.view.current = 0;
     const matches = finder(wanted);
-    const here = wanted ? this.view.shown.filter(matches) : [];
+    const here = wanted ? this.view.book.lines.filter(matches) : [];
     this.hits = here.map(({ n }) => n);
     this.total = this.hits.length;
     this.view.mark();
     this.count();
     clearTimeout(this.timer);
-    const whole = this.book.first <= 1 && this.book.holes.length === 0;
-    if (wanted && !whole) this.timer = window.setTimeout(() => this.searchAll(wanted), TYPED);
+    if (wanted && !this.whole) this.timer = window.setTimeout(() => this.searchAll(wanted), TYPED);
   }
 
   async searchAll(wanted) {
@@ -215,9 +243,9 @@ export class Console {
     const at = this.hits.indexOf(this.view.current);
     const place = at < 0 ? (step > 0 ? this.near() : this.hits.length - 1) : (at + step + this.hits.length) % this.hits.length;
     const n = this.hits[place];
-    if (!this.book.has(n)) {
-      const page = await this.page({ after: Math.max(0, n - BEFORE) }).catch(() => null);
-      this.book.add(page?.lines ?? []);
+    if (!this.view.book.has(n)) {
+      const page = await this.page({ after: Math.max(0, n - (this.source ? 1 : BEFORE)) }).catch(() => null);
+      this.view.book.add(page?.lines ?? []);
       this.view.rebuild();
     }
     this.setFollowing(false);
@@ -239,7 +267,7 @@ export class Console {
     // What was on its way when it was looked for last.
     for (const hole of this.book.holes.slice(-3)) {
       if (hole.upto - hole.from >= PAGE) continue;
-      const page = await this.page({ after: hole.from - 1 }).catch(() => null);
+      const page = await this.page({ after: hole.from - 1, source: '' }).catch(() => null);
       this.book.add((page?.lines ?? []).filter(({ n }) => n <= hole.upto));
       this.view.rebuild();
     }

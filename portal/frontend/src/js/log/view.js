@@ -26,7 +26,8 @@ export class LogView {
     this.list = list;
     this.book = book;
     this.fill = fill;
-    this.source = '';
+    /** Whether the book has only some lines: then what lies between them is not missing. */
+    this.sparse = false;
     this.wanted = '';
     /** The number of the hit that one stands on; 0: none. */
     this.current = 0;
@@ -45,15 +46,6 @@ export class LogView {
     }, { root: list, rootMargin: '1200px 0px' });
   }
 
-  shows(line) {
-    return this.source === '' || line.source === this.source;
-  }
-
-  /** The lines that are not filtered out. */
-  get shown() {
-    return this.source === '' ? this.book.lines : this.book.lines.filter((line) => this.shows(line));
-  }
-
   /** Build everything anew. @param {number} anchor the line that stays where it is */
   rebuild(anchor = 0) {
     const before = anchor ? this.offset(anchor) : 0;
@@ -62,7 +54,7 @@ export class LogView {
     const { first } = this.book;
     /** @type {HTMLElement[]} */
     const elements = [];
-    if (first > 1) elements.push(this.hole({ from: 1, upto: first - 1 }));
+    if (first > 1 && !this.sparse) elements.push(this.hole({ from: 1, upto: first - 1 }));
     let lines = [];
     let last = first - 1;
     const close = () => {
@@ -70,16 +62,16 @@ export class LogView {
       lines = [];
     };
     for (const line of this.book.lines) {
-      if (line.n > last + 1) {
+      if (line.n > last + 1 && !this.sparse) {
         close();
         elements.push(this.hole({ from: last + 1, upto: line.n - 1 }));
       }
       last = line.n;
-      if (this.shows(line) && lines.push(line) === BLOCK) close();
+      if (lines.push(line) === BLOCK) close();
     }
     close();
     this.empty.hidden = elements.length > 0;
-    this.empty.textContent = this.book.lines.length === 0 ? 'Nothing written yet.' : 'Nothing of this kind.';
+    this.empty.textContent = this.sparse ? 'Nothing of this kind.' : 'Nothing written yet.';
     this.list.replaceChildren(...elements, this.empty);
     for (const { element } of this.blocks) this.near.observe(element);
     if (anchor) this.list.scrollTop += this.offset(anchor) - before;
@@ -98,7 +90,6 @@ export class LogView {
   /** Add lines that stand at the log's end. @param {Line[]} lines */
   append(lines) {
     for (const line of lines) {
-      if (!this.shows(line)) continue;
       let block = this.blocks.at(-1);
       const joins = block && block.lines.length < BLOCK && this.list.lastElementChild?.previousElementSibling === block.element;
       if (!block || !joins || !this.follows(line)) {
@@ -120,7 +111,7 @@ export class LogView {
   }
 
   follows(line) {
-    return this.previous(line) === line.n - 1;
+    return this.sparse || this.previous(line) === line.n - 1;
   }
 
   /** Give a block its rows, or take them away. @param {Block} block @param {boolean} on */
