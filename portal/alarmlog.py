@@ -21,6 +21,7 @@ class PastAlarm(BaseModel):
     Attributes:
         until: When it went; null while it stands, or if nobody saw it go.
         stands: Whether it is on now.
+        times: How often it was, where `gathered` has put like ones together.
     """
 
     id: str
@@ -30,6 +31,7 @@ class PastAlarm(BaseModel):
     since: datetime
     until: datetime | None = None
     stands: bool = False
+    times: int = 1
 
 
 def past_alarms(
@@ -45,29 +47,43 @@ def past_alarms(
         alarms: That are on now.
         estop: That is latched now.
     """
-    on = {alarm.id: alarm.since for alarm in alarms}
+    on = {alarm.id for alarm in alarms}
     found: list[PastAlarm] = []
     open_: dict[str, PastAlarm] = {}
+    stop: PastAlarm | None = None
     for event in events:
         key = _key(event)
         if key is None:
             continue
         last = open_.pop(key, None)
-        if last is not None and event.event == _ESTOP:  # the reactor tells it, and the node too
-            open_[key] = last
-            if event.data.get("by"):
-                last.message = _began(event, key).message
-            continue
+        if key == _ESTOP:
+            # The reactor tells it, and the node too, which knows who and why.
+            stop = last or stop
+            if event.event in _OVER and stop is not None and event.data.get("reason"):
+                stop.message += f"; released by {event.data['reason']}"
+            if event.event not in _OVER and last is not None:
+                open_[key] = last
+                if event.data.get("by"):
+                    last.message = _began(event, key).message
+                continue
         if last is not None:
             last.until = event.t
-            if event.event == "estop-released" and event.data.get("reason"):
-                last.message += f"; released by {event.data['reason']}"
         if event.event not in _OVER:
             open_[key] = _began(event, key)
             found.append(open_[key])
     for key, alarm in open_.items():
         alarm.stands = estop is not None if key == _ESTOP else key in on
     return found[::-1]
+
+
+def gathered(alarms: Iterable[PastAlarm]) -> list[PastAlarm]:
+    """Return each alarm once, with how often it was and when it was last; newest first."""
+    found: dict[tuple[str, str], PastAlarm] = {}
+    for alarm in alarms:
+        newest = found.setdefault((alarm.id, alarm.message), alarm)
+        if newest is not alarm:
+            newest.times += 1
+    return list(found.values())
 
 
 def _key(event: EventRecord) -> str | None:

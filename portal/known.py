@@ -1,5 +1,6 @@
 """What the portal knows, as values: entries of topics, and the views that pages are made of."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -7,7 +8,7 @@ from typing import Literal, Protocol
 
 import orjson
 
-from broker.messages import Channels, Console, NodeReport, Payload, Withheld
+from broker.messages import Alarm, ChannelInfo, Channels, Console, NodeReport, Payload, Withheld
 from broker.topics import Topic
 
 HubState = Literal["online", "offline", "unknown"]
@@ -101,6 +102,26 @@ class NodeView:
     report: NodeReport | None
     withheld: Withheld | None
     readings: dict[str, float | None]
+
+    @property
+    def sensors(self) -> Sequence[ChannelInfo]:
+        """Its channels that are read."""
+        return self._of(sensor=True)
+
+    @property
+    def outputs(self) -> Sequence[ChannelInfo]:
+        """Its channels that are set or dosed."""
+        return self._of(sensor=False)
+
+    @property
+    def doubts(self) -> Mapping[str, Alarm]:
+        """What alarms say of single channels, by channel."""
+        alarms = self.report.alarms if self.report else ()
+        return {alarm.channel: alarm for alarm in alarms if alarm.channel}
+
+    def _of(self, *, sensor: bool) -> Sequence[ChannelInfo]:
+        channels = self.channels.channels if self.channels else ()
+        return [channel for channel in channels if (channel.kind == "sensor") is sensor]
 
     @property
     def free(self) -> bool:

@@ -16,7 +16,7 @@ from broker.messages import (
     utc_now,
 )
 from portal.access import Asking
-from portal.alarmlog import PastAlarm
+from portal.alarmlog import PastAlarm, gathered
 from portal.api import UNREACHABLE, read_experiment
 from portal.asking import need_admin
 from portal.errors import not_found
@@ -89,8 +89,12 @@ class Pages:
         where: Literal["first", "last", "before", "after"] = "before",
         target: str | None = None,
         before: Annotated[int | None, Query(ge=1)] = None,
+        everything: Annotated[bool, Query(alias="all")] = False,
     ) -> Response:
-        """Show who runs, who waits, who did what; and a move that came too late, to be repeated."""
+        """Show who runs, who waits, who did what; and a move that came too late, to be repeated.
+
+        Of many that wait only the first are shown, unless everything is asked for.
+        """
         conflict = late_move(self._state.queue, wanted or (), where, target)
         audit: Audited | None = None
         try:
@@ -99,7 +103,13 @@ class Pages:
             if error.error.code not in UNREACHABLE:
                 raise
         return self._renderer.page(
-            request, "queue", "queue.html", conflict=conflict, audit=audit, before=before
+            request,
+            "queue",
+            "queue.html",
+            conflict=conflict,
+            audit=audit,
+            before=before,
+            everything=everything,
         )
 
     async def run_now(self, request: Request, session: Asking, experiment_id: str) -> Response:
@@ -172,7 +182,7 @@ class Pages:
     async def _alarms(self, session: Session, node: NodeView) -> Sequence[PastAlarm] | None:
         """Return a reactor's alarms of the last days; None if the hub does not say."""
         try:
-            return (await self._reader.alarms(session, node, days=ALARM_DAYS))[:_ALARMS]
+            return gathered(await self._reader.alarms(session, node, days=ALARM_DAYS))[:_ALARMS]
         except ContractError as error:
             if error.error.code not in UNREACHABLE:
                 raise

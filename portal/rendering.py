@@ -12,6 +12,7 @@ from broker.messages import Error
 from portal.assets import Assets
 from portal.errors import error_headers, error_response, status_of, wants_page
 from portal.flash import Flashes
+from portal.markup import pieces
 from portal.state import State
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -29,8 +30,9 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
-        self._environment.globals["static"] = assets.url
+        self._environment.globals.update(pieces(assets.url))
 
     def page(
         self, request: Request, page: str, template: str, code: int = 200, **context: object

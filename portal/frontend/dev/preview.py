@@ -39,6 +39,7 @@ from portal.frontend.dev import records, samples, uploads
 from portal.frontend.dev.records import CHANNELS
 from portal.known import NodeView
 from portal.listing import Page
+from portal.markup import pieces
 from portal.mine_views import PERIODS, SORTS, Compared, Filters, parameter_rows
 from portal.posting import Question
 from portal.queue_views import late_move, places_of
@@ -68,7 +69,7 @@ templates = Environment(
     undefined=StrictUndefined,
 )
 
-templates.globals["static"] = "/static/{}".format
+templates.globals.update(pieces("/static/{}".format))
 
 
 @app.middleware("http")
@@ -83,7 +84,7 @@ def _context(page: str, state: str) -> dict[str, Any]:
     hub = {"state": "online", "since": records.NOW, "posture": "running", "posture_reason": ""}
     broker = {"connected": True, "since": records.NOW}
     queue: Any = samples.queue()
-    nodes: tuple[samples.Node, ...] = samples.LAB
+    nodes: tuple[NodeView, ...] = samples.LAB
     flash: list[dict[str, str]] = []
     since = records.NOW - timedelta(minutes=23)
     match state:
@@ -235,7 +236,7 @@ async def queue(request: Request) -> Response:
     late = request.query_params.get("state") == "conflict"
     conflict = late_move(samples.queue(), [samples.ulid(41)], "before", samples.ulid(60))
     return _page(
-        request, "queue.html", "queue", conflict=conflict if late else None,
+        request, "queue.html", "queue", everything=False, conflict=conflict if late else None,
         audit=None if request.query_params.get("state") == "hub-offline" else samples.audited(),
         before=None,
     )  # fmt: skip

@@ -2,8 +2,8 @@
 """Sample laboratories for looking at the pages: every state that a page can show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from broker.messages import (
@@ -35,7 +35,6 @@ from broker.messages import (
     StreamBacklog,
     Token,
     UserInfo,
-    Withheld,
 )
 from portal.alarmlog import PastAlarm
 from portal.frontend.dev.records import CALIBRATED, CHANNELS, ELAPSED, NOW, PACKAGES, values_at
@@ -50,25 +49,6 @@ SHA: Final = "3b7c" * 16
 def ulid(number: int) -> str:
     """Return an id that sorts by number."""
     return f"01KB{number:022d}"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A reactor as the pages get it."""
-
-    id: str
-    label: str
-    online: bool = True
-    since: datetime | None = NOW - timedelta(days=2)
-    version: str | None = "0.1.0"
-    clock_offset: float | None = 0.01
-    simulated: bool = True
-    speed: float = 60.0
-    channels: Channels | None = None
-    report: NodeReport | None = None
-    withheld: Withheld | None = None
-    readings: dict[str, float | None] = field(default_factory=dict)
-    free = NodeView.free
 
 
 def container() -> ContainerStatus:
@@ -412,13 +392,26 @@ FINDINGS: Final = (
 )  # fmt: skip
 
 
-def node(name: str, label: str, **more: Any) -> Node:
+def node(name: str, label: str, **more: Any) -> NodeView:
     """Return a reactor that is online and free."""
     channels = Channels(
         node=name, label=label, simulated=True, speed=60.0, channels=CHANNELS,
         images={"standard": PACKAGES},
     )  # fmt: skip
-    made = Node(name, label, channels=channels, report=report(name), readings=values_at(ELAPSED))
+    made = NodeView(
+        id=name,
+        label=label,
+        online=True,
+        since=NOW - timedelta(days=2),
+        version="0.1.0",
+        clock_offset=0.01,
+        simulated=True,
+        speed=60.0,
+        channels=channels,
+        report=report(name),
+        withheld=None,
+        readings=values_at(ELAPSED),
+    )
     return replace(made, **more)
 
 

@@ -6,7 +6,7 @@ from pydantic import JsonValue
 from ulid import ULID
 
 from broker.messages import Alarm, Estop, EventRecord
-from portal.alarmlog import past_alarms
+from portal.alarmlog import gathered, past_alarms
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -48,8 +48,8 @@ def test_an_emergency_stop_says_who_and_why_and_who_released_it() -> None:
     events = [
         event(0, "estop"),  # as the reactor tells it
         event(0, "estop", latch=latch, by="portal", reason="ada: foam"),
-        event(60, "estop-released", latch=latch, by="portal", reason="bob: tube replaced"),
         event(60, "estop-released"),
+        event(60, "estop-released", latch=latch, by="portal", reason="bob: tube replaced"),
         event(90, "estop", latch=latch, by="node", reason=""),
     ]
     held = Estop(latch=latch, by="node", since=at(90))
@@ -61,3 +61,12 @@ def test_an_emergency_stop_says_who_and_why_and_who_released_it() -> None:
 
 def test_events_that_say_nothing_are_passed_over() -> None:
     assert past_alarms([event(0, "alarm"), event(1, "alarm-cleared", id="x")], [], None) == []
+
+
+def test_what_comes_again_and_again_is_one_line() -> None:
+    events = [
+        event(n, kind, id="a", severity="warning", message="hot")
+        for n, kind in enumerate(("alarm", "alarm-cleared") * 3)
+    ]
+    (one,) = gathered(past_alarms(events, [], None))
+    assert (one.times, one.since, one.until) == (3, at(4), at(5))

@@ -1,0 +1,130 @@
+"""The small pieces of which pages have hundreds, as functions: macros would be ten times slower.
+
+`_macros.html` passes them on under the same names, so templates import all pieces from one place.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Any
+
+from jinja2 import Undefined
+from markupsafe import Markup
+
+from broker.messages import ChannelInfo
+
+_ICON = Markup(
+    '<svg class="icon" aria-hidden="true" focusable="false"><use href="%s#%s"></use></svg>'
+)
+_TIME = Markup('<time datetime="%s" data-time="%s">%s UTC</time>')
+_VALUE = Markup('<span class="value" data-value="%s/%s" data-precision="%s">')
+_END = Markup("</span>")
+_UNIT = Markup(' <span class="unit">%s</span>')
+_SPARK = Markup(
+    '<canvas class="spark needs-js" id="spark-%s-%s" data-keep data-spark="%s/%s" role="img"'
+    ' aria-label="%s, the last minutes"></canvas>'
+)
+_NOTHING = "\N{EN DASH}"
+_CHANNELS = 4096
+"""Of all reactors, whose unchanging pieces are kept."""
+_KILO = 1024
+_DAYS_FROM = 2880
+"""Minutes from which on a span is told in days."""
+
+
+def pieces(static: Callable[[str], str]) -> Mapping[str, Callable[..., Any]]:
+    """Return the functions for an environment's globals.
+
+    Args:
+        static: Returns the address of a static file.
+    """
+
+    @cache
+    def icon(name: str) -> Markup:
+        """Return one icon of the set."""
+        return _ICON % (static("icons.svg"), name)
+
+    return {
+        "static": static,
+        "piece_icon": icon,
+        "piece_sentence": sentence,
+        "piece_moment": moment,
+        "piece_span": span,
+        "piece_bytes": size,
+        "piece_number": number,
+        "piece_short": short,
+        "piece_value": value,
+        "piece_spark": spark,
+    }
+
+
+def sentence(text: object) -> str:
+    """Return an error's message or hint as a sentence: it may begin small and end without a point.
+
+    What begins with two capitals, as an abbreviation does, is left as it is.
+    """
+    t = str(text).strip()
+    if not t:
+        return ""
+    first = t[0] if t[1:2].isupper() else t[0].upper()
+    return first + t[1:] + ("" if t[-1] in ".!?…" else ".")
+
+
+def moment(t: datetime | None, style: str = "ago") -> Markup:
+    """Return a moment, UTC; scripts turn it into the reader's own time zone."""
+    return _TIME % (t.isoformat(), style, f"{t:%Y-%m-%d %H:%M}") if t else Markup("")
+
+
+def span(seconds: float) -> str:
+    """Return seconds as h:mm, or days and hours beyond two days."""
+    m = int(seconds // 60)
+    if m >= _DAYS_FROM:
+        return f"{m // 1440} d {m % 1440 // 60} h"
+    return f"{m // 60}:{m % 60:02d} h"
+
+
+def size(n: float) -> str:
+    """Return bytes with a unit."""
+    if n < _KILO:
+        return f"{n} B"
+    if n < _KILO**2:
+        return f"{n / _KILO:.1f} kB"
+    if n < _KILO**3:
+        return f"{n / _KILO**2:.1f} MB"
+    return f"{n / _KILO**3:.2f} GB"
+
+
+def number(value: float | Undefined | None, precision: int = 3) -> str:
+    """Return a measured value with the channel's own number of digits; a dash without one."""
+    if value is None or isinstance(value, Undefined):
+        return _NOTHING
+    return f"{value:.{precision}f}"
+
+
+def short(value: float | Undefined | None) -> str:
+    """Return a number with no more digits than it needs: 0.5, 30, 1500."""
+    return _NOTHING if value is None or isinstance(value, Undefined) else f"{value:.6g}"
+
+
+def value(node_id: str, channel: ChannelInfo, reading: float | None) -> Markup:
+    """Return a live value; scripts keep it current through `data-value`."""
+    unit = "" if channel.unit == channel.label else channel.unit
+    before, after = _around(node_id, channel.name, channel.precision, unit)
+    return before + number(reading, channel.precision) + after
+
+
+def spark(node_id: str, channel: ChannelInfo) -> Markup:
+    """Return the canvas of a channel's last minutes."""
+    return _canvas(node_id, channel.name, channel.label)
+
+
+@lru_cache(_CHANNELS)
+def _around(node_id: str, name: str, precision: int, unit: str) -> tuple[Markup, Markup]:
+    """Return what stands before and after a value, which is the same at every reading."""
+    after = _END if unit in {"", "1"} else _END + _UNIT % unit
+    return _VALUE % (node_id, name, precision), after
+
+
+@lru_cache(_CHANNELS)
+def _canvas(node_id: str, name: str, label: str) -> Markup:
+    return _SPARK % (node_id, name, node_id, name, label)

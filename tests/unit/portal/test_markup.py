@@ -1,0 +1,56 @@
+"""The small pieces of pages."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from broker.messages import ChannelInfo, Quantity
+from portal.markup import moment, number, pieces, sentence, short, size, span, spark, value
+
+CHANNEL = ChannelInfo(
+    name="od",
+    kind="sensor",
+    quantity=Quantity.OTHER,
+    unit="<b>",
+    label='"><script>',
+    driver="d",
+    period=1,
+    precision=2,
+)
+
+
+def test_what_a_node_says_of_itself_is_shown_harmlessly() -> None:
+    shown = value("reactor-1", CHANNEL, 0.126)
+    assert 'data-value="reactor-1/od" data-precision="2">0.13</span>' in shown
+    assert "&lt;b&gt;" in shown
+    assert "<script>" not in spark("reactor-1", CHANNEL)
+    assert "<i>" not in moment(datetime(2026, 1, 1, tzinfo=UTC), "<i>")
+    assert "<i>" not in pieces("/static/{}".format)["piece_icon"]("<i>")
+
+
+def test_a_unit_that_says_nothing_is_left_out() -> None:
+    for unit in ("", "1", CHANNEL.label):
+        assert "unit" not in value("a", CHANNEL.model_copy(update={"unit": unit}), None)
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("it is hot", "It is hot."),
+        ("pH is low!", "pH is low!"),
+        ("", ""),
+        (" x ", "X."),
+    ],
+)
+def test_sentences(told: str, shown: str) -> None:
+    assert sentence(told) == shown
+
+
+def test_numbers() -> None:
+    assert [number(None), number(1.23456), number(2, 0)] == ["\N{EN DASH}", "1.235", "2"]
+    assert [short(0.5), short(1500.0), short(None)] == ["0.5", "1500", "\N{EN DASH}"]
+    assert [span(59), span(3661), span(3 * 86400 + 7200)] == ["0:00 h", "1:01 h", "3 d 2 h"]
+    assert [size(12), size(2048), size(3 * 1024**2), size(1024**3)] == [
+        "12 B", "2.0 kB", "3.0 MB", "1.00 GB",
+    ]  # fmt: skip
+    assert moment(None) == ""
