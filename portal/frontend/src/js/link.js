@@ -3,6 +3,7 @@
 import { byId, setText } from './dom.js';
 import { live } from './live.js';
 import { refresh, rendered } from './regions.js';
+import { whileSeen } from './seen.js';
 import { writeTimes } from './times.js';
 
 const REFRESH_EVERY = 30_000;
@@ -10,7 +11,8 @@ const PATIENCE = 3;
 /** What happened meanwhile arrives at the hub after the link is back: one looks several times. */
 const LOOK_AGAIN = [0, 3_000, 10_000, 30_000];
 
-let poll = 0;
+/** Ends the refresh every 30 seconds; null while there is none. @type {(() => void) | null} */
+let poll = null;
 /** When the portal was last lost; null while it answers. @type {Date | null} */
 let lost = null;
 
@@ -44,19 +46,19 @@ function portalLost(isLost) {
     }
   }
   const plain = byId('no-live');
-  if (plain) plain.hidden = poll === 0 || lost !== null;
+  if (plain) plain.hidden = poll === null || lost !== null;
   grey();
 }
 
 function startPolling() {
   if (poll) return;
-  poll = window.setInterval(refresh, REFRESH_EVERY);
+  poll = whileSeen(REFRESH_EVERY, refresh);
   refresh();
 }
 
 function stopPolling() {
-  clearInterval(poll);
-  poll = 0;
+  poll?.();
+  poll = null;
 }
 
 /** Whether broker and hub were there when last heard of. */
@@ -97,6 +99,9 @@ export function watchLink() {
     whole = now;
     const state = rendered()?.dataset;
     if (state && (state.broker !== (broker ? 'up' : 'down') || state.hub !== hub)) refresh();
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden && !live.connected && !poll) show('waiting', 'Connecting');
   });
   document.addEventListener('regions', grey);
   grey();

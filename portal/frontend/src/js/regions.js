@@ -6,12 +6,15 @@ import { Idiomorph } from 'idiomorph/dist/idiomorph.esm.js';
 import { byId } from './dom.js';
 
 const SPACING = 400;
+const RETRY = 2_000;
+const LONGEST_RETRY = 30_000;
 const USER_STATE = new Set(['open', 'data-shown']);
 
 let running = false;
 let again = false;
 let last = 0;
 let timer = 0;
+let failures = 0;
 
 /** Morph one region into its new form; what is marked `data-keep` belongs to a script. */
 function morph(region, fresh) {
@@ -52,6 +55,7 @@ async function fetchPage() {
 
 async function run() {
   clearTimeout(timer);
+  timer = 0;
   if (running) {
     again = true;
     return;
@@ -60,8 +64,10 @@ async function run() {
   last = Date.now();
   try {
     await fetchPage();
+    failures = 0;
     document.dispatchEvent(new CustomEvent('reached', { detail: true }));
   } catch {
+    failures += 1;
     document.dispatchEvent(new CustomEvent('reached', { detail: false }));
   } finally {
     running = false;
@@ -69,6 +75,10 @@ async function run() {
   if (again) {
     again = false;
     refresh();
+  } else if (failures > 0) {
+    // What is shown is not what the server has: nobody may say so again.
+    if (document.hidden) again = true;
+    else timer = window.setTimeout(run, Math.min(LONGEST_RETRY, RETRY * 2 ** (failures - 1)));
   }
 }
 
@@ -83,7 +93,11 @@ export function refresh() {
 }
 
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && again && !running) {
+  if (document.hidden) {
+    if (timer && !running) again = true;
+    clearTimeout(timer);
+    timer = 0;
+  } else if (again && !running) {
     again = false;
     refresh();
   }
