@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -129,6 +130,26 @@ class System:
         os.kill(pid, signal.SIGKILL)
         wait_for(f"a new {module}", lambda: self.children().get(module, pid) != pid)
         wait_for("the hub", self._hub_is_online)
+
+    @contextmanager
+    def without(self, *words: str) -> Iterator[None]:
+        """Kill the processes whose command lines have all these words; keep them dead meanwhile.
+
+        Afterwards `up` starts them again.
+        """
+        found = [
+            pid
+            for pid in descendants(self.process.pid)
+            if all(any(word in part for part in command_line(pid)) for word in words)
+        ]
+        assert found, f"nothing runs with {words}"
+        os.kill(self.process.pid, signal.SIGSTOP)  # it would start them again at once
+        try:
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def _hub_is_online(self) -> bool:
         try:
