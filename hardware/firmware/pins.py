@@ -1,6 +1,7 @@
-"""What the firmware asks of MicroPython's `machine` and `time`, for those that stand in for them.
+"""What the firmware asks of MicroPython, for those that stand in for it.
 
-Never on the board: the firmware names these types in its annotations alone.
+Never on the board: the firmware names these types in its annotations alone, and MicroPython does
+not know all of their syntax.
 """
 
 from typing import Protocol
@@ -135,4 +136,28 @@ class Port(Protocol):
 
     def write(self, data: bytes, /) -> None:
         """Send."""
+        ...
+
+
+class Source(Protocol):
+    """A stream of bytes."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Return some bytes."""
+        ...
+
+
+class Sink(Protocol):
+    """A stream of bytes."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Send."""
+        ...
+
+
+class Poll(Protocol):
+    """Knows whether a source has something."""
+
+    def poll(self, timeout: int, /) -> list[tuple[int, int]]:
+        """Return what is ready."""
         ...

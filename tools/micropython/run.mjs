@@ -1,8 +1,9 @@
-// Runs the controller board's firmware on MicroPython (its WebAssembly build) as a process.
+// Runs the controller board's firmware, main.py, on MicroPython (its WebAssembly build) as a process.
 //
 //   node run.mjs FIRMWARE CHIP LINE PINS
 //
-// FIRMWARE: the directory that holds `board`. CHIP: the module that stands in for `machine`.
+// FIRMWARE: the directory that holds `main.py` and `board`. CHIP: stands in for `machine`. What else
+// a Pico alone has (the USB port as standard input and output, `select`) is made here.
 // LINE: a descriptor that we inherited, the device's end of a pseudo terminal.
 // PINS: a JSON file {"pin": part of the supply}, read again and again: the voltages.
 // What the firmware drives is told on standard output, a line each: "pin part milliseconds".
@@ -22,6 +23,7 @@ for (const name of fs.readdirSync(path.join(firmware, "board"))) {
     python.FS.writeFile(`/lib/board/${name}`, fs.readFileSync(path.join(firmware, "board", name)));
   }
 }
+python.FS.writeFile("/lib/main.py", fs.readFileSync(path.join(firmware, "main.py")));
 python.FS.writeFile("/lib/chip.py", fs.readFileSync(chip));
 
 const buffer = Buffer.alloc(256);
@@ -52,6 +54,9 @@ python.registerJsModule("host", {
   changed(pin, part) {
     fs.writeSync(1, `${pin} ${part} ${Date.now()}\n`);
   },
+  interrupted_by(character) {
+    if (character !== -1) throw new Error("Ctrl-C must be a byte like any other");
+  },
   idle() {
     Atomics.wait(sleeper, 0, 0, 1);
   },
@@ -63,19 +68,62 @@ import sys
 import time
 
 import host
+import micropython
 
 sys.path.append("/lib")
-from board.controller import run
 from chip import Chip
 
 
-class Port:
-    def read(self):
-        return binascii.unhexlify(host.read())
+class Line:
+    """The USB port of a Pico: what MicroPython has there as sys.stdin.buffer and sys.stdout.buffer."""
+
+    def __init__(self):
+        self._come = b""
+
+    def waiting(self):
+        self._come += binascii.unhexlify(host.read())
+        return len(self._come)
+
+    def read(self, size):
+        data, self._come = self._come[:size], self._come[size:]
+        return data
 
     def write(self, data):
         host.write(binascii.hexlify(data).decode())
 
 
-run(Chip(host.analog, host.changed, host.idle), time, Port())
+class Stream:
+    def __init__(self, line):
+        self.buffer = line
+
+
+class Poll:
+    def __init__(self):
+        self._streams = []
+
+    def register(self, stream, events):
+        self._streams.append((stream, events))
+
+    def poll(self, timeout):
+        return [(s, events) for s, events in self._streams if s.buffer.waiting()]
+
+
+class Module:
+    """A module as a Pico has it, where this build of MicroPython has none or less of it."""
+
+
+line = Line()
+select, usb, interrupts = Module(), Module(), Module()
+select.POLLIN = 1
+select.poll = Poll
+usb.stdin = usb.stdout = Stream(line)
+interrupts.const = micropython.const
+interrupts.kbd_intr = lambda char: host.interrupted_by(char)
+sys.modules["machine"] = Chip(host.analog, host.changed, host.idle)
+sys.modules["select"] = select
+sys.modules["sys"] = usb
+sys.modules["micropython"] = interrupts
+with open("/lib/main.py") as file:
+    source = file.read()
+exec(compile(source, "main.py", "exec"), {"__name__": "__main__"})
 `);

@@ -2,29 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Source(Protocol):
-        """A stream of bytes."""
-
-        def read(self, size: int, /) -> "bytes | None":
-            """Return some bytes."""
-            ...
-
-    class Sink(Protocol):
-        """A stream of bytes."""
-
-        def write(self, data: bytes, /) -> "int | None":
-            """Send."""
-            ...
-
-    class Poll(Protocol):
-        """Knows whether the source has something."""
-
-        def poll(self, timeout: int, /) -> "list[tuple[int, int]]":
-            """Return what is ready."""
-            ...
-
+    from hardware.firmware.pins import Poll, Sink, Source
 
 _MOST = 256
 

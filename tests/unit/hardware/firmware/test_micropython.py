@@ -1,4 +1,4 @@
-"""The firmware, from `run()` down, on a real MicroPython: only `machine` is not the chip's."""
+"""The firmware, from `main.py` down, on a real MicroPython: all but the chip is real."""
 
 import asyncio
 import os
