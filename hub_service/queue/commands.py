@@ -157,7 +157,7 @@ def send(state: QueueState, event: SendAsked) -> Decision:
     if moved:
         return refuse(
             state,
-            ErrorCode.WRONG_STATE,
+            ErrorCode.CHANGED_MEANWHILE,
             f"somebody else has changed {', '.join(moved)} meanwhile",
             "look at what stands there now, then send again",
             parameters={name: now.get(name) for name in moved},

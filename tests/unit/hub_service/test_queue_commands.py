@@ -322,7 +322,7 @@ def test_send_overwrites_nothing_that_its_sender_has_not_seen() -> None:
     desk = running()
     desk.do(SendAsked(ONE, {"target": 2.0}))
     late = SendAsked(ONE, {"target": 3.0}, expected={"target": 0.5})
-    assert outcome(desk.do(late)) == ErrorCode.WRONG_STATE
+    assert outcome(desk.do(late)) == ErrorCode.CHANGED_MEANWHILE
     assert desk.entry(1).plan.parameters == {"target": 2.0}
     assert outcome(desk.do(SendAsked(ONE, {"target": 3.0}, {"target": 2.0}))) == "accepted"
 

@@ -8,6 +8,7 @@ import { showContainer } from '../experiment/container.js';
 import { takeParameters, tellParameters } from '../experiment/parameters.js';
 import { takePreviews } from '../experiment/results.js';
 import { takeScript } from '../experiment/script.js';
+import { takeKept } from '../kept.js';
 import { Console, tellDropped } from '../log/console.js';
 import '../menu.js';
 import { report } from '../readings.js';
@@ -142,6 +143,7 @@ follow();
 findSparks();
 offerLines(board);
 takePreviews();
+takeKept();
 takeParameters(id, () => refresh());
 takeScript(id);
 
