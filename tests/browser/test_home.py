@@ -145,5 +145,6 @@ def test_an_experiment_is_printed_without_what_is_pressed(visit: Visit, system: 
     page.goto(f"/experiment/{one}")
     page.emulate_media(media="print")
     expect(page.locator("h1")).to_be_visible()
+    expect(page).to_have_title("running · On paper · Bioreactor")
     for what in (".top", ".foot", "main .btn >> nth=0"):
         expect(page.locator(what)).to_be_hidden()

@@ -83,6 +83,7 @@ def test_what_is_wrong_stands_where_it_is_wrong(
     write(page, SCRIPT)
     target = page.get_by_label("target_od", exact=True)
     expect(target).to_have_value("0.5")
+    expect(page.get_by_label("Name", exact=True)).to_have_attribute("placeholder", "Held")
     expect(page.locator("#problems li")).to_have_count(0)
     expect(page.locator("#fits")).to_contain_text("Can run on")
     expect(page.locator("#ahead")).to_contain_text("starts at once")

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import uvicorn
@@ -154,12 +155,11 @@ async def uploaded(request: Request) -> Response:
     async with request.form() as fields:
         await read_upload(fields, given)
         queued = fields.get("action") != "check"
-    checked = uploads.check(given.script)
-    if queued and checked.ok:
+    found = uploads.found(given, parse_qs(urlsplit(request.headers.get("referer", "")).query))
+    if queued and found.checked and found.checked.ok:
         await asyncio.sleep(0.3)
         target = f"/experiment/{samples.RUNNING.experiment_id}"
         return Response(status_code=201, headers={"Location": target})
-    found = uploads.Found(checked, {}, checked.problems)
     return _upload(request, given, found, "_upload_parts.html")
 
 

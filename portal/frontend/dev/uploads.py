@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - run by its path or with -m, no package
 """What the sample laboratories say of sample uploads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -109,6 +109,18 @@ def check(script: str) -> Checked:
             ),
         ),
     )  # fmt: skip
+
+
+def found(upload: Upload, query: Mapping[str, Sequence[str]]) -> Found:
+    """Return what a check of an upload finds in the laboratory that a page shows."""
+    match query.get("state", ["busy"])[0]:
+        case "hub-offline":
+            return Found(errors={"check": AWAY})
+        case "quota":
+            checked = check("").model_copy(update={"prospect": Prospect(refusal=LIMIT)})
+        case _:
+            checked = check(upload.script)
+    return Found(checked, {}, checked.problems)
 
 
 def given(state: str) -> tuple[Upload, Found]:

@@ -31,6 +31,8 @@ const drafts = new Drafts(localStorageOrNone(), randomId());
 let id = randomId();
 /** @type {string | null} Of the request that was sent with what stands here now. */
 let key = null;
+/** Whether anything was written here: what was only looked at is no draft. */
+let touched = false;
 /** @type {import('../editor/editor.js').Editor | null} */
 let editor = null;
 /** @type {Set<string>} */
@@ -94,6 +96,7 @@ const content = () => ({ script: script(), name: nameField.value, filename: file
 
 /** Keep what stands here; nothing where nothing does. */
 function keep() {
+  if (!touched) return;
   const now = content();
   if (now.script.trim() === '' && now.name === '') {
     if (drafts.read(id)?.writer === drafts.writer) drafts.drop(id);
@@ -116,6 +119,7 @@ function keep() {
 /** Something was written: keep it at once and check it soon. */
 function changed() {
   area.value = script();
+  touched = true;
   key = null;
   checking?.abort();
   const n = size();
@@ -172,6 +176,7 @@ async function check() {
 function showParts(parts) {
   show(parts);
   judgeAll(parameters());
+  nameField.placeholder = byId('verdict')?.dataset.name ?? '';
   writeTimes();
   editor?.show(problemsIn(document));
 }
@@ -247,6 +252,7 @@ async function submit() {
   clearTimeout(timer);
   checking?.abort();
   key ??= randomId();
+  touched = true;
   const given = fields();
   given.set('request_id', key);
   keep();
