@@ -27,6 +27,8 @@ from hub_service.formats import (
 from hub_service.parquet import write_parquet
 from hub_service.recorded import Recorded
 
+_FORBIDDEN: Final = frozenset('\\:*?"<>|')
+"""In names of files on Windows, and reserved by some tools elsewhere."""
 _BLOCK: Final = 256 * 1024
 _WORTH_IT: Final = 0.9
 """What a file's first block shrinks to at most, if the whole is compressed."""
@@ -68,6 +70,12 @@ class Bundle:
         }
         self.manifest.append({**entry, "problem": problem} if problem else entry)
 
+    def free_name(self, name: str) -> str:
+        """Return the name, made longer until no file has it."""
+        while name in self._file.NameToInfo:
+            name += "_"
+        return name
+
     def add_json(self, name: str, content: JsonValue) -> None:
         """Write a JSON file, for people too."""
         with self.member(name) as sink:
@@ -87,6 +95,15 @@ class Bundle:
                 while data:
                     sink.write(data)
                     data = file.read(_BLOCK)
+
+
+def portable(name: str) -> str:
+    """Return a result's name as every system can store it, and shows it for what it is.
+
+    On some a backslash leads out of the folder and a colon to another drive; marks that turn the
+    direction of writing let one kind of file pass for another.
+    """
+    return "".join(ch if ch.isprintable() and ch not in _FORBIDDEN else "_" for ch in name)
 
 
 def write_bundle(recorded: Recorded, to: Path) -> None:
@@ -126,7 +143,8 @@ def _add_run(bundle: Bundle, recorded: Recorded, run: int, folder: str, part: Pa
         finally:
             part.unlink(missing_ok=True)
     for file in files_of_run(recorded.connection, recorded.blobs, run):
-        bundle.copy(f"{folder}files/{file.name}", file.path, problem=file.problem)
+        name = bundle.free_name(f"{folder}files/{portable(file.name)}")
+        bundle.copy(name, file.path, problem=file.problem)
 
 
 def _describe(recorded: Recorded) -> JsonValue:

@@ -181,7 +181,15 @@ def test_no_page_obeys_what_people_wrote(planted: Planted, visit: Visit, width: 
         page.wait_for_load_state("load")
         page.wait_for_function("document.readyState === 'complete'")
         harmless(page, dialogs)
-    page.goto(f"/experiment/{planted.experiment}")
+    for path, text in (
+        ("/my-experiments", NAME[:80]),
+        ("/queue", TAG),
+        ("/nodes/reactor-2", TAG),
+        (f"/experiment/{planted.uploaded}", END[:20]),
+        (f"/experiment/{planted.experiment}", TEMPLATE),
+    ):
+        page.goto(path)
+        expect(page.locator("main"), "what was planted is shown").to_contain_text(text)
     expect(page.locator("h1").first).to_contain_text(TAG[:40])
     expect(page.locator("body")).to_contain_text("turned")
     page.get_by_text("turned").first.hover()

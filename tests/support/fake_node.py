@@ -62,17 +62,17 @@ class FakeNode:
     def topic(self, kind: Topic) -> str:
         return self.connection.topics.build(kind, node=self.name)
 
-    async def announce(self) -> None:
-        channel = ChannelInfo(
+    async def announce(self, label: str = "Reactor 1", channel: str = "Optical density") -> None:
+        od = ChannelInfo(
             name="od",
             kind="sensor",
             quantity=Quantity.OPTICAL_DENSITY,
             unit="1",
-            label="Optical density",
+            label=channel,
             driver="simulated",
             period=1,
         )
-        stirring = channel.model_copy(
+        stirring = od.model_copy(
             update={
                 "name": "stirring",
                 "kind": "setpoint",
@@ -82,8 +82,8 @@ class FakeNode:
         )
         channels = Channels(
             node=self.name,
-            label="Reactor 1",
-            channels=(channel, stirring),
+            label=label,
+            channels=(od, stirring),
             images={"standard": {}},
         )
         await self.connection.publish(

@@ -150,3 +150,20 @@ async def test_reduced_isolation_is_said_on_every_page(
     await eventually(lambda: client.get("/", headers=HTML), lambda page: shows(page, said))
     for path in ("/upload", "/my-experiments", "/queue", "/nodes", "/nodes/reactor-1"):
         assert shows(await client.get(path, headers=HTML), said), path
+
+
+async def test_what_a_device_is_called_is_text_on_every_page(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    label = '"><script>alert(1)</script>\u202e'
+    await node.announce(label=label, channel=label)
+    await node.report(1, note=label)
+    await node.measure(od=0.5)
+    await eventually(
+        lambda: client.get("/api/nodes/reactor-1"),
+        lambda answer: answer.status_code == 200 and answer.json()["label"] == label,
+    )
+    for path in ("/", "/upload", "/queue", "/nodes", "/nodes/reactor-1"):
+        page = (await client.get(path, headers=HTML)).text
+        assert "<script>alert" not in page, path
+    assert "&lt;script&gt;alert(1)" in (await client.get("/nodes/reactor-1", headers=HTML)).text

@@ -141,6 +141,28 @@ def test_what_gets_no_smaller_is_not_compressed(tmp_path: Path) -> None:
         assert file.getinfo("plain.png").compress_type == zipfile.ZIP_DEFLATED
 
 
+async def test_no_name_in_a_zip_leads_out_of_it(archive: Archive, exports: Exports) -> None:
+    await Node(archive).save(
+        *chunks("..\\..\\evil.exe", b"1"),
+        *chunks("C:a", b"2"),
+        *chunks("C_a", b"3"),
+        *chunks("photo\u202egnp.exe", b"4"),
+        *chunks("\u05d0/ü ß.txt", b"5"),
+    )
+    told = await exports.export(running(), ExportKind.RESULTS)
+    with zipfile.ZipFile(io.BytesIO(await fetched(exports, told))) as bundle:
+        names = {n for n in bundle.namelist() if n.startswith("files/")}
+        assert names - {"files/plots/a.png", "files/summary.json"} == {
+            "files/.._.._evil.exe",
+            "files/C_a",
+            "files/C_a_",
+            "files/photo_gnp.exe",
+            "files/\u05d0/ü ß.txt",
+        }
+        manifest = json.loads(bundle.read("manifest.json"))
+        assert {file["name"] for file in manifest["files"]} >= names
+
+
 async def test_telemetry_as_csv_in_wide_form(exports: Exports) -> None:
     told = await exports.export(running(), ExportKind.TELEMETRY_CSV)
     text = (await fetched(exports, told)).decode()
