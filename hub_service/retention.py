@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pydantic import JsonValue
@@ -30,6 +30,8 @@ STEADY_S: Final = 3600.0
 JUMP_S: Final = 60.0
 """By how much they may differ meanwhile."""
 _PAGE: Final = 200
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""No id can be of an earlier time."""
 
 
 class Retention:
@@ -111,7 +113,7 @@ class Retention:
     async def _due(self, age: timedelta) -> AsyncIterator[Kept]:
         """Yield what was over so long ago; an id is made when an experiment is submitted."""
         now = self._clock()
-        before: str | None = str(ULID.from_datetime(now - age))
+        before: str | None = str(ULID.from_datetime(max(now - age, _FIRST)))
         while before is not None:
             page = await self._archive.newest(_PAGE, before)
             before = page[-1].experiment.experiment_id if len(page) == _PAGE else None

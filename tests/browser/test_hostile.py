@@ -170,7 +170,7 @@ def test_no_page_obeys_what_people_wrote(planted: Planted, visit: Visit, width: 
         extra_http_headers={"X-Session-ID": "the-user-of-this-test"},
     )
     dialogs = watch(page)
-    missing = ("/experiment/%3Cscript%3Ewindow.pwned=1%3C/script%3E", "/%22%3E%3Cimg src=x%3E")
+    missing = ("/experiment/%3Cscript%3Ewindow.pwned=1", "/%22%3E%3Cimg src=x%3E")
     for path in (*pages(planted), *missing):
         answer = page.goto(path)
         assert answer is not None
@@ -185,7 +185,7 @@ def test_no_page_obeys_what_people_wrote(planted: Planted, visit: Visit, width: 
         ("/my-experiments", NAME[:80]),
         ("/queue", TAG),
         ("/nodes/reactor-2", TAG),
-        (f"/experiment/{planted.uploaded}", END[:20]),
+        (f"/experiment/{planted.uploaded}", "<svg onload="),
         (f"/experiment/{planted.experiment}", TEMPLATE),
     ):
         page.goto(path)

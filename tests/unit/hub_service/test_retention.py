@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ulid import ULID
 
-from broker.messages import Experiment, Status
+from broker.messages import MAX_KEEP_DAYS, Experiment, Status
 from hub_service.archive import Archive, Wanted
 from hub_service.retention import JUMP_S, STEADY_S, Retention
 
@@ -128,6 +128,15 @@ async def test_nothing_is_deleted_unless_asked(case: Case) -> None:
     old = await case.ended(4000)
     case.clocks.pass_(STEADY_S)
     assert await case.retention.look() == 0
+    assert await case.left() == {old}
+
+
+async def test_to_keep_for_longer_than_computers_count_is_to_keep(case: Case) -> None:
+    old = await case.ended(3650)
+    case.clocks.pass_(STEADY_S)
+    case.days = MAX_KEEP_DAYS
+    assert await case.retention.look() == 0
+    assert await case.retention.due(MAX_KEEP_DAYS) == (0, None)
     assert await case.left() == {old}
 
 
