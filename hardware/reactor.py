@@ -35,12 +35,11 @@ from hardware.events import (
     check,
 )
 from hardware.guard import Guard
-from hardware.interlocks import believed
 from hardware.latecomers import forgiving
 from hardware.obedience import Obedience
 from hardware.polling import Polled
 from hardware.refreshing import Refreshing
-from hardware.safety import Decision, State, decide, due, initial
+from hardware.ruled import Ruled
 from hardware.ticker import Ticker
 from hardware.titrating import Titrating
 from hardware.workbench import Workbench
@@ -80,14 +79,16 @@ class Reactor:
         if thermostat is None:
             thermostat = Thermostat(None if equipment.heating is None else equipment.heating.gains)
         self._heat = HeatControl(equipment, thermostat)
-        self._state: State = initial(equipment, clock.monotonic())
         self._book = DoseBook(doses_file, equipment, clock)
         self._announcements = Announcements(clock)
+        self._tasks = asyncio.TaskGroup()
+        self._ticker = Ticker(clock, self._tasks, self._tick)
+        self._rules = Ruled(equipment, clock, self._announcements, self._ticker.plan)
         self._alive: Callable[[float], None] = lambda _: None
         self._obedience = Obedience(
             equipment,
             self._devices,
-            lambda channel: self._state.outputs[channel].value,
+            lambda channel: self._rules.state.outputs[channel].value,
             self._progress,
         )
         self._guard = Guard(
@@ -103,7 +104,7 @@ class Reactor:
             clock,
             self._announcements,
             self._book,
-            self._apply,
+            self._rules.apply,
             stopped=self._obedience.stopped,
         )
         self._refreshing = Refreshing(
@@ -111,13 +112,11 @@ class Reactor:
             workbench,
             self._book,
             self._announcements,
-            apply=self._apply,
-            state=lambda: self._state,
+            apply=self._rules.apply,
+            state=lambda: self._rules.state,
         )
         self._titrating = Titrating(equipment, self._dosing, self._announcements, self._begin)
         self._stack = AsyncExitStack()
-        self._tasks = asyncio.TaskGroup()
-        self._ticker = Ticker(clock, self._tasks, self._tick)
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -129,9 +128,7 @@ class Reactor:
             DriverError: A device that moves or heats something does not answer.
             ExceptionGroup: Not everything is known to be safe.
         """
-        kept = await asyncio.to_thread(self._book.load)
-        now = self.clock.monotonic()
-        self._state = initial(self._equipment, now, kept.moved, kept.volume)
+        self._rules.begin(await asyncio.to_thread(self._book.load))
         async with AsyncExitStack() as stack:
             stack.callback(lambda: self._alive(math.inf))
             await self._devices.open(stack)
@@ -181,14 +178,7 @@ class Reactor:
 
         Not before everything was made safe for the first time: what another process left on is on.
         """
-        return (
-            self._obedience.complete
-            and all(
-                output.value == output.target == self._equipment.channels[name].safe
-                for name, output in self._state.outputs.items()
-            )
-            and not any(pump.busy for pump in self._state.pumps.values())
-        )
+        return self._obedience.complete and self._rules.at_rest
 
     @property
     def unfit(self) -> str | None:
@@ -236,12 +226,7 @@ class Reactor:
 
     def setpoints(self) -> Mapping[str, float]:
         """Return the setpoints that are not at their safe value."""
-        return {
-            name: output.target
-            for name, output in self._state.outputs.items()
-            if self.channels[name].kind == "setpoint"
-            and output.target != self._equipment.channels[name].safe
-        }
+        return self._rules.setpoints()
 
     async def restore(self, setpoints: Mapping[str, float]) -> None:
         """Set setpoints again after a restart of the node.
@@ -264,12 +249,12 @@ class Reactor:
         What a vessel without a sensor holds stays what it is: nobody says that it was changed.
         """
         await self.refresh()
-        self._apply(RunBegun())
+        self._rules.apply(RunBegun())
         for driver in self._devices.drivers:
             await driver.begin_run()
         self._devices.forget()
         self._announcements.doubts({})  # what is doubted is told anew, for this run
-        await self._book.keep(self._state)
+        await self._book.keep(self._rules.state)
         await self._measure()
         self._announcements.emit("run")
         self._refreshing.tell_calibrations()
@@ -284,24 +269,14 @@ class Reactor:
 
     def latest(self, channel: str) -> float | None:
         """Return a sensor's last value, without asking the device; None: not sound, or stale."""
-        reading = self._state.readings.get(channel)
-        now = self.clock.monotonic()
-        if reading is None or not believed(self._equipment, self._state.readings, channel, now):
-            return None
-        return reading.value
+        return self._rules.latest(channel)
 
     async def read(self) -> Mapping[str, float | None]:
         """Return all channels: what sensors measure, what outputs are set to.
 
         A pump's value is what it moved in this run, mL. None where a sensor gives no sound value.
         """
-        values = dict(await self._measure())
-        state = self._state
-        for name in self.channels:
-            if (output := state.outputs.get(name)) is not None:
-                values[name] = output.value
-            elif (pump := state.pumps.get(name)) is not None:
-                values[name] = pump.budget.total + pump.pending - pump.left
+        values = {**await self._measure(), **self._rules.commanded()}
         return {name: values.get(name) for name in self.channels}
 
     async def set(self, channel: str, value: float, *, duration: float | None = None) -> float:
@@ -324,15 +299,15 @@ class Reactor:
         known = self._equipment.channels.get(channel)
         if known is not None and known.output and value != known.safe:
             self._guard.check(setpoint=known.info.kind == "setpoint")
-        check(self._apply(Set(channel, float(value), duration)).refusal)
+        check(self._rules.apply(Set(channel, float(value), duration)).refusal)
         try:
             await self._obedience.write(channel)
         except DriverError as error:
-            self._apply(Set(channel, self._equipment.channels[channel].safe))
+            self._rules.apply(Set(channel, self._equipment.channels[channel].safe))
             raise ContractError(
                 ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
             ) from error
-        target = self._state.outputs[channel].target
+        target = self._rules.state.outputs[channel].target
         self._announcements.emit(
             "set", channel, target, {} if duration is None else {"duration": duration}
         )
@@ -355,7 +330,7 @@ class Reactor:
         """
         self._check_open()
         self._guard.check()
-        return await self._dosing.dose(channel, ml, stops=self._state.stops)
+        return await self._dosing.dose(channel, ml, stops=self._rules.state.stops)
 
     async def hold(self) -> None:
         """Pause: pumps and direct outputs stop, controllers keep their setpoints.
@@ -370,7 +345,7 @@ class Reactor:
 
     def go_on(self) -> None:
         """End a pause: controllers may dose again."""
-        self._apply(GoOn())
+        self._rules.apply(GoOn())
 
     async def make_safe(self) -> None:
         """Bring every channel to its safe value, whatever fails.
@@ -391,7 +366,7 @@ class Reactor:
 
     def release_emergency_stop(self) -> None:
         """Allow commands again; everything stays safe until commanded."""
-        self._apply(EstopReleased())
+        self._rules.apply(EstopReleased())
         self._announcements.emit("estop-released")
 
     def _check_open(self) -> None:
@@ -413,7 +388,7 @@ class Reactor:
             work.close()
 
     async def _stop_all(self, event: Event, name: str) -> None:
-        decision = self._apply(event)
+        decision = self._rules.apply(event)
         self._announcements.emit(name)
         tries = [self._obedience.write(channel) for channel in decision.writes]
         tries += [self._obedience.stop(channel) for channel in decision.stops]
@@ -434,7 +409,7 @@ class Reactor:
 
     async def _take(self, new: Mapping[str, float | None]) -> None:
         """Take readings in, and what the devices say of themselves."""
-        writes = self._apply(Measured(new)).writes if new else {}
+        writes = self._rules.apply(Measured(new)).writes if new else {}
         self._guard.heed()
         await self._obedience.write_quietly(writes)
 
@@ -443,10 +418,12 @@ class Reactor:
         while True:
             self._progress()
             await self._measure()
-            decision = self._apply(self._heat.follow(self._state, self.clock.monotonic()))
+            decision = self._rules.apply(
+                self._heat.follow(self._rules.state, self.clock.monotonic())
+            )
             await self._obedience.again(decision.writes)
-            if not self._state.held and not self._guard.holds:
-                self._titrating.follow(self._state, self.clock.monotonic())
+            if not self._rules.state.held and not self._guard.holds:
+                self._titrating.follow(self._rules.state, self.clock.monotonic())
             at = max(at + PERIOD, self.clock.monotonic())
             self._progress()
             await self.clock.sleep(at - self.clock.monotonic())
@@ -456,18 +433,4 @@ class Reactor:
         self._alive(PATIENCE + PERIOD / min(1.0, self.clock.speed))
 
     async def _tick(self) -> None:
-        await self._obedience.write_quietly(self._apply(Tick()).writes)
-
-    def _apply(self, event: Event) -> Decision:
-        before = self._state
-        decision = decide(self._equipment, before, event, self.clock.monotonic())
-        self._state = decision.state
-        if decision.state.alarms is not before.alarms:
-            self._announcements.rules(decision.state.alarms)
-        if isinstance(event, Tick | Measured):
-            for name in decision.writes:
-                channel = self._equipment.channels[name]
-                if not channel.controlled and decision.writes[name] == channel.safe:
-                    self._announcements.emit("off", name, channel.safe)
-        self._ticker.plan(due(self._equipment, self._state))
-        return decision
+        await self._obedience.write_quietly(self._rules.apply(Tick()).writes)
