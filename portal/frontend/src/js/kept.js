@@ -29,6 +29,14 @@ function note(ids) {
   refresh();
 }
 
+/** What the focus stood on is gone; what takes that back comes with one of the next refreshes. */
+function focusUndo() {
+  const undo = byId('undo');
+  if (!undo) return;
+  undo.focus();
+  document.removeEventListener('regions', focusUndo);
+}
+
 /** @param {string} verb @param {string[]} ids @param {HTMLButtonElement | null} button */
 async function several(verb, ids, button) {
   const answer = await carryOut(() => post('/api/experiments/selected', { verb, ids }), button);
@@ -39,7 +47,7 @@ async function several(verb, ids, button) {
   if (verb === 'restore') note([]);
   else if (done.length > 0) {
     note(done);
-    document.addEventListener('regions', () => byId('undo')?.focus(), { once: true });
+    document.addEventListener('regions', focusUndo);
   }
 }
 
