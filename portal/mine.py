@@ -159,7 +159,7 @@ class Mine:
             return self._annotation(request, experiment, name, note, refused.error)
         address = text_of(fields, "back")
         flash = Flash("ok", done.message)
-        return self._postbox.go(request, address if _is_list(address) else PATH, flash)
+        return self._postbox.go(request, address if _is_ours(address) else PATH, flash)
 
     async def compare(
         self, request: Request, session: Asking, ids: Annotated[list[str] | None, Query()] = None
@@ -230,11 +230,14 @@ def _known_forms(ids: Sequence[str]) -> list[str]:
     return [one for one in ids if EXPERIMENT_ID.fullmatch(one)]
 
 
-def _is_list(address: str) -> bool:
-    return address == PATH or address.startswith(f"{PATH}?")
+def _is_ours(address: str) -> bool:
+    """Whether it is a page that shows names and notes: a list, or one experiment."""
+    if address == PATH or address.startswith(f"{PATH}?"):
+        return True
+    return EXPERIMENT_ID.fullmatch(address.removeprefix("/experiment/")) is not None
 
 
 def _back(request: Request) -> str:
-    """Return the list that somebody came from, as it stood, else the plain one."""
+    """Return the page that somebody came from, as it stood, else the plain list."""
     came = request.headers.get("referer", "").partition(f"//{request.headers.get('host')}")[2]
-    return came if _is_list(came) else PATH
+    return came if _is_ours(came) else PATH

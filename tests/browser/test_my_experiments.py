@@ -118,6 +118,15 @@ def test_what_people_do_with_their_runs(
     expect(undo).to_have_count(0)
     expect(row).to_contain_text("the blue flask")
 
+    # The experiment's own page shows the note, and changes it.
+    page.goto(f"/experiment/{one}")
+    expect(page.locator("#head")).to_contain_text("the blue flask")
+    page.get_by_role("link", name="Name and note").click()
+    sheet.get_by_role("textbox", name="Note").fill("the green flask")
+    sheet.get_by_role("button", name="Save").click()
+    expect(page.locator("#head")).to_contain_text("the green flask")
+    page.goto("/my-experiments")
+
     # Again, with changes: the form has its script, its name and its parameters.
     row.get_by_role("link", name="Run again with changes").click()
     page.wait_for_url(re.compile(rf"/upload\?from={one}"))

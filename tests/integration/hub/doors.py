@@ -142,6 +142,13 @@ class CommandLineDoor:
         assert done.exit_code == EXIT_CODES[code]
         return str(code), {}
 
+    async def text(self, words: list[str]) -> str:
+        """Return what people are shown."""
+        options = ["--config", str(self._config)]
+        done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *options])
+        assert done.exit_code == 0, done.output
+        return str(done.stdout)
+
 
 def _refused(answer: httpx.Response) -> str:
     """Return the error's code, which must go with its status."""

@@ -14,6 +14,7 @@ from broker.embedded import Kind
 from broker.messages import Status
 from hub_service.settings import HubSettings
 from tests.integration.hub.conftest import Site, unknown_id
+from tests.integration.hub.doors import CommandLineDoor
 from tests.support.portal import OTHER_SESSION, SESSION, Portal, portal_on
 from tests.support.waiting import eventually
 
@@ -215,6 +216,9 @@ async def test_my_experiments_without_scripts(
     assert crossed.status_code == 409
     assert 'value="Mine"' in crossed.text
     assert 'name="edition" value="1"' in crossed.text
+    came = {**html, "Referer": f"{owner.base_url}/experiment/{first}"}
+    from_there = await owner.get(path, headers=came)
+    assert f'name="back" value="/experiment/{first}"' in from_there.text
     elsewhere = {**fields, "edition": "1", "back": "https://elsewhere.example/"}
     saved = await owner.post(path, data=elsewhere, headers=html)
     assert saved.headers["location"] == "/my-experiments"
@@ -243,3 +247,24 @@ async def test_my_experiments_without_scripts(
     foreign = await other.post("/my-experiments/delete", data={"ids": [first]}, headers=html)
     assert foreign.headers["location"] == "/my-experiments"
     assert order(await page("/my-experiments")) == [third, second, first]
+
+
+async def test_the_command_line_tells_who_did_what(site: Site) -> None:
+    await site.start_hub()
+    alice = await site.person("alice")
+    one = (await alice.submit()).experiment_id
+    door = CommandLineDoor(site.broker.settings_for("admin"), site.path)
+    assert await door.run(["annotate", one]) == ("MALFORMED", {})
+    code, done = await door.run(["annotate", one, "--note", "seen by admin", "--admin"])
+    assert (code, done["edition"]) == ("", 1)
+    code, told = await door.run(["audit", one, "--admin"])
+    assert [(e["verb"], e["by"]) for e in told["entries"]] == [
+        ("annotate", "admin"),
+        ("submit", "alice"),
+    ]
+    assert told["entries"][0]["details"]["request"]["note"] == "seen by admin"
+    _, public = await door.run(["audit", one])
+    assert not public["entries"][1].get("principal")
+    shown = await door.text(["audit"])
+    assert "annotate" in shown
+    assert "alice" in shown

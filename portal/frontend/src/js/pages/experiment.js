@@ -1,5 +1,6 @@
 // @ts-check
 import { live } from '../common.js';
+import { takeAnnotation } from '../annotation.js';
 import { call } from '../api.js';
 import { Board } from '../charts/board.js';
 import { offerLines } from '../charts/chooser.js';
@@ -8,7 +9,6 @@ import { showContainer } from '../experiment/container.js';
 import { takeParameters, tellParameters } from '../experiment/parameters.js';
 import { takePreviews } from '../experiment/results.js';
 import { takeScript } from '../experiment/script.js';
-import { takeKept } from '../kept.js';
 import { Console, tellDropped } from '../log/console.js';
 import '../menu.js';
 import { report } from '../readings.js';
@@ -143,7 +143,7 @@ follow();
 findSparks();
 offerLines(board);
 takePreviews();
-takeKept();
+
 takeParameters(id, () => refresh());
 takeScript(id);
 
@@ -170,3 +170,4 @@ board.root.addEventListener('shown', (event) => {
   const reset = byId('reset-zoom');
   if (reset) reset.hidden = !zoomed;
 });
+takeAnnotation();

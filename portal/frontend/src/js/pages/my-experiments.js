@@ -1,6 +1,7 @@
 // @ts-check
 // The filter works as one types; without scripts it is a plain form.
 import { live } from '../common.js';
+import { takeAnnotation } from '../annotation.js';
 import { byId } from '../dom.js';
 import { takeKept } from '../kept.js';
 import { refresh } from '../regions.js';
@@ -54,4 +55,5 @@ function watch() {
 
 document.addEventListener('regions', watch);
 watch();
+takeAnnotation();
 takeKept();
