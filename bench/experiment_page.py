@@ -195,17 +195,17 @@ async def _held(browser: Browser, address: str) -> list[Row]:
     await page.goto(f"{address}/experiment/{LIVE}")
     await page.wait_for_function("window.sockets.length > 0")
     day = 86_400
-    await _feed(page, 0, 2 * day)
+    await _feed(page, 0, 3 * day)
     early, nodes = await _size(page)
-    await _feed(page, 2 * day, WEEK)
+    await _feed(page, 3 * day, WEEK)
     late, more = await _size(page)
     began = time.perf_counter()
     await _feed(page, WEEK, WEEK + 6000)
     slow = (time.perf_counter() - began) / 10 * 1e3
     await context.close()
     return [
-        ("heap of a page open for a week", late / 1e6, "MB", early / 1e6, "after two days"),
-        ("elements of a page open for a week", more, "", nodes, "after two days"),
+        ("heap of a page open for a week", late / 1e6, "MB", early / 1e6, "after three days"),
+        ("elements of a page open for a week", more, "", nodes, "after three days"),
         ("600 readings and 120 lines taken and drawn, then", slow, "ms", 100.0, "a frame of /ws"),
     ]
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+import orjson
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -26,6 +27,8 @@ _TYPES: Final = {
 _NAMED_BY_CONTENT: Final = re.compile(r"-[A-Z0-9]{8}\.\w+$")
 """How esbuild names chunks and fonts."""
 _ENCODINGS: Final = (("br", ".br"), ("gzip", ".gz"))
+_MODULES: Final = "modules.json"
+"""Which chunks each module imports, as the build says."""
 _KEEP: Final = "public, max-age=31536000, immutable"
 
 
@@ -40,6 +43,7 @@ class Assets:
         self._built_at: int | None = None
         self._digests: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
+        self._imports: dict[str, list[str]] = {}
 
     @property
     def built(self) -> bool:
@@ -50,6 +54,11 @@ class Assets:
         """Return the address of a file, with its hash; without one if the file is missing."""
         self._refresh()
         return self._addresses.get(name) or f"/static/{name}"
+
+    def chunks(self, module: str) -> list[str]:
+        """Return the addresses of what a page's module imports, as it names them itself."""
+        self._refresh()
+        return [f"/static/{name}" for name in self._imports.get(module, ())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a file; mounted at `/static`."""
@@ -106,6 +115,8 @@ class Assets:
             for path in sorted(self._folder.rglob("*"))
             if path.is_file() and not path.is_symlink()
         }
+        modules = self._folder / _MODULES
+        self._imports = orjson.loads(modules.read_bytes()) if modules.is_file() else {}
         self._addresses = {
             name: f"/static/{name}?v={digest}" for name, digest in self._digests.items()
         }

@@ -32,7 +32,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals.update(pieces(assets.url))
+        self._environment.globals.update(pieces(assets.url), chunks=assets.chunks)
 
     def page(
         self, request: Request, page: str, template: str, code: int = 200, **context: object

@@ -70,7 +70,23 @@ async function bundle() {
     for (const file of build.outputFiles) files.set(file.path, file.contents);
     for (const input of Object.keys(build.metafile.inputs)) inputs.add(input);
   }
+  files.set(join(target, 'modules.json'), Buffer.from(JSON.stringify(imported(builds[0].metafile))));
   return { files, inputs };
+}
+
+/** Which chunks each page's module imports, at whatever depth: a browser is told of all at once. */
+function imported({ outputs }) {
+  const reach = (output, found) => {
+    for (const { path, kind } of outputs[output]?.imports ?? []) {
+      if (kind !== 'import-statement' || found.has(path)) continue;
+      found.add(path);
+      reach(path, found);
+    }
+    return found;
+  };
+  const inside = (path) => join(here, path).slice(target.length + 1);
+  const pages = Object.keys(outputs).filter((output) => outputs[output].entryPoint);
+  return Object.fromEntries(pages.map((output) => [inside(output), [...reach(output, new Set())].map(inside).sort()]));
 }
 
 /** The licences of every package that the bundles contain. */

@@ -70,7 +70,7 @@ templates = Environment(
     undefined=StrictUndefined,
 )
 
-templates.globals.update(pieces("/static/{}".format))
+templates.globals.update(pieces("/static/{}".format), chunks=lambda _: ())
 
 
 @app.middleware("http")

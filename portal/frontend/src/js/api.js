@@ -21,14 +21,14 @@ async function refusal(response) {
 }
 
 /** Call and return the JSON of the answer. */
-export async function call(path, { method = 'GET', body = undefined, headers = {}, timeout = 15_000 } = {}) {
+export async function call(path, { method = 'GET', body = undefined, headers = {}, timeout = 15_000, cache = /** @type {RequestCache} */ ('no-store') } = {}) {
   let response;
   try {
     response = await fetch(path, {
       method,
       headers: { Accept: 'application/json', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
-      cache: 'no-store',
+      cache,
       signal: AbortSignal.timeout(timeout),
     });
   } catch (error) {

@@ -17,7 +17,7 @@ import { findSparks } from '../sparks.js';
 
 const EVENTS_EVERY = 10_000;
 const RETRY = 10_000;
-/** As many as a wide chart has pixels; a closer look fetches more. */
+/** As many as a wide chart has pixels; a closer look fetches more. The template has the same. */
 const POINTS = 800;
 
 const data = pageData('experiment-data');
@@ -48,7 +48,8 @@ async function loadHistory() {
   if (loading || !facts().node) return;
   loading = true;
   try {
-    const history = await call(`/api/experiments/${id}/history?points=${POINTS}`);
+    // The first one is on its way already: the page asks for it ahead.
+    const history = await call(`/api/experiments/${id}/history?points=${POINTS}`, loaded ? {} : { cache: 'default' });
     board.load(history);
     tellDropped(history.events ?? []);
     loaded = true;
