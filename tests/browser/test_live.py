@@ -52,6 +52,7 @@ def moves(page: Page) -> None:
         "before => document.querySelector(\"[data-value='reactor-1/temperature']\").textContent"
         " !== before",
         arg=before,
+        polling=100,  # a page behind another one draws no frames
         timeout=SOON,
     )
 
