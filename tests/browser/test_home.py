@@ -79,7 +79,9 @@ def test_nothing_is_called_free_where_nothing_starts(visit: Visit, system: Syste
     expect(page.locator("#queue-short")).to_contain_text("is free")
 
 
-def test_what_runs_and_what_waits(visit: Visit, system: System) -> None:
+def test_what_runs_and_what_waits(
+    visit: Visit, system: System, accessible: Callable[[Page], None]
+) -> None:
     page = visit()
     page.goto("/")
     for n in range(3):
@@ -89,6 +91,7 @@ def test_what_runs_and_what_waits(visit: Visit, system: System) -> None:
     expect(page.locator("#queue-short")).to_contain_text("Number 2")
     expect(page.locator("#queue-short")).to_contain_text("starts about")
     expect(page).to_have_title("2 running · Bioreactor")
+    accessible(page)
 
 
 def test_keys_lead_from_page_to_page(visit: Visit, accessible: Callable[[Page], None]) -> None:

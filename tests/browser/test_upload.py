@@ -119,6 +119,9 @@ def test_the_editor_completes_the_sdk(visit: Visit) -> None:
     editor(page).press("Control+End")
     editor(page).press("Control+Space")
     expect(page.locator(".cm-tooltip-autocomplete")).to_contain_text("temperature")
+    page.keyboard.press("Escape")
+    page.locator(".cm-line", has_text="reactor.read").get_by_text("read", exact=True).hover()
+    expect(page.locator(".cm-tooltip-hover")).to_contain_text("(channel: str) -> float")
 
 
 def test_a_draft_survives_and_goes_when_it_is_queued(visit: Visit) -> None:
@@ -198,6 +201,7 @@ def test_two_tabs_do_not_overwrite_one_another(visit: Visit) -> None:
     expect(editor(first)).to_contain_text("first = 11")
 
 
+@pytest.mark.complaints("400")
 def test_quota_and_no_reactor_are_said_before(visit: Visit, system: System) -> None:
     page = visit()
     page.goto("/upload")
@@ -217,6 +221,10 @@ def test_quota_and_no_reactor_are_said_before(visit: Visit, system: System) -> N
     page.get_by_label("Name", exact=True).fill("One too many")
     expect(page.locator("#ahead")).to_contain_text("at most 5", timeout=10_000)
     expect(page.locator("#quota")).to_contain_text("5 of 5")
+    page.get_by_role("button", name="Queue the experiment").click()
+    expect(page.locator("#refused [data-code=USER_LIMIT]")).to_be_visible()
+    expect(page.get_by_role("button", name="Try again")).to_be_enabled()
+    expect(editor(page)).to_contain_text("Held")
     other = visit()
     other.goto("/upload")
     write(other, SCRIPT)

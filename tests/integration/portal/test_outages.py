@@ -52,9 +52,23 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     assert refused.elapsed.total_seconds() < 1
     for path in (f"/api/experiments/{one}/cancel", "/api/queue/pause"):
         assert (await client.post(path)).status_code == 503
+    form = {"script": (None, "kept = 1\n"), "request_id": (None, "the-same-again")}
+    form["param.target_od"] = (None, "0.7")
+    kept = await client.post("/upload", files=form, headers=HTML)
+    assert kept.status_code == 503
+    for words in ("kept = 1", 'value="the-same-again"', 'name="param.target_od" value="0.7"'):
+        assert words in kept.text
+    assert shows(kept, "Your draft is kept")
+    example = await client.get("/upload?example=growth", headers=HTML)
+    assert example.status_code == 200
+    assert shows(example, "Not checked: The hub does not answer")
+    assert shows(example, "nothing can be uploaded until it is back")
     assert len(hub.asked) == asked
     await hub.say("online")
     await eventually(lambda: client.post(START, json=BODY), lambda a: a.status_code == 200)
+    first, again = [await client.post("/upload", files=form, headers=HTML) for _ in range(2)]
+    assert first.status_code == 303
+    assert first.headers["location"] == again.headers["location"]
 
 
 @asynccontextmanager

@@ -15,6 +15,8 @@ const CHECK_AFTER = 500;
 const LOOK_AGAIN = 10_000;
 const LARGEST = 256 * 1024;
 const WARN_FROM = 0.8;
+/** What passes by itself, or when an administrator makes room. */
+const LATER = new Set(['UNAVAILABLE', 'TIMEOUT', 'STORAGE_FULL', 'RATE_LIMIT', 'INTERNAL', 'USER_LIMIT']);
 const OPEN_DRAFT = 'open-draft';
 
 const form = /** @type {HTMLFormElement} */ (byId('upload'));
@@ -122,6 +124,8 @@ function changed() {
   touched = true;
   key = null;
   checking?.abort();
+  byId('refused')?.replaceChildren();
+  label('Queue the experiment');
   const n = size();
   setText(byId('size'), n > LARGEST * WARN_FROM ? `${bytes(n)} of ${bytes(LARGEST)}` : '');
   clearTimeout(timer);
@@ -154,7 +158,7 @@ async function check() {
   const given = fields();
   given.set('action', 'check');
   if (script().trim() === '') {
-    for (const part of ['problems', 'fits', 'ahead', 'refused']) byId(part)?.replaceChildren();
+    for (const part of ['problems', 'fits', 'ahead']) byId(part)?.replaceChildren();
     verdict('info', 'Write, drop a file, or take an example.');
     editor?.show([]);
     return;
@@ -164,6 +168,8 @@ async function check() {
     const { parts } = await post(given, { signal: mine.signal });
     if (mine.signal.aborted) return;
     if (!isParts(parts)) throw new LostError('The portal refused.');
+    // Why it was not queued stays until something is changed.
+    parts.getElementById('refused')?.remove();
     showParts(parts);
   } catch (error) {
     if (mine.signal.aborted) return;
@@ -243,6 +249,7 @@ function sent(share) {
 }
 
 function label(text) {
+  if (button.textContent?.trim() === text) return;
   button.replaceChildren(icon(text === 'Try again' ? 'refresh' : 'upload'), ` ${text}`);
 }
 
@@ -269,9 +276,8 @@ async function submit() {
     if (isParts(parts)) showParts(parts);
     else throw new LostError(`The portal answered ${status}.`);
     const code = /** @type {HTMLElement | null} */ (document.querySelector('#refused [data-code]'))?.dataset.code ?? '';
-    const again = code === 'UNAVAILABLE' || code === 'TIMEOUT';
-    if (!again) key = null;
-    label(again ? 'Try again' : 'Queue the experiment');
+    if (code !== 'UNAVAILABLE' && code !== 'TIMEOUT') key = null;
+    label(LATER.has(code) ? 'Try again' : 'Queue the experiment');
     keep();
     /** @type {HTMLElement | null} */ (document.querySelector('#problems .error .go, .parameter [aria-invalid="true"]'))?.focus();
   } catch (error) {
