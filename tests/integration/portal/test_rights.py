@@ -146,6 +146,7 @@ async def laboratory(
             tokens = []
             for role in ("user", "administrator"):
                 made = await admin.post("/api/tokens", json={"name": role, "role": role})
+                assert made.headers["cache-control"] == "no-store, no-transform"
                 bearer = await client(
                     portal, headers={"Authorization": f"Bearer {made.json()['token']}"}
                 )
@@ -226,6 +227,10 @@ async def test_who_may_govern(laboratory: Opened) -> None:
         "/nodes/reactor-1/drain",
         "/nodes/reactor-1/estop-release",
     }
+    shown = await people.admin.post("/admin/tokens", data={"name": "x"})
+    assert "bioreactor_" in shown.text
+    assert shown.headers["cache-control"] == "no-store, no-transform"
+    assert "content-encoding" not in shown.headers
     page = {"Origin": people.portal.url, "Accept": "text/html"}
     async with people.portal.client(headers=page) as browser:
         await browser.get("/")
