@@ -95,24 +95,24 @@ async def test_who_asks_too_often_is_told_to_wait(
     connection = await connect("portal")
     async with (
         portal_on(
-            connection, tmp_path / "p", reads_per_second=5.0, writes_per_second=1.0
+            connection, tmp_path / "p", reads_per_second=1.0, writes_per_second=1.0
         ) as portal,
         portal.client(headers=SESSION) as client,
     ):
         await eventually(lambda: client.get("/health/ready"), lambda a: a.status_code == 200)
-        answers = [await client.get("/api/queue/status") for _ in range(40)]
+        answers = [await client.get("/api/queue/status") for _ in range(20)]
         refused = [answer for answer in answers if answer.status_code == 429]
-        assert len(answers) - len(refused) >= 20
+        assert len(answers) - len(refused) >= 4
         assert refused
         assert int(refused[0].headers["Retry-After"]) >= 1
         assert refused[0].json()["error"]["code"] == "RATE_LIMIT"
         assert (await client.post(START, json=BODY)).status_code == 200, "writes count apart"
-        assert refused[0].headers["RateLimit-Policy"] == '"reads";q=20;w=4'
+        assert refused[0].headers["RateLimit-Policy"] == '"reads";q=4;w=4'
         assert refused[0].headers["RateLimit"].startswith('"reads";r=0;t=')
         assert answers[0].headers["RateLimit"].startswith('"reads";r=')
         other = await client.get("/api/queue/status", headers={"X-Session-ID": "another one"})
         assert other.status_code == 200
-        assert other.headers["RateLimit"].startswith('"reads";r=19;')
+        assert other.headers["RateLimit"].startswith('"reads";r=3;')
         with pytest.raises(websockets.InvalidStatus) as handshake:
             async with websockets.connect(portal.ws, additional_headers=SESSION):
                 pass
@@ -121,7 +121,7 @@ async def test_who_asks_too_often_is_told_to_wait(
         assert (await client.get("/health")).status_code == 200
         invented = [
             (await client.get("/api/nodes", headers={"X-Session-ID": f"invented {n}"})).status_code
-            for n in range(300)
+            for n in range(100)
         ]
         assert 429 in invented, "inventing sessions does not help one address"
 
