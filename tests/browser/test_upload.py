@@ -124,6 +124,37 @@ def test_the_editor_completes_the_sdk(visit: Visit) -> None:
     expect(page.locator(".cm-tooltip-hover")).to_contain_text("(channel: str) -> float")
 
 
+def drop(page: Page, name: str, content: str, encoding: str = "utf-8") -> None:
+    """Drop a file onto the page's heading: anywhere will do."""
+    page.locator("h1").evaluate(
+        """(element, [name, bytes]) => {
+             const data = new DataTransfer();
+             data.items.add(new File([new Uint8Array(bytes)], name));
+             for (const type of ['dragenter', 'dragover', 'drop'])
+               element.dispatchEvent(new DragEvent(type,
+                 {dataTransfer: data, bubbles: true, cancelable: true}));
+           }""",
+        [name, list(content.encode(encoding))],
+    )
+
+
+def test_a_file_is_dropped_anywhere(visit: Visit) -> None:
+    page = visit()
+    page.goto("/upload")
+    write(page, "mine = 1\n")
+    drop(page, "large.py", "#" * (256 * 1024 + 1))
+    expect(page.locator(".toast.bad")).to_contain_text("at most 256.0 kB")
+    drop(page, "latin.py", "# café\n", "latin-1")
+    expect(page.locator(".toast.bad").last).to_contain_text("is not text in UTF-8")
+    expect(editor(page)).to_contain_text("mine = 1")
+    drop(page, "held.py", SCRIPT)
+    expect(editor(page)).to_contain_text("Held")
+    expect(page.locator("#filename")).to_have_text("held.py")
+    expect(page.get_by_label("target_od", exact=True)).to_have_value("0.5", timeout=10_000)
+    page.get_by_role("button", name="Undo").click()
+    expect(editor(page)).to_contain_text("mine = 1")
+
+
 def test_a_draft_survives_and_goes_when_it_is_queued(visit: Visit) -> None:
     page = visit()
     page.goto("/upload")
