@@ -147,6 +147,7 @@ async def test_a_pulled_cable_ends_the_run_and_keeps_the_next_waiting(
         assert hub.phases(again) == []
         pump.clear()
         assert (await hub.until_phase(again, "finished")).outcome == "completed"
+        assert await node.stop() == 0  # while the pump is there: it is known to be safe
 
 
 async def test_a_probe_that_is_not_there_keeps_no_node_from_its_work(
