@@ -258,3 +258,12 @@ def test_a_form_sends_what_was_changed_and_what_it_was() -> None:
     with pytest.raises(ContractError, match="target") as refused:
         changes(infos, {"param.target": "lots"})
     assert refused.value.error.details["field"] == "parameters.target"
+
+
+def test_a_page_names_what_its_module_imports(tmp_path: Path) -> None:
+    assert Assets(tmp_path).chunks("home.js") == []
+    modules = b'{"home.js": ["chunks/a.js", "chunks/b.js"]}'
+    (tmp_path / "modules.json").write_bytes(modules)
+    built = Assets(tmp_path)
+    assert built.chunks("home.js") == ["/static/chunks/a.js", "/static/chunks/b.js"]
+    assert built.chunks("new.js") == []
