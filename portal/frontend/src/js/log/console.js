@@ -3,7 +3,7 @@
 // tens of thousands of lines without slowing the page. What is missing is fetched when somebody
 // asks for it.
 import { call } from '../api.js';
-import { byId, h, icon, setText } from '../dom.js';
+import { byId, h, icon, memory, setText } from '../dom.js';
 import { Logbook, finder } from './logbook.js';
 import { LogView } from './view.js';
 
@@ -61,12 +61,12 @@ export class Console {
       this.setFollowing(!this.following);
       if (this.following) this.view.toEnd();
     });
-    byId('wrap')?.addEventListener('click', (event) => {
-      const off = this.list.classList.toggle('nowrap');
-      /** @type {HTMLElement} */ (event.currentTarget).setAttribute('aria-pressed', String(!off));
+    byId('wrap')?.addEventListener('click', () => {
+      this.wrap(this.list.classList.contains('nowrap'));
       this.view.rebuild();
       this.settle();
     });
+    if (memory.get('log.wrap') === 'no') this.wrap(false);
     byId('streams')?.addEventListener('click', (event) => {
       const button = /** @type {Element} */ (event.target).closest('button');
       if (button) this.only(button);
@@ -116,6 +116,13 @@ export class Console {
 
   shows({ source }) {
     return this.source === '' || source === this.source;
+  }
+
+  /** Wrap long lines; the browser remembers it. @param {boolean} on */
+  wrap(on) {
+    this.list.classList.toggle('nowrap', !on);
+    byId('wrap')?.setAttribute('aria-pressed', String(on));
+    memory.set('log.wrap', on ? null : 'no');
   }
 
   setFollowing(on) {
