@@ -86,7 +86,8 @@ async def test_the_table_of_verbs_is_total(site: Site) -> None:
     for verb, model in {**REQUESTS, **ADMIN_REQUESTS}.items():
         fields = {
             "experiment_id": one, "node": "reactor-9", "position": 1, "script": PLAIN,
-            "parameters": {}, "kind": "log", "ref": "x",
+            "parameters": {}, "kind": "log", "ref": "x", "token_id": one, "name": "x",
+            "days": 30,
         }  # fmt: skip
         known = {k: v for k, v in fields.items() if k in model.model_fields}
         with contextlib.suppress(ContractError):
