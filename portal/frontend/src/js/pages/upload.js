@@ -7,13 +7,13 @@ import { writeTimes } from '../times.js';
 import { toast } from '../toasts.js';
 import { listDrafts } from '../upload/draft-list.js';
 import { Drafts, randomId, titleOf } from '../upload/drafts.js';
+import { LARGEST, takeFiles } from '../upload/files.js';
 import { LostError, isParts, post, problemsIn, show } from '../upload/send.js';
 import { answerTabs, openElsewhere } from '../upload/tabs.js';
 
 const CHECK_AFTER = 500;
 /** The queue moves on: where a submission would stand is asked again, not too often. */
 const LOOK_AGAIN = 10_000;
-const LARGEST = 256 * 1024;
 const WARN_FROM = 0.8;
 /** What passes by itself, or when an administrator makes room. */
 const LATER = new Set(['UNAVAILABLE', 'TIMEOUT', 'STORAGE_FULL', 'RATE_LIMIT', 'INTERNAL', 'USER_LIMIT']);
@@ -221,17 +221,8 @@ function open(name) {
   showDrafts();
 }
 
-async function openFile(file) {
-  if (file.size > LARGEST) {
-    toast(`“${file.name}” has ${bytes(file.size)}; a script has at most ${bytes(LARGEST)}.`, { bad: true, hint: 'Keep data out of the script: it can be made or loaded when it runs.' });
-    return;
-  }
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
-    begin(text.replaceAll('\r\n', '\n'), { file: file.name, typed: typedIn(parameters()), said: `“${file.name}” is in the editor.` });
-  } catch {
-    toast(`“${file.name}” is not text in UTF-8.`, { bad: true, hint: 'Save it as UTF-8 and try again.' });
-  }
+function openFile(text, name) {
+  begin(text, { file: name, typed: typedIn(parameters()), said: `“${name}” is in the editor.` });
 }
 
 function busy(isBusy) {
@@ -312,11 +303,7 @@ byId('clear')?.addEventListener('click', () => {
   editor?.focus();
 });
 byId('choose')?.addEventListener('click', () => picker.click());
-picker.addEventListener('change', async () => {
-  const file = picker.files?.[0];
-  picker.value = '';
-  if (file) await openFile(file);
-});
+takeFiles(picker, drop, openFile);
 byId('examples')?.addEventListener('click', (event) => {
   const link = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest('[data-example]'));
   const { example = '' } = link?.dataset ?? {};
@@ -326,30 +313,6 @@ byId('examples')?.addEventListener('click', (event) => {
   begin(text, { file: `${example}.py`, said: 'The example is in the editor; your draft is kept.' });
   drop.scrollIntoView({ block: 'nearest' });
 });
-
-// A file may be dropped anywhere on the page.
-let inside = 0;
-const hasFile = (event) => [...(event.dataTransfer?.types ?? [])].includes('Files');
-addEventListener('dragenter', (event) => {
-  if (!hasFile(event)) return;
-  inside += 1;
-  drop.classList.add('dropping');
-});
-addEventListener('dragleave', (event) => {
-  if (!hasFile(event)) return;
-  inside -= 1;
-  if (inside <= 0) drop.classList.remove('dropping');
-});
-addEventListener('dragover', (event) => hasFile(event) && event.preventDefault(), true);
-addEventListener('drop', (event) => {
-  if (!hasFile(event)) return;
-  event.preventDefault();
-  event.stopPropagation();
-  inside = 0;
-  drop.classList.remove('dropping');
-  const file = event.dataTransfer?.files[0];
-  if (file) openFile(file);
-}, true);
 
 /** Where a submission would stand changes with the queue and the reactors. */
 function lookAgain() {
