@@ -48,13 +48,7 @@ def temperature(page: Page) -> str:
 def moves(page: Page) -> None:
     """Wait until a value changes."""
     before = temperature(page)
-    page.wait_for_function(
-        "before => document.querySelector(\"[data-value='reactor-1/temperature']\").textContent"
-        " !== before",
-        arg=before,
-        polling=100,  # a page behind another one draws no frames
-        timeout=SOON,
-    )
+    wait_for(f"another value than {before}", lambda: temperature(page) != before, 40)
 
 
 @contextmanager
