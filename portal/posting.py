@@ -98,6 +98,6 @@ def page_of(request: Request) -> str | None:
     ours = parts.netloc == request.headers.get("host")
     if not ours or not parts.path.startswith("/") or parts.path.startswith(("//", "/\\")):
         return None
-    if parts.path == "/login":
-        return None
+    if parts.path in {"/login", request.url.path}:
+        return None  # what asked whether it is sure stands at the form's own address
     return parts.path + (f"?{parts.query}" if parts.query else "")

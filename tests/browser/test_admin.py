@@ -46,7 +46,7 @@ def test_the_laboratory_is_looked_after(
     assert system.http.get("/api/queue/status").json()["limits"]["keep_days"] is None
 
     page.get_by_role("link", name="Audit").click()
-    page.get_by_label("What").select_option("limits")
+    page.get_by_label("What", exact=True).select_option("limits")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator("#audit li").first).to_contain_text("changed limits")
     expect(page.locator("#audit")).to_contain_text("per user: 4")

@@ -155,3 +155,12 @@ async def test_run_now_says_what_it_stops_and_stops_nothing_else(
     (request,) = [asked.request for asked in hub.asked if isinstance(asked.request, RunNow)]
     assert (request.node, request.stops) == ("reactor-1", running)
     assert (await browser.get(f"/experiment/{running}/run-now")).status_code == 404
+
+
+async def test_a_question_leads_back_to_a_page(
+    portal: Portal, client: httpx.AsyncClient, browser: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    (one,) = await start(client, "first")
+    asked_at = {"Referer": f"{portal.url}/experiment/{one}/cancel"}  # where the question stood
+    done = await browser.post(f"/experiment/{one}/cancel", data={"sure": "yes"}, headers=asked_at)
+    assert (done.status_code, done.headers["location"]) == (303, f"/experiment/{one}")
