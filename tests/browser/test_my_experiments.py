@@ -38,12 +38,18 @@ def submit(page: Page, name: str, parameters: Mapping[str, float]) -> str:
     return str(answer.json()["experiment_id"])
 
 
+def settled(page: Page) -> None:
+    """Wait until the page is live: a browser complains of a connection that is left half made."""
+    expect(page.locator("#link")).to_have_text("Live", timeout=15_000)
+
+
 @pytest.mark.complaints("status of 409")
 def test_what_people_do_with_their_runs(
     system: System, visit: Visit, accessible: Look, shot: Shot
 ) -> None:
     page = visit()
     page.goto("/my-experiments")
+    settled(page)
     expect(page.get_by_text("No experiments yet")).to_be_visible()
     one = submit(page, "Growth at 30", {"target": 0.3})
     other = submit(page, "Growth at 37", {"target": 0.4})
@@ -85,6 +91,7 @@ def test_what_people_do_with_their_runs(
     # Another order, by a link that stands in the address.
     page.get_by_role("navigation", name="Order").get_by_role("link", name="Name").click()
     expect(page).to_have_url(re.compile("sort=name&ascending=true"))
+    settled(page)
     rows = page.locator("#list [data-run]")
     expect(rows.first).to_have_attribute("data-run", one)
 
@@ -96,6 +103,7 @@ def test_what_people_do_with_their_runs(
     second.get_by_role("checkbox").check()
     compare.click()
     page.wait_for_url(re.compile(f"/compare\\?ids={one}&ids={other}"))
+    settled(page)
     chart = page.get_by_role("region", name="Optical density")
     expect(chart.locator("canvas")).to_be_visible(timeout=30_000)
     expect(chart.locator(".key", has_text=re.compile(r"^A\d"))).to_be_visible()
@@ -108,6 +116,7 @@ def test_what_people_do_with_their_runs(
 
     # Deleted, and taken back.
     page.goto("/my-experiments")
+    settled(page)
     row.get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
     undo = page.get_by_role("button", name="Undo")
@@ -120,16 +129,19 @@ def test_what_people_do_with_their_runs(
 
     # The experiment's own page shows the note, and changes it.
     page.goto(f"/experiment/{one}")
+    settled(page)
     expect(page.locator("#head")).to_contain_text("the blue flask")
     page.get_by_role("link", name="Name and note").click()
     sheet.get_by_role("textbox", name="Note").fill("the green flask")
     sheet.get_by_role("button", name="Save").click()
     expect(page.locator("#head")).to_contain_text("the green flask")
     page.goto("/my-experiments")
+    settled(page)
 
     # Again, with changes: the form has its script, its name and its parameters.
     row.get_by_role("link", name="Run again with changes").click()
     page.wait_for_url(re.compile(rf"/upload\?from={one}"))
+    settled(page)
     expect(page.get_by_label("Name", exact=True)).to_have_value("Growth at 30 °C")
     expect(page.locator("[name='param.target']")).to_have_value("0.3")
 
