@@ -16,6 +16,12 @@ function count() {
   setText(byId('selection-count'), n === 1 ? '1 selected:' : `${n} selected:`);
 }
 
+/** Tick these, or take their ticks away. */
+function mark(ids, checked) {
+  for (const tick of ticks()) if (ids.includes(tick.value)) tick.checked = checked;
+  count();
+}
+
 function leave() {
   history.replaceState(null, '', '/queue');
   refresh();
@@ -37,6 +43,7 @@ async function act(form, button) {
     if (!yes) return;
   }
   const target = verb === 'before' || verb === 'after' ? String(fields.get('target') ?? '') : null;
+  mark(ids, false); // at once: what is ticked while the answer is awaited is meant for the next
   let late = false;
   const answer = await carryOut(async () => {
     try {
@@ -50,11 +57,12 @@ async function act(form, button) {
     showConflict(ids, verb, target);
     return;
   }
-  if (!answer) return;
+  if (!answer) {
+    mark(ids, true);
+    return;
+  }
   noteOrder(answer);
   say(answer.message);
-  for (const tick of ticks()) tick.checked = false;
-  count();
   leave();
 }
 
