@@ -16,7 +16,7 @@ LINES = 4000
 SCRIPT = f'''# /// script
 # [tool.bioreactor]
 # name = "watched"
-# needs = ["od", "media"]
+# needs = ["od", "stirring"]
 # [tool.bioreactor.parameters]
 # target = {{default = 0.5, unit = "OD600", min = 0.05, max = 4, description = "held density"}}
 # strain = "MG1655"
@@ -30,7 +30,7 @@ for n in range({LINES}):
     print(f"line {{n}} needle" if n % 1000 == 7 else f"line {{n}}")
 print("careful", file=sys.stderr)
 print("long " + "x" * 5000)
-reactor.dose("media", ml=1.0)
+reactor.set("stirring", 500)
 experiment.save("evil.svg", """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20">
 <script>parent.document.title = "taken over"; alert(1)</script>
 <rect width="40" height="20"/></svg>""")
@@ -102,7 +102,7 @@ def test_charts_are_zoomed_chosen_and_taken_home(
     choose(page, chart, "Table")
     expect(chart.get_by_role("columnheader", name="Optical density")).to_be_visible()
     page.locator("#marks summary").click()
-    expect(page.locator("#marks td", has_text="media")).to_be_visible()
+    expect(page.locator("#marks td", has_text="stirring → 500")).to_be_visible()
     accessible(page)
     choose(page, chart, "Hide")
     expect(chart).to_be_hidden()
