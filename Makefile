@@ -43,7 +43,7 @@ format: ## Format the code
 	$(BIN)/ruff check --fix .
 
 lock: ## Pin every package anew that pyproject.toml asks for; what is pinned stays where it fits
-	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what was built (experiments and their data stay)

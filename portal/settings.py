@@ -10,7 +10,15 @@ from broker.logs import Format, Level
 from broker.messages import Name
 
 MIN_PASSWORD: Final = 8
-_REPOSITORY = Path(__file__).resolve().parent.parent
+_HERE = Path(__file__).resolve().parent
+_EXAMPLES = next(  # a wheel brings them beside this file
+    (
+        folder
+        for folder in (_HERE / "example_scripts", _HERE.parent / "examples")
+        if folder.is_dir()
+    ),
+    None,
+)
 
 
 class PortalSettings(BaseSettings):
@@ -51,7 +59,7 @@ class PortalSettings(BaseSettings):
     admin_password: SecretStr | None = None
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
-    examples: Path | None = _REPOSITORY / "examples"
+    examples: Path | None = _EXAMPLES
     reads_per_second: float = Field(default=50.0, gt=0)
     writes_per_second: float = Field(default=5.0, gt=0)
     max_viewers: int = Field(default=1000, ge=1)

@@ -6,9 +6,18 @@ theirs.
 
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
+
+from broker.extras import REFUSED, missing
+
+_EXTRAS: Final = {
+    "hub_service": "hub",
+    "node_service": "node",
+    "hardware": "node",
+    "portal": "portal",
+}
 
 
 def hub(context: typer.Context) -> None:
@@ -42,4 +51,8 @@ def hardware(context: typer.Context) -> None:
 
 
 def _become(module: str, context: typer.Context) -> NoReturn:
+    sentence = missing(_EXTRAS[module.partition(".")[0]])
+    if sentence is not None:
+        print(sentence, file=sys.stderr)
+        raise typer.Exit(REFUSED)
     os.execv(sys.executable, [sys.executable, "-m", module, *context.args])

@@ -20,12 +20,14 @@ from typing import IO, Annotated
 
 import typer
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from bioreactor.cli.exits import EXIT_CODES
 from bioreactor.cli.local import LocalFiles, reactor_names
 from bioreactor.cli.service import Service, running
 from bioreactor.cli.session import default_data_dir, err, out
 from broker.embedded import EmbeddedBroker
+from broker.extras import EXTRAS, REFUSED, missing
 from broker.messages import ContractError
 
 PORTAL_PORT = 8000
@@ -151,6 +153,9 @@ def up(
         format="%(message)s",
         handlers=[RichHandler(console=err, show_path=False, markup=False)],
     )
+    for sentence in filter(None, map(missing, EXTRAS)):
+        err.print(f"[bold red]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
+        raise typer.Exit(REFUSED)
     options = Options(
         data=(data or default_data_dir()).resolve(),
         portal_port=_port(portal_port, PORTAL_PORT),

@@ -29,16 +29,23 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """Return what the build needs from PyPI: Node, where the machine has none."""
-        return [] if _on_path() else [_NODE_WHEEL]
+        return [] if _on_path() or self._brought() else [_NODE_WHEEL]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the interface's
-        """Build `portal/static`, unless it is newer than its sources.
+        """Build `portal/static`, unless it is newer than its sources or came with them.
 
         Raises:
             FrontendError: npm or the build failed; an earlier `portal/static` stays as it was.
         """
+        if self._brought():
+            return
         portal = Path(self.root) / "portal"
         build(portal / "frontend", portal / "static")
+
+    def _brought(self) -> bool:
+        """Return whether this is a source distribution, which has the pages built."""
+        root = Path(self.root)
+        return (root / "PKG-INFO").exists() and (root / "portal" / "static").is_dir()
 
 
 def build(frontend: Path, static: Path) -> bool:
