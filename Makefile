@@ -33,6 +33,7 @@ types: ## Check types, tests included
 contract: ## Check that the published contract is the one in the code
 	@tools/setup up
 	$(BIN)/python -m broker.asyncapi --check
+	$(BIN)/python -m tools.reference --check
 
 bench: ## Measure against the raw limits and print one table
 	@tools/setup test

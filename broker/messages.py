@@ -1250,7 +1250,19 @@ class Reply(Payload):
 
 
 class RunLimits(Payload):
-    """What one run may use; sizes in bytes, times in seconds."""
+    """What one run may use; sizes in bytes, times in seconds.
+
+    Attributes:
+        max_duration: After so long it is stopped; a script may ask for less.
+        max_silence: Of a script that says nothing; left out: silence is no fault.
+        grace: What a script that is stopped has to save its results, before it is killed.
+        memory: Of all its processes; swap is none.
+        cpus: Processors' worth of time.
+        pids: Processes and threads.
+        tmp: Of its `/tmp`, which counts as memory.
+        results: What it may save.
+        log: What it may print.
+    """
 
     max_duration: Seconds = 14 * 86400.0
     max_silence: Seconds | None = None

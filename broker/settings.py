@@ -99,9 +99,11 @@ class BrokerSettings(BaseSettings):
         url: ``mqtt://host:port``, ``mqtts://…``, ``ws://host:port/path``, ``wss://…`` or
             ``unix:///path``. Mosquitto takes any WebSocket path, NATS wants ``/mqtt``.
         username: The principal's name, which is also the level it speaks in.
+        password: The principal's.
         root: The site's root of all topics, one or more levels.
         ca_file: PEM certificates to trust instead of the system's.
         cert_file: PEM certificate of this client, with ``key_file``.
+        key_file: Its key.
         keepalive: Seconds; a dead link is noticed after at most twice that.
     """
 

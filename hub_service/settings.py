@@ -38,6 +38,7 @@ class HubSettings(BaseSettings):
         run: What one run may use; how long is up to the script and the queue's limits.
         notify: Whom to tell of experiments that end and of alarms; MQTT is always told.
         log_format: For people, or one JSON object a line.
+        log_level: The least that is written.
     """
 
     model_config = SettingsConfigDict(

@@ -49,6 +49,7 @@ class NodeSettings(BaseSettings):
             running and adopted at the next start, or stopped.
         journal_budget: Bytes of the disk that unsent data may take.
         log_format: For people, or one JSON object a line.
+        log_level: The least that is written.
     """
 
     model_config = SettingsConfigDict(

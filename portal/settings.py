@@ -11,14 +11,12 @@ from broker.messages import Name
 
 MIN_PASSWORD: Final = 8
 _HERE = Path(__file__).resolve().parent
-_EXAMPLES = next(  # a wheel brings them beside this file
-    (
-        folder
-        for folder in (_HERE / "example_scripts", _HERE.parent / "examples")
-        if folder.is_dir()
-    ),
-    None,
-)
+
+
+def _own_examples() -> Path | None:
+    """Return the folder that comes with the portal: in a wheel beside this file."""
+    folders = (_HERE / "example_scripts", _HERE.parent / "examples")
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 class PortalSettings(BaseSettings):
@@ -38,13 +36,15 @@ class PortalSettings(BaseSettings):
             Others are refused: a page elsewhere could otherwise point its own name here.
         trusted_proxies: Addresses or networks of reverse proxies whose `X-Forwarded-For` and
             `X-Forwarded-Proto` are believed; nobody else's are.
-        examples: A folder of Python files that the upload page offers to start from.
+        examples: A folder of Python files that the upload page offers to start from; left out:
+            those that come with it.
         reads_per_second: Sustained rate of reads of one session; short bursts may be 4 s of it.
         writes_per_second: The same for what changes something.
         max_viewers: The most open WebSockets.
         stall_seconds: A WebSocket that takes nothing for so long is dropped.
         ask_timeout: Seconds to wait for the hub's answer to a command.
         log_format: For people, or one JSON object a line.
+        log_level: The least that is written.
     """
 
     model_config = SettingsConfigDict(
@@ -54,12 +54,12 @@ class PortalSettings(BaseSettings):
     id: Name = "portal"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    data_dir: Path = Path("data/portal")
+    data_dir: Path = Path("/var/lib/bioreactor/portal")
     admin: Literal["everybody", "login"] = "everybody"
     admin_password: SecretStr | None = None
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
-    examples: Path | None = _EXAMPLES
+    examples: Path | None = Field(default_factory=_own_examples)
     reads_per_second: float = Field(default=50.0, gt=0)
     writes_per_second: float = Field(default=5.0, gt=0)
     max_viewers: int = Field(default=1000, ge=1)

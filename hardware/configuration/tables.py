@@ -21,6 +21,7 @@ class DeviceTable(Table):
     """`[devices.NAME]`: a device; its kind says what else may stand here.
 
     Attributes:
+        driver: The kind of device.
         on_fault: What is done when it is unplugged or fails twice in a row: ``stop`` makes
             everything safe and ends the run, ``hold`` stops pumps and direct outputs until it
             answers again. Left out: ``stop`` if it moves or heats something, else ``continue``.
@@ -33,7 +34,16 @@ class DeviceTable(Table):
 
 
 class PlausibleTable(Table):
-    """`[channels.NAME.plausible]`: see `hardware.plausibility.Plausible`."""
+    """`[channels.NAME.plausible]`: what a sound reading of this sensor is like.
+
+    Attributes:
+        low: The least there can be in this vessel; left out: the channel's range says enough.
+        high: The most.
+        frozen_after: Seconds for which a value may be the same to the last digit.
+        fastest: The fastest change, units a second; left out: any.
+        step: A change that is always possible between two readings: noise, and the resolution.
+        policy: What the run does while the sensor is doubted.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -88,7 +98,15 @@ class ChannelTable(Table):
 
 
 class VesselTable(Table):
-    """`[vessel]`: see `hardware.channels.Vessel`; mL."""
+    """`[vessel]`: what the vessel holds, in mL; pumps are refused what would leave its bounds.
+
+    Attributes:
+        sensor: The channel that measures the volume; left out: it is counted from doses.
+        filled: The volume at the start.
+        low: Nothing is pumped out and nothing is heated below it.
+        high: Nothing is pumped in above it.
+        straw: The waste pump draws air when the volume is down to this.
+    """
 
     sensor: Name | None = None
     filled: Positive
@@ -101,8 +119,10 @@ class ThermostatTable(Table):
     """A controller of `kind = "thermostat"`; the table's name is that of the setpoint's channel.
 
     Attributes:
+        kind: Which controller.
         sensor: The temperature that is held.
         output: The heater; nobody else may set it.
+        label: For people.
         minimum: The least setpoint, °C.
         maximum: The highest.
         trip: The heater goes off at this temperature, °C …
@@ -126,7 +146,20 @@ class ThermostatTable(Table):
 
 
 class TitrationTable(Table):
-    """A controller of `kind = "titration"`: see `hardware.channels.Titration`."""
+    """A controller of `kind = "titration"`; the table's name is that of the setpoint's channel.
+
+    Attributes:
+        kind: Which controller.
+        sensor: What is held, for example pH.
+        label: For people.
+        minimum: The least setpoint, in the sensor's unit.
+        maximum: The highest.
+        raising: The pump whose liquid raises it.
+        lowering: The pump whose liquid lowers it.
+        band: How far off the value may be without a dose, in the sensor's unit.
+        dose_ml: What is dosed when it is one band off; at most five times that.
+        every: Seconds between two doses, in which the vessel mixes.
+    """
 
     kind: Literal["titration"]
     sensor: Name
