@@ -305,10 +305,13 @@ class Desk:
 
     async def _label(self, experiment_id: str, text: str) -> None:
         """Say with a finished experiment that more of it came after its end."""
-        known = await self._archive.finished(experiment_id)
-        if known is not None and text not in known.warnings:
-            warnings = (*known.warnings, text)
-            await self._archive.finish(known.model_copy(update={"warnings": warnings}))
+
+        def label(known: Experiment) -> Experiment:
+            if text in known.warnings:
+                return known
+            return known.model_copy(update={"warnings": (*known.warnings, text)})
+
+        await self._archive.revise(experiment_id, label)
 
     async def _archive_ended(self) -> None:
         state = self.state

@@ -99,7 +99,7 @@ class Keeping:
             )
 
         noted = audit_of(asked, "done", request.experiment_id)
-        kept = await self._archive.annotate(request.experiment_id, change, noted)
+        kept = await self._archive.revise(request.experiment_id, change, noted)
         if kept is None:
             raise unknown_experiment(request.experiment_id)
         self._show([kept])
@@ -196,7 +196,7 @@ class Keeping:
         for experiment_id in discarded:
             if now - self._deleted_at.setdefault(experiment_id, now) >= UNDO_S:
                 await self._archive.purge(experiment_id)
-                del self._deleted_at[experiment_id]
+                self._deleted_at.pop(experiment_id, None)  # restored in the last moment, perhaps
                 removed += 1
         return removed
 

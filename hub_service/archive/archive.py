@@ -281,8 +281,11 @@ class Archive:
 
         await self._write(put)
 
-    async def annotate(
-        self, experiment_id: str, change: Callable[[Experiment], Experiment], noted: Audit
+    async def revise(
+        self,
+        experiment_id: str,
+        change: Callable[[Experiment], Experiment],
+        noted: Audit | None = None,
     ) -> Kept | None:
         """Change a finished experiment; None if there is none.
 
@@ -294,7 +297,7 @@ class Archive:
         Raises:
             ContractError: What `change` raised. Nothing was changed.
         """
-        row = audits.row_of(noted)
+        row = None if noted is None else audits.row_of(noted)
 
         def put(transaction: Transaction) -> Kept | None:
             connection = transaction.connection
@@ -304,7 +307,8 @@ class Archive:
             changed = change(known.experiment)
             if changed != known.experiment:
                 finished.put(connection, changed, known.archived_at)
-                audits.put(connection, row)
+                if row is not None:
+                    audits.put(connection, row)
             return Kept(changed, known.archived_at)
 
         return await self._write(put)

@@ -1,5 +1,6 @@
 """Deleting that can be taken back: hidden at once, removed later, in step with the queue."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, closing
@@ -146,6 +147,39 @@ async def test_what_an_older_queue_still_has_stays_deleted(tmp_path: Path) -> No
 
 def about_deletion() -> Audit:
     return Audit("alice", "mqtt:alice", "delete", EXPERIMENT, "done", {})
+
+
+async def test_one_restored_in_the_last_moment_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(tmp_path) as house:
+        await finished(house)
+        await house.keeping.delete(about("delete"), EXPERIMENT)
+        purge = house.archive.purge
+
+        async def restored_before(experiment_id: str) -> None:
+            await house.keeping.restore(about("restore"), experiment_id)
+            await purge(experiment_id)
+
+        monkeypatch.setattr(house.archive, "purge", restored_before)
+        house.counted = UNDO_S
+        await house.keeping.look()
+        assert await house.archive.finished(EXPERIMENT) is not None
+
+
+async def test_what_comes_after_the_end_takes_nothing_back(tmp_path: Path) -> None:
+    """A node tells of an old attempt while people delete the experiment, or keep a note with it."""
+    async with life(tmp_path) as house:
+        await finished(house)
+        request = Annotate(experiment_id=EXPERIMENT, note="blue")
+        noting = house.keeping.annotate(asked("annotate", request), request)
+        await asyncio.gather(house.desk._label(EXPERIMENT, "late"), noting)  # noqa: SLF001
+        kept = await house.archive.finished(EXPERIMENT)
+        assert kept is not None
+        assert (kept.warnings, kept.note) == (("late",), "blue")
+        deleting = house.archive.trash.put(EXPERIMENT, about_deletion())
+        await asyncio.gather(house.desk._label(EXPERIMENT, "later"), deleting)  # noqa: SLF001
+        assert await house.archive.finished(EXPERIMENT) is None
 
 
 async def test_only_owners_and_administrators_delete(tmp_path: Path) -> None:
