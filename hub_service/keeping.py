@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from broker.messages import Annotate, ContractError, Done, ErrorCode, Experiment
+from broker.messages import Annotate, ContractError, Done, Error, ErrorCode, Experiment
 from broker.requests import Asked
 from hub_service.archive import Archive, Audit
 from hub_service.archive.finished import Kept
 from hub_service.authority import demand_change
 from hub_service.desk import Desk, audit_of
-from hub_service.queue.annotations import ANNOTATED, SAME, conflict
+from hub_service.queue.annotations import ANNOTATED, SAME, wanted
+from hub_service.queue.events import AnnotateAsked
 from hub_service.refusal import RefusedError, unknown_experiment
 
 log = logging.getLogger(__name__)
@@ -69,14 +70,13 @@ class Keeping:
         _demand(asked, known, everybody=self._everybody)
         outcomes: list[Done] = []
 
+        order = AnnotateAsked(request.experiment_id, request.name, request.note, request.edition)
+
         def change(experiment: Experiment) -> Experiment:
-            if request.edition not in {None, experiment.edition}:
-                raise RefusedError.of(
-                    conflict(experiment.name, experiment.note, experiment.edition)
-                )
-            name = experiment.name if request.name is None else request.name
-            note = experiment.note if request.note is None else request.note
-            same = (name, note) == (experiment.name, experiment.note)
+            words = wanted(order, experiment.name, experiment.note, experiment.edition)
+            if isinstance(words, Error):
+                raise RefusedError.of(words)
+            same = words == (experiment.name, experiment.note)
             edition = experiment.edition + (0 if same else 1)
             outcomes.append(
                 Done(
@@ -89,6 +89,7 @@ class Keeping:
             )
             if same:
                 return experiment
+            name, note = words
             return experiment.model_copy(
                 update={
                     "name": name,

@@ -24,21 +24,26 @@ def annotate(state: QueueState, event: AnnotateAsked) -> Decision:
     known = found(state, event.experiment_id)
     if isinstance(known, Decision):
         return known
-    if event.edition is not None and event.edition != known.edition:
-        crossed = conflict(known.plan.name, known.note, known.edition)
-        return Decision(state, (Refused(crossed),))
-    name = known.plan.name if event.name is None else event.name
-    note = known.note if event.note is None else event.note
-    if (name, note) == (known.plan.name, known.note):
+    words = wanted(event, known.plan.name, known.note, known.edition)
+    if isinstance(words, Error):
+        return Decision(state, (Refused(words),))
+    if words == (known.plan.name, known.note):
         return Decision(state, (Answered("unchanged", SAME, known.id),))
+    name, note = words
     changed = replace(
         known, plan=replace(known.plan, name=name), note=note, edition=known.edition + 1
     )
     return Decision(state.put(changed), (Answered("done", ANNOTATED, known.id),))
 
 
-def conflict(name: str, note: str, edition: int) -> Error:
-    """Return what is told to who would overwrite what they have not seen."""
+def wanted(event: AnnotateAsked, name: str, note: str, edition: int) -> tuple[str, str] | Error:
+    """Return name and note as they are to be, or why not: who asks has not seen what is there.
+
+    Nobody is told so of what is there already: it may be their own, whose answer was lost.
+    """
+    asked = (name if event.name is None else event.name, note if event.note is None else event.note)
+    if asked == (name, note) or event.edition in {None, edition}:
+        return asked
     return Error(
         code=ErrorCode.CHANGED_MEANWHILE,
         message="somebody else changed the name or the note meanwhile",

@@ -173,12 +173,12 @@ async def test_what_comes_after_the_end_takes_nothing_back(tmp_path: Path) -> No
         await finished(house)
         request = Annotate(experiment_id=EXPERIMENT, note="blue")
         noting = house.keeping.annotate(asked("annotate", request), request)
-        await asyncio.gather(house.desk._label(EXPERIMENT, "late"), noting)  # noqa: SLF001
+        await asyncio.gather(house.desk._label(EXPERIMENT, "late"), noting)
         kept = await house.archive.finished(EXPERIMENT)
         assert kept is not None
         assert (kept.warnings, kept.note) == (("late",), "blue")
         deleting = house.archive.trash.put(EXPERIMENT, about_deletion())
-        await asyncio.gather(house.desk._label(EXPERIMENT, "later"), deleting)  # noqa: SLF001
+        await asyncio.gather(house.desk._label(EXPERIMENT, "later"), deleting)
         assert await house.archive.finished(EXPERIMENT) is None
 
 
@@ -208,6 +208,8 @@ async def test_nobody_overwrites_a_note_unseen(tmp_path: Path) -> None:
         assert crossed.value.error.code is ErrorCode.CHANGED_MEANWHILE
         assert crossed.value.error.details == {"name": "Better", "note": "a\nb", "edition": 1}
         assert (await annotate(note="a\nb", edition=1)).outcome == "unchanged"
+        repeat = await annotate(name="Better", note="  a\r\nb ", edition=0)  # its answer was lost
+        assert (repeat.outcome, repeat.edition) == ("unchanged", 1)
         assert await refused(annotate("bob", note="x")) is ErrorCode.FORBIDDEN
         kept = await house.archive.finished(EXPERIMENT)
         assert kept is not None
