@@ -119,7 +119,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA cache_size = -4096")
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.create_function("casefold", 1, _casefold, deterministic=True)
     return connection
+
+
+def _casefold(text: str | None) -> str | None:
+    """Be the `casefold` of SQL: its own `lower` knows of ASCII alone."""
+    return None if text is None else text.casefold()
 
 
 def _check(connection: sqlite3.Connection, path: Path, newest: int, application_id: int) -> None:

@@ -6,11 +6,10 @@ from typing import Final
 from broker.messages import EventRecord, Gap, Milestone, PhaseRecord
 from hub_service.archive.gaps import gaps_of_runs
 from hub_service.archive.runs import Run, runs_of
+from hub_service.archive.schema import MENTIONS_RARE, RARE_EVENTS
 
 MAX_MILESTONES: Final = 300
 """In one answer: the last ones."""
-_NAMED: Final = ("adopted", "parameters", "parameters-seen")
-_MENTIONS: Final = " OR ".join(f'instr(body, \'"event":"{name}"\')' for name in _NAMED)
 
 
 def milestones(connection: sqlite3.Connection, experiment_id: str) -> tuple[Milestone, ...]:
@@ -22,10 +21,6 @@ def milestones(connection: sqlite3.Connection, experiment_id: str) -> tuple[Mile
     found += [_of_gap(gap) for gap in gaps_of_runs(connection, [run.id for run in runs])]
     found.sort(key=lambda milestone: milestone.t)
     return tuple(found[-MAX_MILESTONES:])
-
-
-def _of_run(connection: sqlite3.Connection, run: Run) -> list[Milestone]:
-    return [*_phases(connection, run), *_events(connection, run)]
 
 
 def _phases(connection: sqlite3.Connection, run: Run) -> list[Milestone]:
@@ -51,7 +46,8 @@ def _phases(connection: sqlite3.Connection, run: Run) -> list[Milestone]:
 
 def _events(connection: sqlite3.Connection, run: Run) -> list[Milestone]:
     rows = connection.execute(
-        f"SELECT body FROM events WHERE run = ? AND ({_MENTIONS}) ORDER BY x DESC, id DESC LIMIT ?",  # noqa: S608  constants
+        "SELECT body FROM events INDEXED BY events_rare"  # noqa: S608  constants
+        f" WHERE run = ? AND ({MENTIONS_RARE}) ORDER BY x DESC, id DESC LIMIT ?",
         (run.id, MAX_MILESTONES),
     ).fetchall()
     records = [EventRecord.model_validate_json(body) for (body,) in rows]
@@ -68,7 +64,7 @@ def _events(connection: sqlite3.Connection, run: Run) -> list[Milestone]:
             }
         )
         for record in records
-        if record.event in _NAMED
+        if record.event in RARE_EVENTS
     ]
 
 

@@ -34,6 +34,18 @@ def axis(t: int, elapsed: float | None, *, idle: bool) -> float:
     return t / 1e6 - _CLOCKLESS if elapsed is None else elapsed
 
 
+RARE_EVENTS: Final = ("adopted", "parameters", "parameters-seen")
+"""Those that a timeline shows."""
+MENTIONS_RARE: Final = " OR ".join(f'instr(body, \'"event":"{e}"\')' for e in RARE_EVENTS)
+"""Whether an event may be one of them: `events_rare` has these, for queries that say it alike."""
+
+
+def _micros(key: str) -> str:
+    """Return the SQL for a time of an experiment's body, in microseconds of the Unix epoch."""
+    text = f"json_extract(body, '$.{key}')"
+    return f"(strftime('%s', substr({text}, 1, 19)) * 1000000 + round(1e6 * substr({text}, 20)))"
+
+
 MIGRATIONS: Final = (
     """
     CREATE TABLE nodes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -268,4 +280,19 @@ MIGRATIONS: Final = (
         revoked INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;
     """,
+    # The same values once more, as Python counts them: the database knows milliseconds and the
+    # small letters of ASCII alone, so that a page of what was there before schema 4 began with the
+    # last of the page before, or left some out. And an index for timelines: a long run has millions
+    # of events, and they show a few.
+    f"""
+    UPDATE finished SET
+        created = {_micros("created_at")} / 1e6,
+        started = {_micros("started_at")} / 1e6,
+        ended = {_micros("completed_at")} / 1e6,
+        took = ({_micros("completed_at")} - {_micros("started_at")}) / 1e6,
+        title = casefold(json_extract(body, '$.name'))
+    WHERE json_valid(body);
+
+    CREATE INDEX events_rare ON events (run, x) WHERE ({MENTIONS_RARE});
+    """,  # noqa: S608  constants
 )

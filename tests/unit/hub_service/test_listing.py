@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from broker.database import open_database
 from broker.messages import ContractError, ErrorCode, Experiment, List, SortKey, Status
 from hub_service.archive import Archive
+from hub_service.archive.archive import DATABASE
+from hub_service.archive.finished import words
+from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
 from hub_service.listing import listed, wanted_of
 from tests.unit.hub_service.archive_entries import T0, experiment
 from tests.unit.hub_service.builders import ulid
@@ -127,3 +131,36 @@ def test_a_page_of_another_order_is_refused(before: str, sort: SortKey) -> None:
     with pytest.raises(ContractError) as refused:
         wanted_of(List(before=before, sort=sort), ME)
     assert refused.value.error.code is ErrorCode.MALFORMED
+
+
+async def test_what_an_older_schema_has_is_listed_like_the_rest(tmp_path: Path) -> None:
+    over = [
+        experiment(
+            n,
+            experiment_id=ulid(n),
+            name=name,
+            started_at=T0 + timedelta(microseconds=999_517 * n),
+            completed_at=T0 + timedelta(hours=1, microseconds=500_050_123 // n),
+        )
+        for n, name in enumerate(("Ärger", "öl", "Äpfel", "Zeta", "alpha", "Öl"), start=1)
+    ]
+    older = open_database(tmp_path / DATABASE, MIGRATIONS[:3], APPLICATION_ID)
+    for one in over:
+        older.execute(
+            "INSERT INTO finished VALUES (?, ?, ?, ?, ?, 0)",
+            (one.experiment_id, one.user, one.status.value, words(one), one.encode().decode()),
+        )
+        older.execute(
+            "INSERT INTO tally VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+            (one.user, one.status.value),
+        )
+    older.close()
+    archive = Archive.open(tmp_path)
+    try:
+        for sort in SortKey:
+            for ascending in (False, True):
+                request = List(sort=sort, ascending=ascending, limit=2)
+                found = await pages(archive, (), request)
+                assert [i for page in found for i in page] == expected(over, request)
+    finally:
+        archive.close()
