@@ -179,7 +179,7 @@ async def _tell(manager: Systemd, service: HubService) -> None:
 
 def main() -> None:
     """Read the settings and run; or look over a stopped hub's directory."""
-    if sys.argv[1:2] in (["check"], ["restore"]):
+    if sys.argv[1:2] in (["check"], ["backup"], ["restore"]):
         from hub_service.checking.command import main as look  # noqa: PLC0415  not while it serves
 
         sys.exit(look(sys.argv[1:]))
@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="hub_service",
         description="The bioreactors' hub.",
-        epilog="Of a stopped hub's data directory: `check --help`, `restore --help`.",
+        epilog="Of a data directory: `check --help`, `backup --help`, `restore --help`.",
     )
     parser.add_argument("--config", type=Path, help="TOML file with [hub] and [broker]")
     parser.add_argument(

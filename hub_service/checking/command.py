@@ -1,4 +1,4 @@
-"""`python -m hub_service check DIRECTORY` and `… restore DIRECTORY`."""
+"""`python -m hub_service check|backup|restore DIRECTORY`."""
 
 import argparse
 import fcntl
@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
-from broker.doorbook import FILE as DOORBOOK
 from broker.health import SOCKET
 from broker.identity import is_leftover
 from hub_service.archive.archive import DATABASE
 from hub_service.checking.agreement import check_agreement
+from hub_service.checking.backup import PRIVATE, BackupError, back_up, forget_old
 from hub_service.checking.findings import ASIDE, Aside, Finding, Progress, Severity
 from hub_service.checking.queue_file import check_queue
 from hub_service.checking.records import check_records, open_archive
-from hub_service.checking.restoring import RestoreError, restore
+from hub_service.checking.restoring import RestoreError, restore, restore_backup
 from hub_service.checking.results import check_results
 from hub_service.storage import SCRATCH
 from hub_service.store import FILE
@@ -33,11 +33,10 @@ FOUND: Final = 1
 NO_INPUT: Final = 66
 IN_USE: Final = 75
 
-_PRIVATE: Final = frozenset({"client.id", "journal-client.id", "requests-client.id", DOORBOOK})
 _OURS: Final = frozenset(
     {
         *(FILE, f"{FILE}.previous", *(f"{FILE}.{ending}" for ending in SCRATCH)),
-        *_PRIVATE,
+        *PRIVATE,
         *("hub.lock", "archive", "exports", "reserve", ASIDE, SOCKET),
     }
 )
@@ -118,7 +117,7 @@ def _surroundings(directory: Path, aside: Aside) -> Iterator[Finding]:
                 lambda path=path: aside.move(path),  # type: ignore[misc]
             )
     for path in sorted(directory.iterdir()):
-        if is_leftover(path.name, _PRIVATE):
+        if is_leftover(path.name, PRIVATE):
             yield Finding(
                 Severity.NOTE,
                 path.name,
@@ -150,17 +149,37 @@ def main(arguments: Sequence[str]) -> int:
         help=f"do what is safe: move aside (to {ASIDE}/) what does not belong, note damaged "
         "results, count again; nothing is deleted",
     )
+    saving = commands.add_parser(
+        "backup",
+        help="copy a hub's data directory while the hub runs",
+        description="Copy a hub's data directory as it is at one moment, whether the hub runs or "
+        f"not, and look the copy over. Exit status: {SOUND} sound, {FOUND} no backup or one with "
+        "damage.",
+    )
+    saving.add_argument("directory", type=Path)
+    saving.add_argument("into", type=Path, help="folder of backups; each has a name of its own")
+    saving.add_argument(
+        "--keep", type=_count, metavar="N", help="then delete all but the newest N sound ones"
+    )
     restoring = commands.add_parser(
         "restore",
-        help="go back to the queue's previous generation",
+        help="go back to the queue's previous generation, or to a backup",
         description="Put the previous generation in the place of a damaged queue, which is moved "
         f"aside (to {ASIDE}/). The hub then starts in recovery: it adopts what runs and starts "
         "nothing until an administrator resumes the queue.",
     )
     restoring.add_argument("directory", type=Path)
+    restoring.add_argument(
+        "--from",
+        dest="backup",
+        type=Path,
+        help="make the directory, which must be absent or empty, of this backup instead",
+    )
     options = parser.parse_args(arguments)
     directory: Path = options.directory
     out = Console(highlight=False, soft_wrap=True)
+    if options.command == "restore" and options.backup is not None:
+        return _restore_backup(options.backup, directory, out)
     if not directory.is_dir() or not any(
         (directory / name).exists() for name in (FILE, f"{FILE}.previous", "archive")
     ):
@@ -168,14 +187,56 @@ def main(arguments: Sequence[str]) -> int:
         return NO_INPUT
     aside = Aside(directory, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     try:
+        if options.command == "backup":
+            return _back_up(directory, options.into, options.keep, out)
         with unused(directory):
             if options.command == "restore":
                 out.print(restore(directory, aside), markup=False)
                 return SOUND
             return _report(directory, aside, out, mend=options.mend)
-    except (InUseError, RestoreError) as error:
+    except (InUseError, RestoreError, BackupError) as error:
         out.print(str(error), markup=False)
         return IN_USE if isinstance(error, InUseError) else FOUND
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("keep at least one")
+    return number
+
+
+def _back_up(directory: Path, into: Path, keep: int | None, out: Console) -> int:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(unused(directory))
+            running = False
+        except InUseError:
+            running = True
+        with _shown() as progress:
+            made = back_up(directory, into, datetime.now(UTC), progress, running=running)
+    out.print(f"{made} is a backup of {directory}", markup=False)
+    status = _report(made, Aside(made, "check"), out, mend=False)
+    if status == SOUND and keep is not None:
+        for path in forget_old(into, keep):
+            out.print(f"deleted {path}", markup=False)
+    return status
+
+
+def _restore_backup(backup: Path, directory: Path, out: Console) -> int:
+    if not (backup / FILE).exists():
+        out.print(f"{backup} is no backup of a hub", markup=False)
+        return NO_INPUT
+    _report(backup, Aside(backup, "check"), out, mend=False)
+    try:
+        out.print(restore_backup(backup, directory), markup=False)
+    except RestoreError as error:
+        out.print(str(error), markup=False)
+        return FOUND
+    except OSError as error:
+        out.print(f"{directory}: {error.strerror or error}; nothing was restored", markup=False)
+        return FOUND
+    return SOUND
 
 
 def _report(directory: Path, aside: Aside, out: Console, *, mend: bool) -> int:

@@ -32,6 +32,9 @@ EPOCH_2 = "01JNE5X6T3M9Y2Q8R4V7W0ZABD"
 EXPERIMENT = "01JNE5X6T3M9Y2Q8R4V7W0ZEX1"
 OTHER = "01JNE5X6T3M9Y2Q8R4V7W0ZEX2"
 
+RESULT = b"a result"
+SCRIPT = "print(1)\n"
+SCRIPT_SHA = hashlib.sha256(SCRIPT.encode()).hexdigest()
 
 CANCELLED = Audit("portal", "web:abcdefgh", "cancel", EXPERIMENT, "done", {"why": "x"})
 
