@@ -111,7 +111,9 @@ class Lab:
 
     def __init__(self, settings: BrokerSettings, principal: str | None = None) -> None:
         self.principal = principal or settings.username or "anonymous"
-        self._connection = Connection(settings, client_id=f"lab-{ULID()}".lower())
+        self._connection = Connection(
+            settings, client_id=f"lab-{ULID()}".lower(), stop_if_refused=True
+        )
         self._asker = Asker(self._connection, self.principal)
         self.hub: HubStatus | None = None
         self.queue: Queue | None = None

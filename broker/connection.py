@@ -16,6 +16,7 @@ from typing import Final, Self
 from broker.identity import stable_client_id
 from broker.messages import MAX_PAYLOAD_BYTES, ContractError, ErrorCode, utc_now
 from broker.presence import Presence
+from broker.refusals import AccessRefusedError, explain
 from broker.session import (
     AckTimeoutError,
     Message,
@@ -37,6 +38,7 @@ from broker.subscriptions import (
 from broker.topics import Topics
 
 __all__ = [
+    "AccessRefusedError",
     "AckTimeoutError",
     "Connection",
     "Delivery",
@@ -74,6 +76,10 @@ class Connection:
         client_id: Unique at the broker; see `stable_client_id`.
         will: Published by the broker when the connection is lost; `set_will` may change it.
         clean_session: False: the broker keeps subscriptions and QoS 1 messages while away.
+        stop_if_refused: Should the broker refuse our password or either side the other's
+            certificate before there was any connection, the task that entered is cancelled and
+            `AccessRefusedError` leaves the ``async with`` block. Else it is tried for ever, for
+            who has something to do without a broker.
 
     Attributes:
         topics: Builds and parses topics below the site's root.
@@ -88,6 +94,7 @@ class Connection:
         client_id: str,
         will: Message | None = None,
         clean_session: bool = True,
+        stop_if_refused: bool = False,
     ) -> None:
         self.topics = Topics(settings.root)
         self.disconnected_since: datetime | None = utc_now()
@@ -95,6 +102,7 @@ class Connection:
         self._settings = settings
         self._client_id = client_id
         self._clean_session = clean_session
+        self._stop_if_refused = stop_if_refused
         self._will: Callable[[], Message | None] = lambda: will
         self._subscriptions = Subscriptions()
         self._connect_hooks: list[Callable[[], Awaitable[None]]] = []
@@ -114,6 +122,11 @@ class Connection:
         """Whether the broker is there and has granted all subscriptions."""
         session = self._session
         return self._connected and session is not None and not session.ended.done()
+
+    @property
+    def username(self) -> str | None:
+        """As whom it connects."""
+        return self._settings.username
 
     def set_will(self, will: Callable[[], Message | None]) -> None:
         """Have the last will made anew at each connect."""
@@ -284,7 +297,12 @@ class Connection:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if not isinstance(error, Exception) or self._failure is not None:
+        if isinstance(error, Exception):
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the connection for good: the error leaves the ``async with`` block."""
+        if self._failure is not None:
             return
         self._failure = error
         log.error("the connection to the broker ends: %s", error)
@@ -300,15 +318,21 @@ class Connection:
         delay = _FIRST_DELAY
         while True:
             began = loop.time()
+            lasting = False
             try:
                 reason = await self._live()
+                self._stop_if_refused = False
             except OSError as error:
-                reason = str(error) or type(error).__name__
+                refusal = explain(error, self._settings)
+                reason, lasting = str(refusal), refusal.lasting
+                if lasting and self._stop_if_refused and not self._leaving:
+                    raise AccessRefusedError(refusal, self._settings.url) from error
             if self._leaving:
                 return
             if loop.time() - began > _STEADY_AFTER:
                 delay = _FIRST_DELAY
-            level = logging.DEBUG if reason == self.last_error else logging.WARNING
+            level = logging.ERROR if lasting else logging.WARNING
+            level = logging.DEBUG if reason == self.last_error else level
             log.log(level, "no connection to %s: %s", self._settings.url, reason)
             self.last_error = reason
             # Jitter keeps all clients from coming back to a restarted broker at once.
@@ -348,14 +372,18 @@ class Connection:
                 message, lambda: None if mid is None else session.acknowledge(mid)
             )
 
-        session = Session(
-            stream,
-            self._settings,
-            client_id=self._client_id,
-            clean_session=self._clean_session,
-            will=self._will(),
-            deliver=deliver,
-        )
+        try:
+            session = Session(
+                stream,
+                self._settings,
+                client_id=self._client_id,
+                clean_session=self._clean_session,
+                will=self._will(),
+                deliver=deliver,
+            )
+        except BaseException:  # no password can be read
+            stream.close()
+            raise
         return session
 
     def _went_up(self) -> None:

@@ -1,17 +1,34 @@
 """Presence: a service says that it is there, and the broker says so when it no longer is."""
 
+import asyncio
 import logging
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
-from broker.messages import ContractError, ServiceStatus, decode, utc_now
+from broker.messages import ContractError, ErrorCode, ServiceStatus, decode, utc_now
 from broker.session import Message, NotConnectedError
 
 if TYPE_CHECKING:
     from broker.connection import Connection
 
 log = logging.getLogger(__name__)
+
+
+_HEARD_WITHIN_S: Final = 5.0
+
+
+class NotHeardError(ContractError):
+    """The broker takes what this service says of itself, and passes it to nobody."""
+
+    def __init__(self, topic: str, username: str | None) -> None:
+        super().__init__(
+            ErrorCode.FORBIDDEN,
+            f"the broker does not let {username or 'us'} speak on {topic}",
+            "give this service the credentials of a principal of its own role: "
+            "`bioreactor access list` at the broker shows them",
+            topic=topic,
+        )
 
 
 class Presence:
@@ -24,6 +41,9 @@ class Presence:
     lost, and publishes `offline` at a clean exit. After a partition the old session's last will can
     arrive later than `online`, so whoever reads its own `offline` says `online` again.
 
+    Brokers acknowledge what they forbid. So a service that never hears its own status has the
+    credentials of somebody else: `NotHeardError` then ends the connection.
+
     Args:
         topic: The status topic of this service.
         status: Version, boot id and whatever else is said; state and time are filled in here.
@@ -35,6 +55,8 @@ class Presence:
         self._status = status
         self._since = utc_now()
         self._active = False
+        self._said = asyncio.Event()
+        self._heard = asyncio.Event()
         connection.set_will(self._will)
 
     async def tell(self, status: ServiceStatus) -> None:
@@ -57,6 +79,8 @@ class Presence:
         """Start telling."""
         self._active = True
         self._connection.on_connect(self._say_online)
+        self._connection.on_disconnect(self._said.clear)
+        self._listening = asyncio.create_task(self._listen(), name=f"presence {self._topic}")
         self._unsubscribe = self._connection.subscribe(self._topic, self._read)
         return self
 
@@ -68,6 +92,8 @@ class Presence:
     ) -> None:
         """Say that the service leaves; if the broker is away, it has said so itself."""
         self._active = False
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
         self._unsubscribe()
         try:
             await self._connection.publish_message(self._message("offline", utc_now()), timeout=2.0)
@@ -81,6 +107,19 @@ class Presence:
         if self._active:
             self._since = utc_now()
             await self._connection.publish_message(self._message("online", self._since))
+            self._said.set()
+
+    async def _listen(self) -> None:
+        """Wait until the service has heard itself once."""
+        while not self._heard.is_set():
+            await self._said.wait()
+            try:
+                async with asyncio.timeout(_HEARD_WITHIN_S):
+                    await self._heard.wait()
+            except TimeoutError:
+                if self._said.is_set():
+                    self._connection.fail(NotHeardError(self._topic, self._connection.username))
+                    return
 
     async def _read(self, message: Message) -> None:
         try:
@@ -88,6 +127,8 @@ class Presence:
         except ContractError:
             log.warning("%s held something else than a status", self._topic)
         else:
+            if said.boot_id == self._status.boot_id:
+                self._heard.set()
             if said.state == "online":
                 return
         if self._active and self._connection.connected:

@@ -30,6 +30,9 @@ _UNSENT_BYTES: Final = 4 * 1024 * 1024
 _SUBSCRIBE_AT_ONCE: Final = 50
 
 
+_CREDENTIALS: Final = frozenset({"Bad user name or password", "Not authorized"})
+
+
 class NotConnectedError(ConnectionError):
     """The broker is not reachable, or the connection ended before the answer came."""
 
@@ -39,7 +42,15 @@ class AckTimeoutError(TimeoutError):
 
 
 class RefusedError(ConnectionError):
-    """The broker answered CONNECT with a refusal; the message is its reason."""
+    """The broker answered CONNECT with a refusal; the message is its reason.
+
+    Attributes:
+        credentials: It knows no such user with this password; else it is just not ready.
+    """
+
+    def __init__(self, reason: ReasonCode) -> None:
+        super().__init__(f"the broker refuses: {reason}")
+        self.credentials = reason.getName() in _CREDENTIALS
 
 
 class SubscriptionRefusedError(ContractError):
@@ -152,7 +163,7 @@ class Session:
         client = self._client = _Client(stream, client_id, clean_session=clean_session)
         client.max_inflight_messages_set(0)  # `_room` bounds them
         if settings.username is not None:
-            secret = settings.password
+            secret = settings.secret()
             client.username_pw_set(
                 settings.username, None if secret is None else secret.get_secret_value()
             )
@@ -322,12 +333,14 @@ class Session:
         if self._connected.done():
             return
         if reason.is_failure:
-            self._connected.set_exception(RefusedError(f"the broker refuses: {reason}"))
+            self._connected.set_exception(RefusedError(reason))
         else:
             self._connected.set_result(None)
 
     @_guarded
     def _on_disconnect(self, reason: ReasonCode) -> None:
+        if not self._connected.done():
+            self._stream.listen_for_refusal()
         self._end("closed" if self._leaving else f"connection lost ({reason})")
         if not self._leaving:
             self._stream.close()
@@ -364,6 +377,8 @@ class Session:
         futures: list[asyncio.Future[Any]] = [self._connected, *self._acks.values()]
         for future in futures:
             if not future.done():
-                future.set_exception(NotConnectedError(lost))
+                error = NotConnectedError(lost)
+                error.__cause__ = self._stream.refused
+                future.set_exception(error)
         if not self._connected.cancelled():
             self._connected.exception()  # it was told, or nobody waits for it

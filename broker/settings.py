@@ -6,10 +6,10 @@ import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UndecodableError
 
@@ -24,6 +24,10 @@ _DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message is one sentence that names where it stands."""
+
+
+class UnreadableSecretError(SettingsError, OSError):
+    """The file that holds a password cannot be read, or holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +104,18 @@ class BrokerSettings(BaseSettings):
             ``unix:///path``. Mosquitto takes any WebSocket path, NATS wants ``/mqtt``.
         username: The principal's name, which is also the level it speaks in.
         password: The principal's.
+        password_file: Holds the password instead; read at each connect, so that a new password
+            needs no restart.
         root: The site's root of all topics, one or more levels.
         ca_file: PEM certificates to trust instead of the system's.
-        cert_file: PEM certificate of this client, with ``key_file``.
+        cert_file: PEM certificate of this client, with ``key_file``; all three are read at each
+            connect. In a settings file, paths are relative to that file.
         key_file: Its key.
+        without_access_lists: The hub accepts a broker at which anybody may speak as anybody.
         keepalive: Seconds; a dead link is noticed after at most twice that.
     """
+
+    BESIDE_THE_FILE: ClassVar = frozenset({"password_file", "ca_file", "cert_file", "key_file"})
 
     model_config = SettingsConfigDict(
         env_prefix="BIOREACTOR_BROKER_", extra="forbid", frozen=True, hide_input_in_errors=True
@@ -114,11 +124,40 @@ class BrokerSettings(BaseSettings):
     url: Annotated[str, AfterValidator(_checked_url)] = "mqtt://127.0.0.1:1883"
     username: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
     root: Annotated[str, AfterValidator(_checked_root)] = "bioreactor"
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
     keepalive: int = Field(default=15, ge=2, le=3600)
+    without_access_lists: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "BrokerSettings":
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("give password or password_file, not both")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+    def secret(self) -> SecretStr | None:
+        """Return the password, read now where it stands in a file of its own.
+
+        Raises:
+            UnreadableSecretError: The file cannot be read, or is empty.
+        """
+        if self.password_file is None:
+            return self.password
+        try:
+            text = self.password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UnreadableSecretError(
+                f"the password in {self.password_file} cannot be read: {why}"
+            ) from error
+        if not text:
+            raise UnreadableSecretError(f"{self.password_file} holds no password: it is empty")
+        return SecretStr(text)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -139,6 +178,9 @@ def load_settings(cls: type[S], section: str, path: Path | None) -> S:
             sentence with the file (or the environment variable) and the key.
     """
     table = {} if path is None else _read_section(path, section)
+    if path is not None:
+        for key in getattr(cls, "BESIDE_THE_FILE", frozenset()) & table.keys():
+            table[key] = path.parent / str(table[key])
     prefix = str(cls.model_config.get("env_prefix", ""))
     try:
         from_environment = EnvSettingsSource(cls)()
@@ -179,7 +221,11 @@ def _read_section(path: Path, section: str) -> dict[str, Any]:
     table = document[section]
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: {section} must be a table, written [{section}]")
-    secret = {key for key in table if "password" in key or "secret" in key or key == "notify"}
+    secret = {
+        key
+        for key in table
+        if ("password" in key and not key.endswith("_file")) or "secret" in key or key == "notify"
+    }
     if mode & 0o077 and secret:
         log.warning("%s holds secrets and others may read it: chmod 600 %s", path, path)
     return table

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from pathlib import Path
 from typing import Final
 
 from websockets.client import ClientProtocol
@@ -28,10 +29,25 @@ _MOSQUITTO_PIECE: Final = 4000
 _Address = str | tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 
+class BadCertificateFileError(OSError):
+    """A file with certificates or a key cannot be used."""
+
+    def __init__(self, file: Path | None, error: OSError, key: Path | None = None) -> None:
+        names = " and ".join(str(name) for name in (file, key) if name is not None)
+        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        super().__init__(f"{names} cannot be used: {why}")
+
+
 class Stream:
-    """A connected socket without blocking, plain or TLS, with a read buffer."""
+    """A connected socket without blocking, plain or TLS, with a read buffer.
+
+    Attributes:
+        refused: What the broker said against us, where TLS says it. With TLS 1.3 it looks at our
+            certificate after the handshake, so that is heard only when something is read.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.refused: ssl.SSLError | None = None
         self._sock = sock
         self._incoming = bytearray()
 
@@ -99,11 +115,22 @@ class Stream:
         finally:
             self.close()
 
+    def listen_for_refusal(self) -> None:
+        """Take what came before a write failed: it may say why the broker hung up."""
+        try:
+            while self._receive():
+                pass
+        except OSError:
+            return
+
     def _receive(self) -> bytes:
         try:
             return self._sock.recv(_CHUNK)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
+        except ssl.SSLError as error:
+            self.refused = self.refused or error
+            raise
 
     def _fill(self) -> bool:
         """Read into the buffer; False at the end of the stream."""
@@ -259,9 +286,7 @@ async def _encrypt(
     sock: socket.socket, endpoint: Endpoint, settings: BrokerSettings
 ) -> ssl.SSLSocket:
     loop = asyncio.get_running_loop()
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    if settings.cert_file is not None:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
+    context = _trust(settings)
     wrapped = context.wrap_socket(
         sock, server_hostname=endpoint.host, do_handshake_on_connect=False
     )
@@ -278,6 +303,20 @@ async def _encrypt(
     except BaseException:
         wrapped.close()
         raise
+
+
+def _trust(settings: BrokerSettings) -> ssl.SSLContext:
+    """Read the certificates anew at each connect, so that renewed ones need no restart."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise BadCertificateFileError(settings.ca_file, error) from error
+    if settings.cert_file is not None:
+        try:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise BadCertificateFileError(settings.cert_file, error, settings.key_file) from error
+    return context
 
 
 async def _upgrade(sock: socket.socket, endpoint: Endpoint) -> WebSocketStream:

@@ -14,11 +14,12 @@ from typing import Final, NoReturn
 from ulid import ULID
 
 from broker import VERSION
-from broker.connection import Connection, SubscriptionRefusedError, stable_client_id
+from broker.connection import Connection, stable_client_id
 from broker.database import DatabaseError
 from broker.health import Health, ask, serve, serve_if_free
 from broker.logs import set_up
-from broker.messages import utc_now
+from broker.messages import ContractError, utc_now
+from broker.probing import insist_on_access_lists
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
 from hub_service.allocator import return_what_is_freed
@@ -66,7 +67,8 @@ async def run(
     Raises:
         StoreError: The queue cannot be used; nothing was changed.
         DatabaseError: The archive cannot be used.
-        SubscriptionRefusedError: The broker does not let this principal read what hubs read.
+        ContractError: The broker refuses us, does not let this principal read and say what hubs
+            do, or lets everybody.
     """
     directory = settings.data_dir
     room = Room(directory / "reserve")
@@ -87,11 +89,15 @@ async def run(
                 async def known_as(file: str, prefix: str = "hub") -> str:
                     return await room.opened(partial(stable_client_id, directory / file, prefix))
 
+                connection = connect(
+                    broker, client_id=await known_as("client.id"), stop_if_refused=True
+                )
+                insist_on_access_lists(connection, broker)
                 service = HubService(
                     store,
                     archive,
                     exports,
-                    connection=connect(broker, client_id=await known_as("client.id")),
+                    connection=connection,
                     request_connection=connect(
                         broker,
                         client_id=await known_as("requests-client.id", "hub-requests"),
@@ -210,7 +216,7 @@ def main() -> None:
         if options.command == "notify-test":
             sys.exit(asyncio.run(notify_test(settings)))
         broker = load_settings(BrokerSettings, "broker", config)
-        secrets = (broker.password, *(target.url for target in settings.notify))
+        secrets = (broker.secret(), *(target.url for target in settings.notify))
         set_up(settings.log_format, settings.log_level, secrets)
         asyncio.run(
             run(
@@ -220,8 +226,10 @@ def main() -> None:
                 open_archive=Archive.open,
             )
         )
-    except (SettingsError, StoreError, DatabaseError, SubscriptionRefusedError) as error:
+    except (SettingsError, StoreError, DatabaseError) as error:
         _refuse(str(error))
+    except ContractError as error:
+        _refuse(f"{error}; {error.error.hint}")
     except ExceptionGroup as group:
         _refuse_broken_store(group)
     except OSError as error:

@@ -63,7 +63,7 @@ def main() -> None:
             _engage(DataDir(settings.data_dir))
             return
         broker = load_settings(BrokerSettings, "broker", options.config)
-        set_up(settings.log_format, settings.log_level, (broker.password,))
+        set_up(settings.log_format, settings.log_level, (broker.secret(),))
         with about(node=settings.id), owned(DataDir(settings.data_dir)):
             asyncio.run(run(settings, broker))
     except ContractError as error:

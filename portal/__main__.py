@@ -10,10 +10,10 @@ from pathlib import Path
 from ulid import ULID
 
 from broker import VERSION
-from broker.connection import Connection, Presence, SubscriptionRefusedError, stable_client_id
+from broker.connection import Connection, Presence, stable_client_id
 from broker.database import DatabaseError
 from broker.logs import set_up
-from broker.messages import ServiceStatus, utc_now
+from broker.messages import ContractError, ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
 from broker.topics import Topic
@@ -29,12 +29,13 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
     """Serve until SIGINT or SIGTERM, then say goodbye.
 
     Raises:
-        SubscriptionRefusedError: The broker does not let this principal read what portals read.
+        ContractError: The broker refuses us, or does not let this principal read and say what
+            portals do.
         SiteKeyError: The site key cannot be used.
         DatabaseError: What is remembered of cookies cannot be used.
     """
     client_id = stable_client_id(settings.data_dir / "client.id", "portal")
-    connection = Connection(broker, client_id=client_id)
+    connection = Connection(broker, client_id=client_id, stop_if_refused=True)
     app = create_app(settings, connection)
     listening = asyncio.Event()
     server = make_server(app, settings, listening.set)
@@ -45,9 +46,14 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
         loop.add_signal_handler(number, server.handle_exit, number, None)
     async with connection, Presence(connection, topic, status):
         telling = asyncio.create_task(_tell(listening), name="systemd")
-        await server.serve()
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        serving = asyncio.create_task(server.serve(), name="http")
+        try:
+            await asyncio.shield(serving)
+        finally:  # the connection may have ended for good
+            server.should_exit = True
+            await serving
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
     _log.info("stopped")
 
 
@@ -72,6 +78,7 @@ def main() -> None:
     try:
         settings = load_settings(PortalSettings, "portal", config)
         broker = load_settings(BrokerSettings, "broker", config)
+        secrets = (broker.secret(), settings.admin_password)
     except SettingsError as error:
         sys.exit(f"portal: {error}")
     if given.rotate_key:
@@ -80,11 +87,13 @@ def main() -> None:
         except SiteKeyError as error:
             sys.exit(f"portal: {error}")
         return
-    set_up(settings.log_format, settings.log_level, (broker.password, settings.admin_password))
+    set_up(settings.log_format, settings.log_level, secrets)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         asyncio.run(run(settings, broker))
-    except (SubscriptionRefusedError, SiteKeyError, DatabaseError) as error:
+    except ContractError as error:
+        sys.exit(f"portal: {error}; {error.error.hint}")
+    except (SiteKeyError, DatabaseError) as error:
         sys.exit(f"portal: {error}")
 
 

@@ -106,7 +106,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
 ) -> None:
     settings = secured.settings(transport, trusted=False)
     async with Connection(settings, client_id="one") as connection:
-        with pytest.raises(NotReachedError, match="certificate verify failed"):
+        with pytest.raises(NotReachedError, match="from no authority"):
             await connection.wait_connected(1)
 
 

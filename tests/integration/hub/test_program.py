@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from broker.children import Child
-from broker.embedded import EmbeddedBroker
+from broker.connection import Connection
+from broker.embedded import EmbeddedBroker, find_mosquitto
 from broker.identity import write_private
+from broker.listening import free_port
 from broker.messages import HubMetrics, HubStatus, decode
+from broker.settings import BrokerSettings
 from broker.topics import Topic
 from tests.support.brokers import Connector
 from tests.support.inbox import Inbox
@@ -66,13 +69,53 @@ async def test_it_says_in_one_sentence_why_it_does_not_start(
     assert "torn" in told
 
 
-@pytest.mark.parametrize("broker_kind", ["nats"])
-async def test_a_principal_that_may_not_read_what_hubs_read(
+async def test_a_principal_of_another_role_is_told_so(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    """Mosquitto grants such a subscription and delivers nothing, so only NATS can say it."""
+    """NATS refuses the subscription; Mosquitto grants it, and the hub does not hear itself."""
     told = await refusal(tmp_path, configuration(broker, tmp_path, "alice"))
-    assert "refuses" in told
+    why = {"nats": "the broker refuses", "mosquitto": "does not let alice speak"}
+    assert why[broker.kind] in told
+    assert "bioreactor access list" in told or "user name" in told
+
+
+async def test_a_wrong_password_is_told_in_one_sentence(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    text = configuration(broker, tmp_path)
+    told = await refusal(tmp_path, text.replace('password = "', 'password = "0'))
+    assert "the broker refuses hub: wrong password" in told
+    assert "rotate" in told
+
+
+async def test_a_broker_without_access_lists_is_not_served(tmp_path: Path) -> None:
+    port = free_port()
+    await asyncio.to_thread(
+        (tmp_path / "open.conf").write_text,
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n",
+    )
+    child = Child.start(
+        [find_mosquitto() or "mosquitto", "-c", str(tmp_path / "open.conf")],
+        on_line=lambda _: None,
+    )
+    broker = f'[broker]\nurl = "mqtt://127.0.0.1:{port}"\n'
+    hub = f'[hub]\ndata_dir = "{tmp_path / "hub"}"\n'
+    try:
+        told = await refusal(tmp_path, broker + hub)
+        assert "has no access lists, so anybody may speak as anybody" in told
+        assert "bioreactor access" in told
+
+        trusting = start(tmp_path, broker + "without_access_lists = true\n" + hub)
+        statuses = Inbox()
+        settings = BrokerSettings(url=f"mqtt://127.0.0.1:{port}")
+        async with Connection(settings, client_id="eyes") as eyes:
+            eyes.subscribe("bioreactor/hub/status", statuses)
+            async with asyncio.timeout(30):
+                while _said(statuses) != "online":  # noqa: ASYNC110  another's last word is kept
+                    await asyncio.sleep(0.05)
+        assert await trusting.stop() == 0
+    finally:
+        await child.stop()
 
 
 async def test_it_ends_cleanly_when_told_to(

@@ -91,6 +91,44 @@ async def test_life_of_a_portal(
         await eventually(_seen(said), lambda states: states == ["online", "offline"])
 
 
+@pytest.mark.parametrize(
+    ("broker_kind", "principal", "why"),
+    [
+        ("mosquitto", "alice", "does not let alice speak"),
+        ("nats", "alice", "refuses the subscription"),
+        ("nats", "portal", "wrong password"),
+    ],
+)
+async def test_wrong_credentials_are_told_in_one_sentence(
+    broker: EmbeddedBroker, tmp_path: Path, principal: str, why: str
+) -> None:
+    there = broker.settings_for("alice")
+    assert there.password is not None
+    config = tmp_path / "portal.toml"
+    config.write_text(
+        f'[broker]\nurl = "{there.url}"\nusername = "{principal}"\n'
+        'password_file = "password"\n'
+        f'[portal]\nport = 0\ndata_dir = "{tmp_path}/portal"\n'
+    )
+    (tmp_path / "password").write_text(there.password.get_secret_value())
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "portal", "--config", str(config)),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(90):
+            _, said = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    *_, told = said.decode().splitlines()
+    assert running.returncode == 1
+    assert why in told
+    assert "Traceback" not in said.decode()
+    assert there.password.get_secret_value() not in said.decode()
+
+
 async def test_wrong_settings_are_told_in_one_sentence(tmp_path: Path) -> None:
     config = tmp_path / "portal.toml"
     config.write_text('[portal]\nadmim = "login"\n')
