@@ -1,14 +1,20 @@
-"""The configuration files of both brokers, bound to loopback."""
+"""The configuration files of both brokers, bound to loopback.
+
+What says who may do what stands in files of its own, which `bioreactor access` writes anew and the
+broker reads again at SIGHUP; so do the certificates.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import JsonValue
 
-from broker.access import Roles, mosquitto_acl, mosquitto_passwords, nats_authorization
+from broker.access import Hashes, Roles, mosquitto_acl, mosquitto_passwords, nats_authorization
 from broker.topics import Topics
+
+Kind = Literal["mosquitto", "nats"]
 
 Files = Mapping[str, str]
 """Text by file name; all of them are secret."""
@@ -26,29 +32,68 @@ _STORE_MEMORY: Final = 64 * 1024 * 1024
 _STORE_FILES: Final = 2 * 1024 * 1024 * 1024
 
 
+CA_CERTIFICATE: Final = "ca.crt"
+CERTIFICATE: Final = "server.crt"
+KEY: Final = "server.key"
+REVOKED: Final = "revoked.pem"
+"""The files of certificates, beside the configuration; NATS reads no list of revoked ones."""
+
+
+_MOSQUITTO_TLS: Final = (
+    f"cafile {CA_CERTIFICATE}",
+    f"certfile {CERTIFICATE}",
+    f"keyfile {KEY}",
+    f"crlfile {REVOKED}",
+    "require_certificate true",
+    "tls_version tlsv1.2",  # or newer
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the broker listens; `websocket` None leaves WebSockets out."""
+    """Where the broker listens.
+
+    Attributes:
+        websocket: None leaves WebSockets out.
+        encrypted: Both with TLS, and a client shows a certificate of the same authority as the
+            broker's. It gives its password too: that says who it is.
+    """
 
     mqtt: int
     websocket: int | None = None
+    encrypted: bool = False
+
+
+def access_files(
+    kind: Kind, principals: Roles, hashes: Mapping[str, Hashes], topics: Topics
+) -> Files:
+    """Return what says who may do what: `acl` and `passwords`, or `authorization.conf`."""
+    users = tuple(principals)
+    if kind == "nats":
+        block = json.dumps(nats_authorization(users, hashes, topics), indent=1)
+        return {"authorization.conf": f'"authorization": {block}\n'}
+    return {
+        "acl": mosquitto_acl(users, topics),
+        "passwords": mosquitto_passwords({user.name: hashes[user.name] for user in users}),
+    }
 
 
 def mosquitto_files(
-    principals: Roles, passwords: Mapping[str, str], topics: Topics, ports: Ports
+    principals: Roles, hashes: Mapping[str, Hashes], topics: Topics, ports: Ports
 ) -> Files:
     """Return `mosquitto.conf`, `acl` and `passwords`; it runs in their directory.
 
     Mosquitto 2.0.11 opens a WebSocket listener on every interface, whatever its address, unless the
     listener is told to speak IPv4 alone.
     """
-    users = tuple(principals)
-    listeners = [f"listener {ports.mqtt} 127.0.0.1", "socket_domain ipv4"]
+    secure = _MOSQUITTO_TLS if ports.encrypted else ()
+    listeners = [f"listener {ports.mqtt} 127.0.0.1", "socket_domain ipv4", *secure]
     if ports.websocket is not None:
         listeners += [
             f"listener {ports.websocket} 127.0.0.1",
             "socket_domain ipv4",
             "protocol websockets",
+            *secure,
         ]
     conf = [
         *("per_listener_settings false", *listeners),
@@ -67,15 +112,25 @@ def mosquitto_files(
     ]
     return {
         "mosquitto.conf": "\n".join(conf) + "\n",
-        "acl": mosquitto_acl(users, topics),
-        "passwords": mosquitto_passwords({user.name: passwords[user.name] for user in users}),
+        **access_files("mosquitto", principals, hashes, topics),
     }
 
 
 def nats_files(
-    principals: Roles, passwords: Mapping[str, str], topics: Topics, ports: Ports
+    principals: Roles, hashes: Mapping[str, Hashes], topics: Topics, ports: Ports
 ) -> Files:
-    """Return `nats.conf`; it runs in its directory. JetStream is what its MQTT stands on."""
+    """Return `nats.conf` and `authorization.conf`; it runs in their directory.
+
+    JetStream is what its MQTT stands on.
+    """
+    tls: dict[str, JsonValue] = {
+        "tls": {
+            "cert_file": CERTIFICATE,
+            "key_file": KEY,
+            "ca_file": CA_CERTIFICATE,
+            "verify": True,
+        }
+    }
     conf: dict[str, JsonValue] = {
         "server_name": "bioreactor",
         "host": "127.0.0.1",
@@ -90,9 +145,13 @@ def nats_files(
             # After so long it brings a message again, also one that it had brought to a hub which
             # was killed; so requests under way then come behind those that waited for the hub.
             "ack_wait": f"{NATS_ACK_WAIT_S}s",
+            **(tls if ports.encrypted else {}),
         },
-        "authorization": nats_authorization(principals, passwords, topics),
     }
     if ports.websocket is not None:
-        conf["websocket"] = {"host": "127.0.0.1", "port": ports.websocket, "no_tls": True}
-    return {"nats.conf": json.dumps(conf, indent=1) + "\n"}
+        secure = tls if ports.encrypted else {"no_tls": True}
+        conf["websocket"] = {"host": "127.0.0.1", "port": ports.websocket, **secure}
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in conf.items()]
+    access = access_files("nats", principals, hashes, topics)
+    includes = [f'include "{name}"' for name in access]
+    return {"nats.conf": "\n".join([*lines, *includes]) + "\n", **access}

@@ -1,7 +1,8 @@
 """A broker as a child process: Mosquitto where it is installed, otherwise the NATS server.
 
 It listens on 127.0.0.1 alone, dies with its parent even on kill -9, and is started again when it
-dies. Its passwords are random, made once, and kept (mode 0600) so that nodes may reconnect.
+dies. Its passwords are random, made once, and kept (mode 0600) so that nodes may reconnect. Others
+may be admitted while it runs, in the access directory below its own.
 """
 
 import asyncio
@@ -9,8 +10,6 @@ import fcntl
 import json
 import logging
 import os
-import pwd
-import secrets
 import shutil
 import socket
 from importlib.metadata import PackageNotFoundError, distribution
@@ -20,8 +19,13 @@ from typing import Final, Literal, Self
 
 from pydantic import SecretStr
 
-from broker.access import Roles
-from broker.brokers import Files, Ports, mosquitto_files, nats_files
+from broker.access import Roles, hashed
+from broker.access.clients import certified
+from broker.access.directory import AccessDirectory
+from broker.access.handover import broker_user, write_for_broker
+from broker.access.passwords import new_password
+from broker.access.register import Target
+from broker.brokers import Kind, Ports, mosquitto_files, nats_files
 from broker.children import Child, keep_running
 from broker.identity import write_private
 from broker.listening import addresses_of_port, free_port
@@ -29,9 +33,9 @@ from broker.messages import ContractError, ErrorCode
 from broker.settings import BrokerSettings
 from broker.topics import Topics
 
-log = logging.getLogger(__name__)
+__all__ = ["EmbeddedBroker", "Kind", "find_mosquitto", "find_nats"]
 
-Kind = Literal["mosquitto", "nats"]
+log = logging.getLogger(__name__)
 
 _HOST: Final = "127.0.0.1"
 _READY_TIMEOUT: Final = 20.0
@@ -67,8 +71,10 @@ class EmbeddedBroker:
         port: 0 takes a free one.
         websocket_port: 0 takes a free one, None leaves WebSockets out.
         root: The site's root of all topics.
+        encrypted: Both listeners with TLS; certificates are made as they are missing.
 
     Attributes:
+        access: Who may do what at it.
         kind: Which broker it is.
         port: Where it listens, once started.
         websocket_port: Likewise, or None.
@@ -83,6 +89,7 @@ class EmbeddedBroker:
         port: int = 0,
         websocket_port: int | None = 0,
         root: str = "bioreactor",
+        encrypted: bool = False,
     ) -> None:
         self.kind: Kind = _choose(kind)
         self.port = port
@@ -91,6 +98,8 @@ class EmbeddedBroker:
         self._home = self._data_dir / self.kind
         self._principals = tuple(roles)
         self._topics = Topics(root)
+        self._encrypted = encrypted
+        self.access = AccessDirectory(self._data_dir / "access")
         self._passwords: dict[str, str] = {}
         self._any_port = port == 0
         self._any_websocket_port = websocket_port == 0
@@ -124,6 +133,7 @@ class EmbeddedBroker:
         trace: TracebackType | None,
     ) -> None:
         """Stop it."""
+        self._pid_file.unlink(missing_ok=True)
         try:
             if self._keeper is not None:
                 self._keeper.cancel()
@@ -149,18 +159,27 @@ class EmbeddedBroker:
             KeyError: It is none of the principals.
             ValueError: WebSockets were left out.
         """
-        if transport == "tcp":
-            url = f"mqtt://{_HOST}:{self.port}"
-        elif self.websocket_port is None:
-            raise ValueError("this broker was started without WebSockets")
-        else:
-            url = f"ws://{_HOST}:{self.websocket_port}/mqtt"
+        url = self._url(transport)
+        folder = self.access.client_folder(principal)
         return BrokerSettings(
             url=url,
             username=principal,
             password=SecretStr(self._passwords[principal]),
             root=self._topics.root,
+            **certified(folder, url),
         )
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._data_dir / "pid"
+
+    def _url(self, transport: Literal["tcp", "websockets"]) -> str:
+        secure = "s" if self._encrypted else ""
+        if transport == "tcp":
+            return f"mqtt{secure}://{_HOST}:{self.port}"
+        if self.websocket_port is None:
+            raise ValueError("this broker was started without WebSockets")
+        return f"ws{secure}://{_HOST}:{self.websocket_port}/mqtt"
 
     def _prepare(self) -> None:
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -221,13 +240,20 @@ class EmbeddedBroker:
                 )
 
     def _write_files(self) -> None:
-        make = mosquitto_files if self.kind == "mosquitto" else nats_files
-        files: Files = make(
-            self._principals, self._passwords, self._topics, Ports(self.port, self.websocket_port)
+        target = Target(
+            kind=self.kind,
+            url=self._url("tcp"),
+            root=self._topics.root,
+            files=self._home,
+            pid_file=self._pid_file,
         )
-        user = _other_user(self.kind)
-        for name, text in files.items():
-            write_private(self._home / name, text)
+        register = self.access.manage(target, self._principals, hashed(self._passwords))
+        if self._encrypted:
+            self.access.certify()
+        make = mosquitto_files if self.kind == "mosquitto" else nats_files
+        ports = Ports(self.port, self.websocket_port, encrypted=self._encrypted)
+        write_for_broker(target, make(register.roles, register.hashes, self._topics, ports))
+        user = broker_user(self.kind)
         if user is not None:
             for path in (self._home, *self._home.rglob("*")):
                 os.chown(path, *user, follow_symlinks=False)
@@ -241,7 +267,7 @@ class EmbeddedBroker:
         self._child = Child.start(
             command,
             cwd=self._home,
-            user=_other_user(self.kind),
+            user=broker_user(self.kind),
             on_line=lambda line: log.debug("%s: %s", self.kind, line),
         )
         return self._child
@@ -262,6 +288,7 @@ class EmbeddedBroker:
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
             raise ChildProcessError(f"no answer within {_READY_TIMEOUT:g} s") from error
+        write_private(self._pid_file, f"{child.pid}\n")
         for port in ports:
             open_to = [str(a) for a in addresses_of_port(port) if not a.is_loopback]
             if open_to:
@@ -280,29 +307,13 @@ def _choose(kind: Literal["auto", "mosquitto", "nats"]) -> Kind:
     )
 
 
-def _other_user(kind: Kind) -> tuple[int, int] | None:
-    """Return whom to run as: mosquitto changes to its own user when started by root.
-
-    It is given that user beforehand, since the change would untie it from its parent.
-    """
-    if kind != "mosquitto" or os.geteuid() != 0:
-        return None
-    for name in ("mosquitto", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return entry.pw_uid, entry.pw_gid
-    return None
-
-
 def _kept_passwords(path: Path, principals: Roles) -> dict[str, str]:
     """Return a password for each principal, making and keeping those that are missing."""
     try:
         kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         kept = {}
-    new = {p.name: secrets.token_hex(32) for p in principals if p.name not in kept}
+    new = {p.name: new_password() for p in principals if p.name not in kept}
     if new:
         kept |= new
         write_private(path, json.dumps(kept, indent=1) + "\n")

@@ -34,14 +34,21 @@ def is_leftover(name: str, of: Collection[str]) -> bool:
     return found is not None and found[1] in of
 
 
-def write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace a file atomically and durably; only its owner may read it unless `mode` says more."""
+def write_private(
+    path: Path, text: str, mode: int = 0o600, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace a file atomically and durably; only its owner may read it unless `mode` says more.
+
+    The owner is a user and a group id; to give a file to somebody else needs root.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(number, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), mode)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -38,8 +38,7 @@ async def enforces_access_lists(settings: BrokerSettings) -> bool:
     in order, so what has not come when a later request is answered never will.
 
     Raises:
-        OSError: It cannot be reached or refuses the user; see `broker.refusals`.
-        TimeoutError: It does not answer.
+        OSError: It cannot be reached, refuses the user or does not answer; see `broker.refusals`.
     """
     heard = False
 
@@ -80,7 +79,7 @@ def insist_on_access_lists(connection: "Connection", settings: BrokerSettings) -
             return
         try:
             sure = await enforces_access_lists(settings)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             log.debug("whether there are access lists is asked at the next connect: %s", error)
             return
         if not sure:

@@ -81,6 +81,8 @@ def explain(error: OSError, settings: BrokerSettings) -> Refusal:
             return _their_certificate(cause, settings)
         case ssl.SSLError():
             return _tls(cause)
+        case TimeoutError():
+            return Refusal(str(error) or "it does not answer")
         case _:
             return Refusal(str(error) or type(error).__name__)
 

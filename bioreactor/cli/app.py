@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bioreactor.cli import experiments, laboratory, reactors, services
+from bioreactor.cli import access, experiments, laboratory, reactors, services
 from bioreactor.cli.up import up
 from broker import VERSION
 
@@ -46,6 +46,7 @@ app.add_typer(laboratory.queue_app, name="queue")
 app.command()(laboratory.nodes)
 app.add_typer(reactors.reactor_app, name="reactor")
 app.command()(reactors.estop)
+app.add_typer(access.access_app, name="access")
 
 
 def _version(wanted: bool) -> None:

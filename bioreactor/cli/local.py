@@ -7,15 +7,14 @@ Everything below the data directory is the owner's alone; credentials stand only
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from broker.access import Principal
+from broker.access.clients import PROGRAMS, write_mosquitto_options
 from broker.identity import write_private
 from broker.settings import BrokerSettings
+from broker.toml import Value, dump
 
 Transport = Literal["tcp", "websockets"]
-_MOSQUITTO_CLIENTS = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
-Value = str | int | float | bool
 
 
 def reactor_names(count: int) -> list[str]:
@@ -102,12 +101,11 @@ class LocalFiles:
         admin = settings_for("admin", "tcp")
         clients = self._clients
         self._write_toml(clients / "admin.toml", broker=_broker(admin))
-        for program in _MOSQUITTO_CLIENTS:
-            write_private(clients / program, _mosquitto_options(admin))
+        write_mosquitto_options(clients, admin)
 
     def forget_clients(self) -> None:
         """Remove the command line's credentials; nothing runs that they could reach."""
-        for name in ("admin.toml", *_MOSQUITTO_CLIENTS):
+        for name in ("admin.toml", *PROGRAMS):
             (self._clients / name).unlink(missing_ok=True)
 
     @property
@@ -116,12 +114,7 @@ class LocalFiles:
 
     @staticmethod
     def _write_toml(path: Path, **sections: Mapping[str, Value]) -> None:
-        lines: list[str] = []
-        for section, values in sections.items():
-            lines.append(f"[{section}]")
-            lines.extend(f"{key} = {_toml(value)}" for key, value in values.items())
-            lines.append("")
-        write_private(path, "\n".join(lines))
+        write_private(path, dump(sections))
 
 
 def _sample_interval(speed: float) -> float:
@@ -136,21 +129,3 @@ def _broker(settings: BrokerSettings) -> Mapping[str, Value]:
     if settings.password is not None:
         values["password"] = settings.password.get_secret_value()
     return values
-
-
-def _mosquitto_options(settings: BrokerSettings) -> str:
-    """Return an options file of the mosquitto clients (mosquitto_pub(1), "Files")."""
-    url = urlsplit(settings.url)
-    lines = [f"-h {url.hostname}", f"-p {url.port}"]
-    if settings.username is not None and settings.password is not None:
-        lines += [f"-u {settings.username}", f"-P {settings.password.get_secret_value()}"]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return repr(value)

@@ -13,7 +13,7 @@ import pytest
 from testcontainers.core.container import DockerContainer
 
 from bioreactor.cli.local import LocalFiles
-from broker.access import mosquitto_acl, mosquitto_passwords
+from broker.access import hashed, mosquitto_acl, mosquitto_passwords
 from broker.embedded import find_mosquitto
 from broker.listening import free_port
 from broker.settings import BrokerSettings
@@ -57,7 +57,7 @@ def broker(
     topics = Topics()
     shutil.copy(ROOT / "mosquitto.conf", config)
     (config / "acl").write_text(mosquitto_acl(LocalFiles.principals(["reactor-1"]), topics))
-    (config / "passwords").write_text(mosquitto_passwords(PASSWORDS))
+    (config / "passwords").write_text(mosquitto_passwords(hashed(PASSWORDS)))
     for path in config.iterdir():
         os.chown(path, 1883, 1883)
         path.chmod(0o600)

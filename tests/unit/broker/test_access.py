@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access import Principal, grants, mosquitto_acl, mosquitto_passwords, nats_authorization
+from broker.access import (
+    Principal,
+    grants,
+    hashed,
+    mosquitto_acl,
+    mosquitto_passwords,
+    nats_authorization,
+)
 from broker.subscriptions import matches
 from broker.topics import NAME, SPECS, BadNameError, Role, Topic, Topics
 
@@ -62,7 +69,7 @@ def test_mosquitto_acl() -> None:
 
 
 def test_mosquitto_passwords_are_salted_hashes() -> None:
-    first, second = (mosquitto_passwords({"alice": "secret"}) for _ in range(2))
+    first, second = (mosquitto_passwords(hashed({"alice": "secret"})) for _ in range(2))
 
     assert first.startswith("alice:$7$101$")
     assert first != second
@@ -70,13 +77,15 @@ def test_mosquitto_passwords_are_salted_hashes() -> None:
 
 
 def test_nats_users_speak_mqtt_alone() -> None:
-    authorization = nats_authorization([Principal("alice", "script")], {"alice": "secret"}, TOPICS)
+    hashes = hashed({"alice": "secret"})
+    authorization = nats_authorization([Principal("alice", "script")], hashes, TOPICS)
 
     assert isinstance(authorization, dict)
     assert isinstance(authorization["users"], list)
     [user] = authorization["users"]
     assert isinstance(user, dict)
     assert user["allowed_connection_types"] == ["MQTT", "MQTT_WS"]
+    assert "secret" not in str(user)
     assert "bioreactor.lab-7.hub.request.alice.*" in str(user["permissions"])
 
 

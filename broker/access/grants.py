@@ -4,15 +4,13 @@ The one source is `broker.topics.SPECS`. Every principal gets its own lines at e
 `#`: Mosquitto's `%u` patterns hold for every user alike and would give nodes the rights of scripts.
 """
 
-import base64
-import hashlib
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 
+from broker.access.passwords import Hashes
 from broker.topics import ANY, SPECS, Role, Topic, Topics, check_name
 
 _CLEARED_BY: Final[Mapping[Topic, Role]] = {
@@ -33,9 +31,6 @@ _FIELDS: Final = (
     *("node", "portal", "principal", "verb", "client"),
     *("experiment", "channel", "stream", "kind"),
 )
-
-_ITERATIONS: Final = 101
-"""Of PBKDF2, as mosquitto_passwd has it. The passwords are 256 random bits: more adds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +60,38 @@ class Grants:
     read: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One thing that a principal may do.
+
+    Attributes:
+        sending: May publish; else may read.
+        topic_filter: What it covers.
+        topic: Whose specification says so.
+    """
+
+    sending: bool
+    topic_filter: str
+    topic: Topic
+
+
+def rights(principal: Principal, topics: Topics) -> Iterator[Right]:
+    """Yield what the contract allows the principal, in its order."""
+    role = principal.role
+    for topic, spec in SPECS.items():
+        if role in spec.senders or _CLEARED_BY.get(topic) == role:
+            yield Right(True, _filter(topic, principal, topics, sending=True), topic)
+        if role in spec.readers:
+            yield Right(False, _filter(topic, principal, topics, sending=False), topic)
+
+
 def grants(principal: Principal, topics: Topics) -> Grants:
     """Return what the contract allows the principal."""
-    publish: list[str] = []
-    read: list[str] = []
-    for topic, spec in SPECS.items():
-        role = principal.role
-        if role in spec.senders or _CLEARED_BY.get(topic) == role:
-            publish.append(_filter(topic, principal, topics, sending=True))
-        if role in spec.readers:
-            read.append(_filter(topic, principal, topics, sending=False))
-    return Grants(tuple(publish), tuple(read))
+    allowed = tuple(rights(principal, topics))
+    return Grants(
+        publish=tuple(right.topic_filter for right in allowed if right.sending),
+        read=tuple(right.topic_filter for right in allowed if not right.sending),
+    )
 
 
 def mosquitto_acl(principals: Roles, topics: Topics) -> str:
@@ -89,28 +105,22 @@ def mosquitto_acl(principals: Roles, topics: Topics) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mosquitto_passwords(passwords: Mapping[str, str]) -> str:
-    """Return the text of a `password_file`: salted hashes."""
-    lines = []
-    for name, password in passwords.items():
-        salt = secrets.token_bytes(12)
-        digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ITERATIONS, 64)
-        coded = "$".join(base64.b64encode(part).decode() for part in (salt, digest))
-        lines.append(f"{name}:$7${_ITERATIONS}${coded}")
-    return "\n".join(lines) + "\n"
+def mosquitto_passwords(hashes: Mapping[str, Hashes]) -> str:
+    """Return the text of a `password_file`."""
+    return "".join(f"{name}:{of.mosquitto}\n" for name, of in hashes.items())
 
 
 def nats_authorization(
-    principals: Roles, passwords: Mapping[str, str], topics: Topics
+    principals: Roles, hashes: Mapping[str, Hashes], topics: Topics
 ) -> JsonValue:
-    """Return the `authorization` block of a NATS configuration; it holds the passwords."""
+    """Return the `authorization` block of a NATS configuration."""
     users: list[JsonValue] = []
     for principal in principals:
         allowed = grants(principal, topics)
         users.append(
             {
                 "user": principal.name,
-                "password": passwords[principal.name],
+                "password": hashes[principal.name].nats,
                 # The NATS protocol would let a user listen to what others are sent with QoS 1.
                 "allowed_connection_types": ["MQTT", "MQTT_WS"],
                 "permissions": {
