@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,24 @@ def free_port() -> int:
 
 def addresses_of_port(port: int) -> list[Address]:
     """Return the local addresses on which any process of this machine listens to the port."""
-    found: list[Address] = []
+    return [address for address, number, _ in _listening() if number == port]
+
+
+def listening(pid: int) -> set[tuple[Address, int]]:
+    """Return the TCP addresses and ports on which a process of ours listens."""
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+    return {(address, port) for address, port, inode in _listening() if inode in inodes}
+
+
+def _listening() -> Iterator[tuple[Address, int, str]]:
+    """Yield address, port and inode of each socket of this machine that listens."""
     for name in ("tcp", "tcp6"):
         table = Path("/proc/net") / name
         if not table.exists():  # a kernel without IPv6
@@ -29,9 +47,8 @@ def addresses_of_port(port: int) -> list[Address]:
         for line in table.read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split()
             address, _, number = fields[1].partition(":")
-            if fields[3] == _LISTEN and int(number, 16) == port:
-                found.append(_address(address))
-    return found
+            if fields[3] == _LISTEN:
+                yield _address(address), int(number, 16), fields[9]
 
 
 def _address(text: str) -> Address:

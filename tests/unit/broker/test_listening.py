@@ -1,8 +1,10 @@
+import ipaddress
+import os
 import socket
 
 import pytest
 
-from broker.listening import addresses_of_port, free_port
+from broker.listening import addresses_of_port, free_port, listening
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,7 @@ def test_the_addresses_of_a_listener_are_seen(
         assert addresses_of_port(port) == []
         sock.listen()
         assert [str(found) for found in addresses_of_port(port)] == [seen]
+        assert (ipaddress.ip_address(seen), port) in listening(os.getpid())
 
 
 def test_a_free_port_is_free() -> None:
