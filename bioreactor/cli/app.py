@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bioreactor.cli import access, experiments, laboratory, reactors, services
+from bioreactor.cli.installing import service_app
 from bioreactor.cli.up import up
 from broker import VERSION
 
@@ -42,6 +43,7 @@ app.command()(experiments.delete)
 app.command()(experiments.restore)
 app.command()(experiments.audit)
 app.command()(experiments.send)
+app.add_typer(service_app, name="service")
 app.add_typer(laboratory.queue_app, name="queue")
 app.command()(laboratory.nodes)
 app.add_typer(reactors.reactor_app, name="reactor")

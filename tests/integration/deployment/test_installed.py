@@ -111,6 +111,8 @@ def test_distributions_are_complete(distributions: tuple[Path, Path]) -> None:
         "portal/templates/home.html",
         "node_service/image/packages.Dockerfile",
         "bioreactor/py.typed",
+        "bioreactor/deploy/systemd/bioreactor-node@.service",
+        "bioreactor/deploy/udev/99-bioreactor.rules",
     } <= inside
     assert not [name for name in inside if name.startswith(("tests/", "portal/frontend", "bench"))]
 
