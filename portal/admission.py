@@ -17,8 +17,12 @@ from portal.security import SAFE_METHODS, Refuse, names_its_page, refused, same_
 from portal.sessions import COOKIE, COOKIE_SECONDS, HEADER, Session, Sessions, Ticket
 from portal.tokens import ScriptTokens, bearer
 
-OPEN_PATHS: Final = ("/static/", "/health", "/metrics", "/favicon.ico")
-"""Served without a session and without limit: to monitors, and from memory."""
+OPEN_PATHS: Final = ("/static/", "/upload/sdk.json", "/health", "/metrics", "/favicon.ico")
+"""Served without a session and without limit: to monitors, and from memory.
+
+Whatever any cache may keep must stand here: an answer that made somebody's cookie would give it to
+all who are served from that cache.
+"""
 ADDRESS_FACTOR: Final = 10
 """One address may ask so much more than one session: a laboratory may share it."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ async def test_no_answer_is_readable_across_origins(portal: Portal) -> None:
     async with portal.client(headers={"Origin": "https://evil.example"}) as stranger:
         for answer in (await stranger.get("/api/queue/status"), await stranger.options(START)):
             assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+async def test_what_any_cache_may_keep_makes_nobodys_cookie(portal: Portal) -> None:
+    async with portal.client() as client:
+        page = await client.get("/upload", headers={"Accept": "text/html"})
+        sdk = re.search(r'data-sdk="([^"]+)"', page.text)
+        style = re.search(r'href="(/static/style[^"]+)"', page.text)
+    assert sdk is not None
+    assert style is not None
+    async with portal.client() as stranger:
+        for address in (sdk[1], style[1]):
+            answer = await stranger.get(address)
+            assert "public" in answer.headers["cache-control"], address
+            assert "set-cookie" not in answer.headers, address
 
 
 async def test_other_names_are_refused(portal: Portal) -> None:
