@@ -120,7 +120,8 @@ class Forms:
         """Give the session an administrator's rights for half a day."""
         fields = await read_form(request)
         try:
-            self._log_in(request, session, text_of(fields, "password"))
+            password = fields.get("password")  # as it is: blanks belong to it
+            self._log_in(request, session, password if isinstance(password, str) else "")
         except ContractError as refused:
             response = self._renderer.page(
                 request,

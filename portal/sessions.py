@@ -120,12 +120,14 @@ class Ticket:
 
     Attributes:
         serial: Grows each time that the cookie is replaced.
+        proof: Which password was given: another one ends the logins by the one before.
     """
 
     secret: str
     signed_at: int
     admin_until: int = 0
     serial: int = 0
+    proof: str = ""
 
 
 class Sessions:
@@ -153,7 +155,7 @@ class Sessions:
         self._older = signer(site_key, "cookie")
         self._rotation = rotation
         self._everybody_admin = everybody_admin
-        self._password = password
+        self._proof = None if password is None else self._proof_of(password)
         self._now = now
 
     def new_ticket(self, *, browser: bool) -> Ticket:
@@ -167,7 +169,9 @@ class Sessions:
 
     def seal(self, ticket: Ticket) -> str:
         """Return the signed value of a cookie."""
-        parts = [ticket.secret, ticket.signed_at, ticket.admin_until, ticket.serial]
+        parts = [
+            ticket.secret, ticket.signed_at, ticket.admin_until, ticket.serial, ticket.proof,
+        ]  # fmt: skip
         return str(self._cookies.dumps(parts))
 
     def open(self, cookie: str) -> Ticket | None:
@@ -194,8 +198,10 @@ class Sessions:
     def from_ticket(self, ticket: Ticket) -> Session:
         """Return whose cookie it is."""
         user = self._user(ticket.secret)
-        logged_in = ticket.admin_until > self._now() and not self._rotation.logged_out(
-            user, ticket.serial
+        logged_in = (
+            ticket.admin_until > self._now()
+            and ticket.proof == self._proof
+            and not self._rotation.logged_out(user, ticket.serial)
         )
         return self._session(ticket.secret, logged_in)
 
@@ -223,19 +229,18 @@ class Sessions:
 
     def logged_in(self, ticket: Ticket, password: str) -> Ticket | None:
         """Return the ticket with an administrator's rights, or None if the password is wrong."""
-        if self._password is None:
+        if self._proof is None or not hmac.compare_digest(self._proof_of(password), self._proof):
             return None
-        given, wanted = (
-            hashlib.sha256(text.encode()).digest() for text in (password, self._password)
-        )
-        if not hmac.compare_digest(given, wanted):
-            return None
-        return replace(self.renewed(ticket), admin_until=int(self._now()) + ADMIN_SECONDS)
+        until = int(self._now()) + ADMIN_SECONDS
+        return replace(self.renewed(ticket), admin_until=until, proof=self._proof)
 
     def logged_out(self, ticket: Ticket) -> Ticket:
         """Return the ticket without an administrator's rights; those before have none either."""
         self._rotation.log_out(self._user(ticket.secret), ticket.serial)
         return replace(self.renewed(ticket), admin_until=0)
+
+    def _proof_of(self, password: str) -> str:
+        return _short(_digest(self._site_key, "login", password))
 
     def _session(self, secret: str, logged_in: bool) -> Session:
         digest = _digest(self._site_key, "user", secret)
@@ -253,8 +258,10 @@ def _read(cookies: URLSafeSerializer, cookie: str) -> Ticket | None:
     except BadSignature:
         return None
     match parts:
-        case [str(secret), int(signed_at), int(admin_until), int(serial)] if secret:
-            return Ticket(secret, signed_at, admin_until, serial)
+        case [str(secret), int(signed_at), int(admin_until), int(serial), str(proof)] if secret:
+            return Ticket(secret, signed_at, admin_until, serial, proof)
+        case [str(secret), int(signed_at), int(), int(serial)] if secret:  # before logins had proof
+            return Ticket(secret, signed_at, 0, serial)
         case [str(secret), int(signed_at), int(admin_until)] if secret:  # before cookies rotated
             return Ticket(secret, signed_at, admin_until)
         case _:
@@ -263,7 +270,11 @@ def _read(cookies: URLSafeSerializer, cookie: str) -> Ticket | None:
 
 def user_of(site_key: bytes, purpose: str, secret: str) -> str:
     """Return `web:` and the keyed hash of what somebody is known by."""
-    return "web:" + base64.urlsafe_b64encode(_digest(site_key, purpose, secret)[:24]).decode()
+    return "web:" + _short(_digest(site_key, purpose, secret))
+
+
+def _short(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
 def _digest(site_key: bytes, purpose: str, secret: str) -> bytes:

@@ -117,6 +117,19 @@ def test_a_login_lasts_half_a_day() -> None:
     assert not known.from_ticket(again).admin, "the cookie before is worth nothing either"
 
 
+def test_another_password_ends_the_logins_by_the_one_before() -> None:
+    first = sessions(everybody=False, password="correct horse")
+    better = first.logged_in(first.new_ticket(browser=True), "correct horse")
+    assert better is not None
+    cookie = first.seal(better)
+    for password, admin in (("correct horse", True), ("another horse", False), (None, False)):
+        known = sessions(everybody=False, password=password)
+        opened = known.open(cookie)
+        assert opened is not None
+        assert known.from_ticket(opened).user == first.from_ticket(better).user
+        assert known.from_ticket(opened).admin is admin, password
+
+
 def test_a_replaced_cookie_dies_once_the_next_one_is_shown() -> None:
     clock = Clock()
     known = sessions(clock)
