@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -147,6 +148,17 @@ def wants_page(request: Request) -> bool:
     return not request.url.path.startswith(("/api/", "/health", "/metrics")) and (
         "text/html" in request.headers.get("accept", "")
     )
+
+
+def page_of(request: Request) -> str | None:
+    """Return the path of the page that a form was sent from, if it is one of ours."""
+    parts = urlsplit(request.headers.get("referer", ""))
+    ours = parts.netloc == request.headers.get("host")
+    if not ours or not parts.path.startswith("/") or parts.path.startswith(("//", "/\\")):
+        return None
+    if parts.path in {"/login", request.url.path}:
+        return None  # what asked whether it is sure stands at the form's own address
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def not_found(what: str, hint: str = "check the address") -> ContractError:

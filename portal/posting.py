@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from broker.messages import ContractError, ErrorCode
+from portal.errors import page_of
 from portal.flash import Flash, Flashes
 from portal.rendering import Renderer
 
@@ -90,14 +90,3 @@ def number_of(fields: FormData, name: str, kind: Callable[[str], _N]) -> _N | No
         raise ContractError(
             ErrorCode.MALFORMED, f"{text[:20]!r} is no number that fits here", "write digits only"
         ) from error
-
-
-def page_of(request: Request) -> str | None:
-    """Return the path of the page that a form was sent from, if it is one of ours."""
-    parts = urlsplit(request.headers.get("referer", ""))
-    ours = parts.netloc == request.headers.get("host")
-    if not ours or not parts.path.startswith("/") or parts.path.startswith(("//", "/\\")):
-        return None
-    if parts.path in {"/login", request.url.path}:
-        return None  # what asked whether it is sure stands at the form's own address
-    return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from broker.messages import ContractError, ErrorCode
 from portal.access import Asking
 from portal.desk import Desk
-from portal.errors import not_found
+from portal.errors import not_found, page_of
 from portal.flash import Flash
 from portal.posting import Postbox, Question, number_of, read_form, text_of, texts_of
 from portal.selection import VERBS, Selection
@@ -86,7 +86,7 @@ class QueueForms:
                 return changed(self._postbox, request, error, Wanted(ids, verb, target))
             raise
         flash = Flash("error" if outcome.refused else "ok", outcome.message)
-        return self._postbox.go(request, _PAGE, flash)
+        return self._postbox.go(request, _page_of(request), flash)
 
     def _cancel(self, ids: tuple[str, ...]) -> Question:
         known = [(one, self._state.experiment(one)) for one in ids]
@@ -105,5 +105,12 @@ class QueueForms:
 def changed(postbox: Postbox, request: Request, error: ContractError, wanted: Wanted) -> Response:
     """Show the new order, and what was wanted, so that it can be repeated."""
     told = error.error
-    address = f"{_PAGE}?{urlencode(wanted.query)}"
+    page = _page_of(request)
+    address = f"{page}{'&' if '?' in page else '?'}{urlencode(wanted.query)}"
     return postbox.go(request, address, Flash("error", told.message, told.hint))
+
+
+def _page_of(request: Request) -> str:
+    """Return the queue's page as it was: with all that wait, or with the first of them."""
+    query = parse_qs(urlsplit(page_of(request) or "").query)
+    return f"{_PAGE}?all=true" if query.get("all") == ["true"] else _PAGE

@@ -10,9 +10,10 @@ from starlette.responses import HTMLResponse, Response
 from broker import VERSION
 from broker.messages import Error
 from portal.assets import Assets
-from portal.errors import error_headers, error_response, status_of, wants_page
+from portal.errors import error_headers, error_response, page_of, status_of, wants_page
 from portal.flash import Flashes
 from portal.markup import pieces
+from portal.security import SAFE_METHODS
 from portal.state import State
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -59,7 +60,8 @@ class Renderer:
             **context,
         )
         response = HTMLResponse(text.encode("utf-8", "replace"), code)
-        self._flashes.forget(request, response)
+        if "x-refresh" not in request.headers:  # which takes parts of the page, and not this one
+            self._flashes.forget(request, response)
         return response
 
     def alone(self, template: str) -> Response:
@@ -71,7 +73,11 @@ class Renderer:
         code = status or status_of(error)
         if not wants_page(request) or not hasattr(request.state, "session"):
             return error_response(error, code)
-        response = self.page(request, "error", "error.html", code, error=error, status=int(code))
+        # what answers a form has an address that cannot be asked for again
+        back = None if request.method in SAFE_METHODS else page_of(request) or "/"
+        response = self.page(
+            request, "error", "error.html", code, error=error, status=int(code), back=back
+        )
         response.headers.update(error_headers(code, error))
         return response
 

@@ -48,6 +48,12 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "UNAVAILABLE"
     assert refused.json()["error"]["hint"]
+    came = {**HTML, "Referer": f"{client.base_url}/queue?all=true"}
+    form = await client.post(f"/experiment/{one}/pause", headers=came)
+    assert form.status_code == 503
+    assert 'href="/queue?all=true">Back' in form.text  # the address of a form cannot be reloaded
+    assert "data-still" in form.text
+    assert 'http-equiv="refresh"' not in form.text
     assert refused.headers["retry-after"]
     assert refused.elapsed.total_seconds() < 1
     for path in (f"/api/experiments/{one}/cancel", "/api/queue/pause"):

@@ -270,7 +270,7 @@ async def test_the_upload_page_promises_a_reactor_only_where_one_is_free(
 
     await says("No reactor takes experiments now")  # it has reported nothing yet
     await node.report(1)
-    await says("A reactor is free")
+    await says("is free: what it can run starts at once")
     node.estop = Estop(latch=str(ULID()), by="ada", since=utc_now())
     await node.report(2)
     await says("an emergency stop is engaged")
@@ -368,3 +368,14 @@ async def test_the_portal_can_be_installed(browser: httpx.AsyncClient) -> None:
     assert handle is not None
     assert handle[1] not in offline.text  # it is kept: nothing in it may be old or somebody's
     assert (await browser.get("/favicon.ico", follow_redirects=True)).content[:4] == b"\x89PNG"
+
+
+async def test_a_refresh_in_place_leaves_the_word_to_the_page_it_is_for(
+    portal: Portal, browser: httpx.AsyncClient
+) -> None:
+    await upload(browser)  # says that it is queued, on the next page
+    refreshed = await browser.get("/queue", headers={"X-Refresh": "1"})
+    assert "bioreactor_flash" not in refreshed.headers.get("set-cookie", "")
+    shown = await browser.get("/queue")
+    assert 'class="banner good"' in shown.text
+    assert 'class="banner good"' not in (await browser.get("/queue")).text

@@ -115,8 +115,9 @@ async def test_a_form_that_comes_too_late_shows_the_order_and_can_be_repeated(
     assert "Move all the same" in page.text
     assert f'name="id" value="{a}"' in page.text
     again = {"id": a, "target": b, "known": "1", "verb": "before"}
-    done = await browser.post("/queue/selected", data=again)
-    assert (done.status_code, done.headers["location"]) == (303, "/queue")
+    came = {"Referer": str(browser.base_url.join("/queue?all=true"))}
+    done = await browser.post("/queue/selected", data=again, headers=came)
+    assert (done.status_code, done.headers["location"]) == (303, "/queue?all=true"), "as it was"
     assert moves(hub)[-1] == (a, b, None, 1)
 
 

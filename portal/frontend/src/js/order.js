@@ -23,12 +23,20 @@ export function say(text) {
   if (element) element.textContent = text;
 }
 
+/** The page's address without a move that came too late: whether all are shown stays. */
+export function plainAddress() {
+  const address = new URL(location.href);
+  for (const name of ['wanted', 'where', 'target']) address.searchParams.delete(name);
+  return address;
+}
+
 /** Show the new order with what was wanted: the server writes both into the page. */
 export function showConflict(ids, where, target) {
-  const query = new URLSearchParams(ids.map((id) => ['wanted', id]));
-  query.set('where', where);
-  if (target) query.set('target', target);
-  history.replaceState(null, '', `/queue?${query}`);
+  const address = plainAddress();
+  for (const id of ids) address.searchParams.append('wanted', id);
+  address.searchParams.set('where', where);
+  if (target) address.searchParams.set('target', target);
+  history.replaceState(null, '', address);
   document.addEventListener('regions', () => byId('conflict')?.focus(), { once: true });
   refresh();
 }

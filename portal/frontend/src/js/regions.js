@@ -35,7 +35,7 @@ async function fetchPage() {
     signal: AbortSignal.timeout(10_000),
   });
   const lost = document.body.dataset.page === 'error';
-  if ((response.status === 404 || response.redirected) !== lost) {
+  if (lost ? response.ok : response.status === 404 || response.redirected) {
     location.reload();
     return;
   }
@@ -82,9 +82,13 @@ async function run() {
   }
 }
 
+/** Whether the page answered a form: its address leads elsewhere, or would send the form again. */
+const still = () => document.body.dataset.still !== undefined;
+
 /** Bring the regions up to date: at once, or soon if that was just done. */
 export function refresh() {
   clearTimeout(timer);
+  if (still()) return;
   if (document.hidden) {
     again = true;
     return;

@@ -5,7 +5,7 @@ import { post } from './api.js';
 import { ask } from './ask.js';
 import { carryOut } from './commands.js';
 import { byId, setText } from './dom.js';
-import { changedMeanwhile, known, noteOrder, say, showConflict } from './order.js';
+import { changedMeanwhile, known, noteOrder, plainAddress, say, showConflict } from './order.js';
 import { refresh } from './regions.js';
 
 const ticks = () => /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('input[name="id"][form="selection"]')]);
@@ -23,7 +23,7 @@ function mark(ids, checked) {
 }
 
 function leave() {
-  history.replaceState(null, '', '/queue');
+  history.replaceState(null, '', plainAddress());
   refresh();
 }
 
