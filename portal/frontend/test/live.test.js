@@ -101,3 +101,26 @@ test('waiting between attempts grows and has an end; a silent server is given up
   assert.ok(sockets.length > 9);
   live.stop();
 });
+
+test('a portal that closes without a word is not connected to, and is asked less and less often', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { live, sockets } = connected();
+  const told = [];
+  live.addEventListener('open', () => told.push('open'));
+  live.addEventListener('close', (event) => told.push(event.detail.failures));
+  live.start();
+  for (let i = 0; i < 4; i += 1) {
+    sockets.at(-1).open();
+    assert.ok(!live.connected);
+    sockets.at(-1).close();
+    t.mock.timers.tick(15_000);
+  }
+  assert.deepEqual(told, [1, 2, 3, 4]);
+  sockets.at(-1).open();
+  live.subscribe('queue', () => {});
+  assert.deepEqual(sockets.at(-1).sent, [{ subscribe: ['queue'] }]); // before a word came, too
+  sockets.at(-1).say({ type: 'link', broker: true, hub: 'online' });
+  assert.ok(live.connected);
+  assert.deepEqual(told, [1, 2, 3, 4, 'open']);
+  live.stop();
+});

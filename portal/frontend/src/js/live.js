@@ -18,7 +18,7 @@ export function matches(filter, topic) {
 }
 
 /**
- * Events: `open` (after every connect), `close`, `link` (detail: broker, hub, since), `refused`
+ * Events: `open` (each time that the portal speaks to us), `close`, `link` (detail: broker, hub, since), `refused`
  * (detail: the error).
  */
 export class Live extends EventTarget {
@@ -34,6 +34,8 @@ export class Live extends EventTarget {
     this.socket = null;
     this.failures = 0;
     this.opened = false;
+    /** Whether this connection brought anything: a portal with too many viewers closes without a word. */
+    this.heeded = false;
     this.timer = 0;
     this.sleeper = 0;
     this.heard = 0;
@@ -47,7 +49,7 @@ export class Live extends EventTarget {
   }
 
   get connected() {
-    return this.socket?.readyState === WebSocket.OPEN;
+    return this.heeded && this.socket?.readyState === WebSocket.OPEN;
   }
 
   start() {
@@ -83,7 +85,7 @@ export class Live extends EventTarget {
   }
 
   send(message) {
-    if (this.connected) this.socket?.send(JSON.stringify(message));
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
   open() {
@@ -91,21 +93,27 @@ export class Live extends EventTarget {
     if (this.socket || document.hidden) return;
     const socket = this.connect(this.url);
     this.socket = socket;
+    this.heeded = false;
     socket.onopen = () => {
-      this.failures = 0;
       this.heard = Date.now();
       this.watch = window.setInterval(() => this.listen(), PING_EVERY);
       if (this.handlers.size > 0) this.send({ subscribe: [...this.handlers.keys()] });
-      this.dispatchEvent(new CustomEvent('open', { detail: { again: this.opened } }));
-      this.opened = true;
     };
     socket.onmessage = (event) => {
       this.heard = Date.now();
+      if (!this.heeded && this.socket === socket) this.heed();
       this.frame(JSON.parse(event.data));
     };
     socket.onclose = () => {
       if (this.socket === socket) this.closed();
     };
+  }
+
+  heed() {
+    this.heeded = true;
+    this.failures = 0;
+    this.dispatchEvent(new CustomEvent('open', { detail: { again: this.opened } }));
+    this.opened = true;
   }
 
   /** A ping now and then; a server that stays silent is given up. */

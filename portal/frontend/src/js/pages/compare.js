@@ -16,13 +16,22 @@ const data = pageData('compare-data');
 const row = (id) => /** @type {HTMLElement | null} */ (document.querySelector(`[data-run="${CSS.escape(id)}"]`));
 const over = ({ id }) => ['completed', 'failed', 'cancelled'].includes(row(id)?.dataset.status ?? '');
 
-/** Read what some runs recorded; those that cannot be read now are told of. */
+/** Runs of which it was said that they cannot be read, until they can. @type {Set<string>} */
+const silent = new Set();
+
+/** Read what some runs recorded; those that cannot be read now are told of, once. */
 async function read(runs, part = '') {
   const histories = new Map();
   const answers = await Promise.allSettled(runs.map(({ id }) => call(`/api/experiments/${id}/history?points=${POINTS}${part}`)));
   answers.forEach((answer, i) => {
-    if (answer.status === 'fulfilled') histories.set(runs[i].letter, answer.value);
-    else toast(`What ${runs[i].letter} measured cannot be read now: ${sentence(answer.reason.message)}`, { bad: true });
+    const { letter } = runs[i];
+    if (answer.status === 'fulfilled') {
+      histories.set(letter, answer.value);
+      silent.delete(letter);
+    } else if (!silent.has(letter)) {
+      silent.add(letter);
+      toast(`What ${letter} measured cannot be read now: ${sentence(answer.reason.message)}`, { bad: true });
+    }
   });
   return histories;
 }
