@@ -10,9 +10,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from broker.messages import Audited, ContractError, Role, Storage, Token, UsersOf, utc_now
 from portal.access import Asking
-from portal.api import UNREACHABLE
 from portal.audit_csv import rows
 from portal.downloads import disposition
+from portal.errors import UNREACHABLE
 from portal.health_views import findings, versions_of
 from portal.reader import Reader
 from portal.rendering import Renderer

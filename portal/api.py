@@ -14,7 +14,8 @@ from broker.topics import EXPERIMENT_ID
 from portal.access import ERRORS, Asking, ExperimentId, IdempotencyKey, as_json
 from portal.asking import known_form
 from portal.desk import Desk
-from portal.errors import HTTP_STATUS
+from portal.errors import HTTP_STATUS, UNREACHABLE
+from portal.listing import read_page
 from portal.reader import Reader
 from portal.selection import Selection
 from portal.sessions import Session
@@ -43,9 +44,6 @@ from portal.views import (
 )
 
 __all__ = ["HTTP_STATUS", "ExperimentsApi"]
-
-UNREACHABLE = frozenset((ErrorCode.UNAVAILABLE, ErrorCode.TIMEOUT))
-"""The hub has not said anything: what the portal knows may be shown in its place."""
 
 _CURSOR = r"^[A-Za-z0-9_=-]{1,1000}$"
 _Ulid = Annotated[str, Query(pattern=f"^{EXPERIMENT_ID.pattern}$")]
@@ -144,32 +142,28 @@ class ExperimentsApi:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
         """List experiments, the session's own unless told otherwise, newest first likewise."""
-        try:
-            listed = await self._reader.list(
-                session,
-                mine=scope == "mine",
-                status=tuple(status or ()),
-                search=search,
-                node=node,
-                since=since,
-                until=until,
-                sort=sort,
-                ascending=ascending,
-                before=before,
-                limit=limit,
-            )
-        except ContractError as error:
-            if error.error.code not in UNREACHABLE:
-                raise
-            known = [
-                e for e in self._state.experiments() if scope == "all" or e.user == session.user
-            ]
-            found, total, following = tuple(known), len(known), None
-        else:
-            found, total, following = listed.experiments, listed.total, listed.next
-        views = tuple(experiment_view(experiment) for experiment in found)
+        page = await read_page(
+            self._reader,
+            self._state,
+            session,
+            mine=scope == "mine",
+            status=tuple(status or ()),
+            search=search,
+            node=node,
+            since=since,
+            until=until,
+            sort=sort,
+            ascending=ascending,
+            before=before,
+            limit=limit,
+        )
         return as_json(
-            Mine(experiments=views, total=total, next=following, freshness=freshness(self._state))
+            Mine(
+                experiments=tuple(experiment_view(experiment) for experiment in page.experiments),
+                total=len(page.experiments) if page.total is None else page.total,
+                next=page.next,
+                freshness=freshness(self._state),
+            )
         )
 
     async def get(self, session: Asking, experiment_id: ExperimentId) -> Response:
@@ -213,12 +207,12 @@ class ExperimentsApi:
         """
         return commanded(await self._desk.delete(session, experiment_id))
 
-    async def restore(self, session: Asking, experiment_id: str) -> Response:
+    async def restore(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Take a deletion back."""
         return commanded(await self._desk.restore(session, experiment_id))
 
     async def annotate(
-        self, session: Asking, experiment_id: str, body: AnnotateRequest
+        self, session: Asking, experiment_id: ExperimentId, body: AnnotateRequest
     ) -> Response:
         """Change its name, its note, or both, whatever it is doing."""
         done = await self._desk.annotate(

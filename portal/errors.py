@@ -109,6 +109,9 @@ MEANING: Final[Mapping[ErrorCode, str]] = MappingProxyType(
 
 RETRY_AFTER_SECONDS: Final = 5
 
+UNREACHABLE: Final = frozenset((ErrorCode.UNAVAILABLE, ErrorCode.TIMEOUT))
+"""The hub has not said anything: what the portal knows may be shown in its place."""
+
 
 class ErrorBody(BaseModel):
     """What every failed call answers."""

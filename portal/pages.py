@@ -17,9 +17,9 @@ from broker.messages import (
 )
 from portal.access import Asking
 from portal.alarmlog import PastAlarm, gathered
-from portal.api import UNREACHABLE, read_experiment
+from portal.api import read_experiment
 from portal.asking import need_admin
-from portal.errors import not_found
+from portal.errors import UNREACHABLE, not_found
 from portal.examples import Example
 from portal.known import NodeView
 from portal.listing import newest, read_page

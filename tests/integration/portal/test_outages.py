@@ -39,6 +39,11 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     assert status["experiment"]["status"] == "queued"
     mine = (await client.get("/api/experiments/user")).json()
     assert [e["experiment_id"] for e in mine["experiments"]] == [one]
+    for query, found in (("status=queued", [one]), ("status=failed", []), ("search=none", [])):
+        some = (await client.get(f"/api/experiments/user?{query}")).json()
+        assert [e["experiment_id"] for e in some["experiments"]] == found, query
+    following = await client.get("/api/experiments/user?before=abc")
+    assert following.status_code == 503, "no page twice"
     for path in ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/upload", "/nodes"):
         page = await client.get(path, headers=HTML)
         assert page.status_code == 200, path
@@ -49,11 +54,11 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     assert refused.json()["error"]["code"] == "UNAVAILABLE"
     assert refused.json()["error"]["hint"]
     came = {**HTML, "Referer": f"{client.base_url}/queue?all=true"}
-    form = await client.post(f"/experiment/{one}/pause", headers=came)
-    assert form.status_code == 503
-    assert 'href="/queue?all=true">Back' in form.text  # the address of a form cannot be reloaded
-    assert "data-still" in form.text
-    assert 'http-equiv="refresh"' not in form.text
+    posted = await client.post(f"/experiment/{one}/pause", headers=came)
+    assert posted.status_code == 503
+    assert 'href="/queue?all=true">Back' in posted.text  # the address of a form cannot be reloaded
+    assert "data-still" in posted.text
+    assert 'http-equiv="refresh"' not in posted.text
     assert refused.headers["retry-after"]
     assert refused.elapsed.total_seconds() < 1
     for path in (f"/api/experiments/{one}/cancel", "/api/queue/pause"):
