@@ -8,6 +8,7 @@ from typing import Final, Literal
 from broker import VERSION
 from broker.messages import NodeReport, Queue, ServiceStatus, Storage
 from portal.known import NodeView
+from portal.markup import size
 from portal.state import State
 
 _GB: Final = 1024**3
@@ -82,9 +83,9 @@ def _storage(storage: Storage | None) -> Finding | None:
         return None
     share = storage.free / max(1, storage.total)
     text = (
-        f"{_size(storage.free)} of {_size(storage.total)} are free on the hub's disk. "
-        f"{storage.finished} finished experiments take {_size(storage.database)} in the database "
-        f"and {_size(storage.files)} in result files."
+        f"{size(storage.free)} of {size(storage.total)} are free on the hub's disk. "
+        f"{storage.finished} finished experiments take {size(storage.database)} in the database "
+        f"and {size(storage.files)} in result files."
     )
     if storage.low:
         return Finding(
@@ -122,10 +123,10 @@ def _lag(nodes: Iterable[NodeView], now: datetime) -> Finding:
     waiting = [lag for node in nodes if node.report for lag in _lags(node.report, now)]
     if not waiting:
         return Finding("ok", "Record", "The hub has everything that the reactors recorded.")
-    entries, size = sum(n for n, _, _ in waiting), sum(b for _, b, _ in waiting)
+    entries, held = sum(n for n, _, _ in waiting), sum(b for _, b, _ in waiting)
     oldest = max(age for _, _, age in waiting)
     text = (
-        f"{entries} entries ({_size(size)}) are not yet at the hub, the oldest for {oldest:.0f} s."
+        f"{entries} entries ({size(held)}) are not yet at the hub, the oldest for {oldest:.0f} s."
     )
     if oldest < _OLD_ENTRY_S:
         return Finding("ok", "Record", text)
@@ -156,12 +157,5 @@ def _versions(versions: Mapping[str, str]) -> Finding:
 def _queue(queue: Queue | None) -> Finding | None:
     if queue is None or queue.posture == "running":
         return None
-    reason = f" {queue.posture_reason}." if queue.posture_reason else ""
-    return Finding("warn", "Queue", f"It is {queue.posture}:{reason}", "Resume it in the queue.")
-
-
-def _size(n: int) -> str:
-    for unit, bound in (("GB", _GB), ("MB", 1024**2), ("kB", 1024)):
-        if n >= bound:
-            return f"{n / bound:.1f} {unit}"
-    return f"{n} B"
+    reason = f": {queue.posture_reason}" if queue.posture_reason else ""
+    return Finding("warn", "Queue", f"It is {queue.posture}{reason}.", "Resume it in the queue.")

@@ -22,7 +22,7 @@ from portal.state import State
 _log = logging.getLogger(__name__)
 
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "POST"})
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST"})
 """What routes take; all else is counted as one, so that odd methods make no new series."""
 _FRESH_S: Final = 60.0
 _PAGE_BYTES: Final = resource.getpagesize()

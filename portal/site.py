@@ -1,6 +1,6 @@
 """What is neither page nor data: health, figures, the reference of the REST interface."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel
@@ -15,6 +15,9 @@ from portal.metrics import HubFigures, RequestFigures, exposition
 from portal.reference import FAULTS, WATCHABLE, WS_LIMITS, Group, groups_of
 from portal.rendering import Renderer
 from portal.state import State
+
+_ADDRESSES: Final = 8
+"""By which people come to one portal; more of them are a caller's invention."""
 
 
 class Health(BaseModel):
@@ -50,7 +53,7 @@ class Site:
         self._figures = figures
         self._renderer = renderer
         self._assets = assets
-        self._reference: list[Group] | None = None
+        self._references: dict[str, list[Group]] = {}
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -97,15 +100,19 @@ class Site:
 
     async def docs(self, request: Request, session: Asking) -> Response:  # noqa: ARG002 - every page has one
         """Show the reference of the REST interface."""
-        if self._reference is None:
+        base = str(request.base_url).rstrip("/")
+        groups = self._references.get(base)
+        if groups is None:
             app: FastAPI = request.app
-            base = str(request.base_url).rstrip("/")
-            self._reference = groups_of(app.openapi(), base)
+            groups = groups_of(app.openapi(), base)
+            if len(self._references) >= _ADDRESSES:
+                self._references.clear()
+            self._references[base] = groups
         return self._renderer.page(
             request,
             "docs",
             "docs.html",
-            groups=self._reference,
+            groups=groups,
             faults=FAULTS,
             topics=WATCHABLE,
             ws_limits=WS_LIMITS,

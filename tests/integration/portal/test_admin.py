@@ -200,6 +200,8 @@ async def test_how_it_is_in_plain_words(
     )
     assert "Both are there and answer" in page.text
     assert "They differ: portal" in page.text  # the small hub is of version "test"
+    await browser.post("/queue/pause")
+    assert re.search(r"It is paused(: [^.<]+)?\.<", (await browser.get("/admin")).text)
     hub.free = 1000
     page = await browser.get("/admin")
     assert "disk is full: nothing new is queued" in page.text

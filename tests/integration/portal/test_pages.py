@@ -379,3 +379,12 @@ async def test_a_refresh_in_place_leaves_the_word_to_the_page_it_is_for(
     shown = await browser.get("/queue")
     assert 'class="banner good"' in shown.text
     assert 'class="banner good"' not in (await browser.get("/queue")).text
+
+
+async def test_the_reference_names_the_address_that_it_is_read_at(
+    portal: Portal, browser: httpx.AsyncClient
+) -> None:
+    for name in ("127.0.0.1", "localhost"):
+        address = portal.url.replace("127.0.0.1", name)
+        page = await browser.get("/docs", headers={"Host": address.removeprefix("http://")})
+        assert f"{address}/api/queue/status" in page.text

@@ -1,11 +1,15 @@
 """The small pieces of pages."""
 
+import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
+from jinja2 import Environment, FileSystemLoader
 
-from broker.messages import ChannelInfo, Quantity
+from broker.messages import ChannelInfo, ParameterInfo, Quantity
 from portal.markup import moment, number, pieces, sentence, short, size, span, spark, value
+from portal.rendering import TEMPLATES
 
 CHANNEL = ChannelInfo(
     name="od",
@@ -17,6 +21,21 @@ CHANNEL = ChannelInfo(
     period=1,
     precision=2,
 )
+
+
+def test_a_form_takes_the_very_limits_of_a_parameter() -> None:
+    """Six digits are enough to read, and would refuse what the script allows."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    environment.globals.update(pieces("/static/{}".format))
+    run = SimpleNamespace(
+        experiment_id="x", node="r", status="running", phase="executing", parameters={}, attempt=1
+    )
+    declared = [ParameterInfo(name="cells", default=1234564, minimum=0.12345678, maximum=1234564)]
+    page = environment.get_template("_parameters.html").render(
+        e=run, declared=declared, may_change=True, milestones=(), session=None, nodes=()
+    )
+    assert 'min="0.12345678"' in page
+    assert re.search('max="1234564(.0)?"', page)
 
 
 def test_what_a_node_says_of_itself_is_shown_harmlessly() -> None:
