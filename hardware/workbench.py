@@ -33,16 +33,17 @@ class Workbench:
         self._stamp: Hashable = None
 
     def calibrated(self) -> tuple[Channel, ...] | None:
-        """Return the channels as they are calibrated now; None: as when this was last asked.
+        """Return the channels as they are calibrated now; None: as when this was last told.
 
         Raises:
-            ConfigurationError: A calibration's file is damaged; told once.
+            ConfigurationError: A calibration's file is damaged.
         """
         stamp = self._book.stamp()
         if stamp == self._stamp:
             return None
+        channels = recalibrated(self._bare, self._book)
         self._stamp = stamp
-        return recalibrated(self._bare, self._book)
+        return channels
 
     def change_vial(self, ml: float) -> None:
         """Say that another vial is in, with so many mL; durable when it returns.

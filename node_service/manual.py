@@ -104,6 +104,8 @@ class Hands:
         try:
             while True:
                 await self._ran_out.wait()
+                if not self._ran_out.is_set():
+                    continue  # there was a command in the same instant
                 self._ran_out.clear()
                 await self.end(f"no command for {self._seconds:g} s")
         finally:

@@ -118,3 +118,19 @@ async def test_a_new_vial_is_counted_from(reactor: Reactor, tmp_path: Path) -> N
     assert workbench.new_vial() is None
     assert (await reactor.dose("media", 1.0)).delivered_ml == 1.0
     assert '"volume": 15.5' in (tmp_path / "devices" / "doses.json").read_text()
+
+
+async def test_a_damaged_note_keeps_no_calibration_back_and_is_told_once(
+    reactor: Reactor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    note = tmp_path / "devices" / "new-vial.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text('{"ml": "much"}')
+    CalibrationBook(tmp_path / "devices" / CALIBRATIONS).keep(calibration("temperature", 0, 1.5))
+    await reactor.refresh()
+    await reads(reactor, 26.5)
+    await reactor.refresh()
+    assert caplog.text.count("is not used") == 1
+    Workbench(tmp_path / "devices").change_vial(14.5)
+    await reactor.refresh()
+    assert not note.exists()
