@@ -642,7 +642,7 @@ class ReadAudit(Request):
     experiment_id: Ulid | None = None
     verb: Name | None = None
     who: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)] | None = None
-    before: int | None = Field(default=None, ge=1)
+    before: int | None = Field(default=None, ge=1, le=2**53)
     limit: int = Field(default=50, ge=1, le=200)
 
 
@@ -674,7 +674,7 @@ class Logs(Request):
     """
 
     experiment_id: Ulid
-    after: int | None = Field(default=None, ge=0)
+    after: int | None = Field(default=None, ge=0, le=2**53)
     search: Annotated[str, StringConstraints(max_length=200)] = ""
     sources: tuple[LogSource, ...] = ()
     limit: int = Field(default=500, ge=1, le=2000)
@@ -726,7 +726,7 @@ class Fetch(Request):
     """Fetch a piece of an exported file."""
 
     ref: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-    offset: int = Field(default=0, ge=0)
+    offset: int = Field(default=0, ge=0, le=2**53)
     length: int = Field(default=MAX_FETCH_BYTES, ge=1, le=MAX_FETCH_BYTES)
 
 

@@ -195,9 +195,10 @@ class Commands:
             )
         declared = scripts.parse(script)[0].info.parameters
         chosen, problems = scripts.changed(declared, request.parameters)
-        if problems:
-            raise RefusedError.of(problems[0].error)
-        event = events.SendAsked(request.experiment_id, chosen, request.expected)
+        expected, doubts = scripts.changed(declared, request.expected)
+        if problems or doubts:
+            raise RefusedError.of((*problems, *doubts)[0].error)
+        event = events.SendAsked(request.experiment_id, chosen, expected)
         return await self._desk.command(asked, event, _done, experiment_id=request.experiment_id)
 
     async def _annotate(self, asked: Asked, request: Annotate) -> Result:

@@ -11,9 +11,8 @@ from broker.messages import ContractError, ErrorCode, Experiment, List, Listed, 
 from broker.topics import EXPERIMENT_ID
 from hub_service.archive import Wanted
 from hub_service.archive.finished import Cursor, sort_value, words
+from hub_service.fitting import fitting
 
-MAX_LISTED_BYTES: Final = 512 * 1024
-"""Of a page of experiments; the next page goes on from there."""
 MAX_LISTED_FILES: Final = 50
 """A longer manifest is told with its experiment alone."""
 
@@ -54,7 +53,7 @@ def listed(
     matching = [e for e in live if e.experiment_id not in known and _matches(e, wanted)]
     following = [e for e in matching if wanted.before is None or _follows(e, wanted)]
     found = _sorted([*following, *archived], wanted)
-    shown = _fitting(found[: wanted.limit - 1])
+    shown = fitting(_brief(experiment) for experiment in found[: wanted.limit - 1])
     more = len(shown) < len(found)
     return Listed(
         experiments=shown,
@@ -132,16 +131,8 @@ def _cursor(text: str, sort: SortKey) -> Cursor:
             )
 
 
-def _fitting(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
-    """Return as many as fit into one reply, at least one; long manifests are left out."""
-    shown: list[Experiment] = []
-    size = 0
-    for experiment in experiments:
-        brief = experiment
-        if len(experiment.results) > MAX_LISTED_FILES:
-            brief = experiment.model_copy(update={"results": ()})
-        size += len(brief.encode())
-        if shown and size > MAX_LISTED_BYTES:
-            break
-        shown.append(brief)
-    return tuple(shown)
+def _brief(experiment: Experiment) -> Experiment:
+    """Return it as lists have it: long manifests are left out."""
+    if len(experiment.results) <= MAX_LISTED_FILES:
+        return experiment
+    return experiment.model_copy(update={"results": ()})

@@ -28,6 +28,7 @@ from hub_service.archive.wide import Selection
 from hub_service.auditing import ADMINISTRATORS_ONLY, audit_entry
 from hub_service.authority import demand_change, may_change, powerful
 from hub_service.exports import Exports
+from hub_service.fitting import fitting
 from hub_service.listing import listed, wanted_of
 from hub_service.queue import QueueState, views
 from hub_service.queue.durations import Durations
@@ -171,17 +172,13 @@ class Reading:
             verb=request.verb,
             who=request.who,
         )
-        page = rows[: request.limit]
         entries = self._state().entries
-        ids = {row.audit.experiment_id for row in page} - {None}
+        ids = {row.audit.experiment_id for row in rows} - {None}
         names = await self._archive.names([i for i in ids if i is not None and i not in entries])
         names |= {i: e.plan.name for i, e in entries.items() if i in ids}
-        return Audited(
-            entries=tuple(
-                audit_entry(row, names, full=all_of_it, reader=asked.user) for row in page
-            ),
-            next=page[-1].n if len(rows) > len(page) else None,
-        )
+        told = [audit_entry(row, names, full=all_of_it, reader=asked.user) for row in rows]
+        page = fitting(told[: request.limit])
+        return Audited(entries=page, next=page[-1].n if len(page) < len(told) else None)
 
     async def _history(self, request: History) -> Result:
         if (request.experiment_id is None) == (request.node is None):

@@ -224,11 +224,12 @@ class QueueStore:
             return
         work = self._write if written else wait_for
         loop = asyncio.get_running_loop()
-        writing = self._writing = loop.create_future()
+        writing: asyncio.Future[None] = loop.create_future()
         ended = partial(self._ended, group, decisions, new)
         self._thread.submit(work, before, new).add_done_callback(
             lambda written: loop.call_soon_threadsafe(ended, writing, written)
         )
+        self._writing = writing
 
     def _ended(
         self,

@@ -201,6 +201,8 @@ async def test_pause_resume_send_and_cancel_of_what_runs(site: Site) -> None:
     assert await alice.refused("send", wrong) == "SCRIPT_PARAMETERS"
     wrong = Send(experiment_id=one, parameters={"other": 1})
     assert await alice.refused("send", wrong) == "SCRIPT_PARAMETERS"
+    wrong = Send(experiment_id=one, parameters={"target": 3}, expected={"other" * 999: 1})
+    assert await alice.refused("send", wrong) == "SCRIPT_PARAMETERS"
 
     assert (await alice.ask("cancel", on_it, Done)).outcome == "accepted"
     done = await watcher.until(one, lambda e: e.status is Status.CANCELLED)
