@@ -55,7 +55,8 @@ class Server(uvicorn.Server):
         for listening in self.servers if self.started else ():
             for each in listening.sockets:
                 host, port = each.getsockname()[:2]
-                _log.info("serving http://%s:%s", f"[{host}]" if ":" in host else host, port)
+                scheme = "https" if self.config.is_ssl else "http"
+                _log.info("serving %s://%s:%s", scheme, f"[{host}]" if ":" in host else host, port)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -72,6 +73,8 @@ def make_server(
             app,
             host=settings.host,
             port=settings.port,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
             ws=ViewerProtocol,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,

@@ -1,7 +1,8 @@
 """The portal's settings: section `[portal]` of the configuration file, or `BIOREACTOR_PORTAL_*`."""
 
+import ssl
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,9 @@ class PortalSettings(BaseSettings):
             principals that its own setting `portals` lists.
         host: The address to listen on. Loopback unless told otherwise.
         port: The port to listen on; 0 picks a free one, which the log names.
+        certificate: PEM certificate, with those between it and its authority, to serve HTTPS with;
+            read at the start. In a settings file, paths are relative to that file.
+        key: The certificate's key.
         data_dir: Holds the site key. Portals of one site share the key, so that a browser is the
             same user at each of them.
         admin: Who may use the administrator's controls: ``everybody`` who reaches the portal, for
@@ -51,9 +55,13 @@ class PortalSettings(BaseSettings):
         env_prefix="BIOREACTOR_PORTAL_", extra="forbid", frozen=True, hide_input_in_errors=True
     )
 
+    BESIDE_THE_FILE: ClassVar = frozenset({"certificate", "key"})
+
     id: Name = "portal"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    certificate: Path | None = None
+    key: Path | None = None
     data_dir: Path = Path("/var/lib/bioreactor/portal")
     admin: Literal["everybody", "login"] = "everybody"
     admin_password: SecretStr | None = None
@@ -77,4 +85,19 @@ class PortalSettings(BaseSettings):
             raise ValueError(
                 f'admin = "login" needs an admin_password of at least {MIN_PASSWORD} characters'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_fits_its_key(self) -> "PortalSettings":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if self.certificate is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
+            except OSError as error:
+                why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+                raise ValueError(
+                    f"{self.certificate} and {self.key} cannot be used: {why}; "
+                    "name a certificate and its key in PEM that this service may read"
+                ) from error
         return self

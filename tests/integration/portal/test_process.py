@@ -3,18 +3,22 @@
 import asyncio
 import os
 import signal
+import ssl
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from broker.access.certificates import Authority
 from broker.connection import Message
 from broker.embedded import EmbeddedBroker
+from broker.identity import write_private
 from broker.listening import free_port
 from broker.messages import ServiceStatus, decode
 from broker.topics import Topic
@@ -26,7 +30,7 @@ from tests.support.portal import SESSION, eventually
 
 @asynccontextmanager
 async def process(
-    broker: EmbeddedBroker, data: Path, port: int
+    broker: EmbeddedBroker, data: Path, port: int, more: str = ""
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m portal` with a configuration file."""
     there = broker.settings_for("portal")
@@ -36,7 +40,7 @@ async def process(
         f'[broker]\nurl = "{there.url}"\nusername = "portal"\n'
         f'password = "{there.password.get_secret_value()}"\n'
         f'[portal]\nport = {port}\ndata_dir = "{data}/portal"\n'
-        "reads_per_second = 10000\n"
+        f"reads_per_second = 10000\n{more}"
     )
     config.chmod(0o600)
     running = await asyncio.create_subprocess_exec(
@@ -89,6 +93,27 @@ async def test_life_of_a_portal(
         async with asyncio.timeout(10):
             assert await running.wait() == 0
         await eventually(_seen(said), lambda states: states == ["online", "offline"])
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto"])
+async def test_it_serves_https_with_a_certificate_of_its_own(
+    broker: EmbeddedBroker, hub: FakeHub, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    issued = Authority.create(tmp_path / "ca", "test", now).server(["localhost"], now, 1)
+    write_private(tmp_path / "portal.crt", issued.certificate)
+    write_private(tmp_path / "portal.key", issued.key)
+    port = free_port()
+    more = 'certificate = "portal.crt"\nkey = "portal.key"\n'
+    trust = ssl.create_default_context(cafile=tmp_path / "ca" / "ca.crt")
+    async with (
+        process(broker, tmp_path, port, more),
+        httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=trust) as client,
+    ):
+        await eventually(lambda: _status(client), lambda status: status == 200, 60)
+        page = await client.get("/", headers={"Accept": "text/html"})
+        assert page.status_code == 200
+        assert "; Secure" in page.headers["set-cookie"]
 
 
 @pytest.mark.parametrize(
