@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from broker.access import grants
-from broker.connection import Connection, SubscriptionRefusedError
+from broker.connection import Connection, Message, SubscriptionRefusedError
 from broker.embedded import EmbeddedBroker
+from broker.session import Session
+from broker.streams import open_stream
 from broker.topics import SPECS, Topic, Topics
 from tests.support.brokers import ROLES, Connector
 from tests.support.inbox import Inbox
@@ -38,17 +40,10 @@ async def test_only_senders_named_by_the_contract_are_heard(
             connection.subscribe(topic_filter, inboxes[name])
     speaker = await connect(sender)
     allowed: set[str] = set()
-    for topic, spec in SPECS.items():
-        for node in ("reactor-1", "reactor-2"):
-            for principal in ("alice", "bob", "admin", "portal"):
-                text = TOPICS.build(topic, node=node, principal=principal, **LEVELS)
-                role = PRINCIPALS[sender].role
-                own_node = role != "node" or "{node}" not in topic.value or node == sender
-                speaks_for_itself = role in {"hub", "node"} or "{principal}" not in topic.value
-                own = own_node and (speaks_for_itself or principal == sender)
-                if role in spec.senders and own:
-                    allowed.add(text)
-                await speaker.publish(text, sender.encode(), qos=1)
+    for text in texts():
+        if may_say(sender, text):
+            allowed.add(text)
+        await speaker.publish(text, sender.encode(), qos=1)
 
     # the sender's last message passes the same queues, so what came before it has come
     heard = {m.topic for inbox in inboxes.values() for m in inbox.messages}
@@ -71,6 +66,83 @@ def clears(sender: str, text: str) -> bool:
         *(Topic.NODE_ESTOP, Topic.NODE_ESTOP_RELEASE),
     }
     return address.topic in commands and address["node"] == sender
+
+
+def texts() -> set[str]:
+    """Return topics of every kind, of each node and each principal."""
+    return {
+        TOPICS.build(topic, node=node, principal=principal, **LEVELS)
+        for topic in SPECS
+        for node in ("reactor-1", "reactor-2")
+        for principal in ("alice", "bob", "admin", "portal")
+    }
+
+
+def may_read(reader: str, text: str) -> bool:
+    """What the table of the contract says."""
+    address = TOPICS.parse(text)
+    assert address is not None
+    role = PRINCIPALS[reader].role
+    if role not in SPECS[address.topic].readers:
+        return False
+    if role == "node":
+        return address.levels.get("node", reader) == reader
+    return role == "hub" or address.levels.get("principal", reader) == reader
+
+
+@pytest.mark.parametrize("reader", PRINCIPALS)
+async def test_only_readers_named_by_the_contract_hear(
+    broker: EmbeddedBroker, connect: Connector, reader: str
+) -> None:
+    """Each principal subscribes to each topic by itself, and everything is said once."""
+    speakers = {name: await connect(name) for name in PRINCIPALS}
+    said = {text: name for text in texts() for name in PRINCIPALS if may_say(name, text)}
+    heard: set[str] = set()
+    done = asyncio.Event()
+
+    def deliver(message: Message, mid: int | None) -> None:
+        heard.add(message.topic)
+        if mid is not None:
+            session.acknowledge(mid)
+        if message.payload == b"end":
+            done.set()
+
+    settings = broker.settings_for(reader)
+    session = Session(
+        await open_stream(settings),
+        settings,
+        client_id="reader",
+        clean_session=True,
+        will=None,
+        deliver=deliver,
+    )
+    try:
+        await session.open()
+        for text in texts():
+            try:
+                await session.subscribe([(text, 1)])
+            except SubscriptionRefusedError:
+                assert not may_read(reader, text)
+        for text, sender in said.items():
+            await speakers[sender].publish(text, b"said", qos=1)
+        await speakers["hub"].publish("bioreactor/hub/status", b"end", qos=1)
+        async with asyncio.timeout(20):
+            await done.wait()
+    finally:
+        await session.close()
+    assert heard == {text for text in said if may_read(reader, text)}
+
+
+def may_say(sender: str, text: str) -> bool:
+    """What the table of the contract says, but for commands that their readers clear."""
+    address = TOPICS.parse(text)
+    assert address is not None
+    role = PRINCIPALS[sender].role
+    if role not in SPECS[address.topic].senders:
+        return False
+    if role == "node":
+        return address.levels.get("node", sender) == sender
+    return role == "hub" or address.levels.get("principal", sender) == sender
 
 
 SECRETS = [
