@@ -13,19 +13,21 @@ from portal.errors import not_found
 from portal.estop import EmergencyStop
 from portal.known import NodeView
 from portal.manual import ManualControl
-from portal.reader import Reader
-from portal.state import State
-from portal.views import (
+from portal.node_views import (
     AlarmsOf,
-    Commanded,
     CommandRequest,
     DeadBody,
     EstopBody,
     NodeOf,
     Nodes,
     ReleaseBody,
-    freshness,
     node_of,
+)
+from portal.reader import Reader
+from portal.state import State
+from portal.views import (
+    Commanded,
+    freshness,
 )
 
 

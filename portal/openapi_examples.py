@@ -33,26 +33,28 @@ from broker.messages import (
     UsersOf,
 )
 from portal.alarmlog import PastAlarm
-from portal.site import Health
-from portal.views import (
+from portal.node_views import (
     AlarmsOf,
-    AnnotateRequest,
-    CheckRequest,
-    Commanded,
     CommandRequest,
     DeadBody,
     EstopBody,
+    NodeOf,
+    Nodes,
+    ReleaseBody,
+)
+from portal.site import Health
+from portal.views import (
+    AnnotateRequest,
+    CheckRequest,
+    Commanded,
     ExperimentOf,
     ExperimentView,
     Freshness,
     HaltRequest,
     LimitsRequest,
     Mine,
-    NodeOf,
-    Nodes,
     ParametersRequest,
     QueueOf,
-    ReleaseBody,
     RetentionRequest,
     RunNowRequest,
     Selected,

@@ -9,13 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from broker.messages import (
     MAX_KEEP_DAYS,
     MAX_SCRIPT_BYTES,
-    Channels,
     Error,
     Experiment,
     Milestone,
     Moved,
     Name,
-    NodeReport,
     Parameters,
     Posture,
     Queue,
@@ -30,8 +28,7 @@ from broker.messages import (
     Token,
     Withheld,
 )
-from portal.alarmlog import PastAlarm
-from portal.known import HubState, NodeView
+from portal.known import HubState
 from portal.selection import MAX_SELECTED, SelectionVerb
 from portal.state import State
 
@@ -167,42 +164,6 @@ class QueueOf(BaseModel):
     freshness: Freshness
 
 
-class NodeOf(BaseModel):
-    """A reactor as last reported.
-
-    Attributes:
-        since: When it came online, or was lost.
-        clock_offset: Seconds by which its clock is ahead of the portal's; null until it reports.
-        withheld: Why the queue starts nothing there.
-    """
-
-    id: str
-    label: str
-    online: bool
-    since: datetime | None
-    version: str | None
-    clock_offset: float | None
-    simulated: bool
-    speed: float
-    channels: Channels | None
-    report: NodeReport | None
-    withheld: Withheld | None
-    readings: dict[str, float | None]
-
-
-class AlarmsOf(BaseModel):
-    """Alarms of a reactor, the newest first."""
-
-    alarms: tuple[PastAlarm, ...]
-
-
-class Nodes(BaseModel):
-    """All reactors by name."""
-
-    nodes: tuple[NodeOf, ...]
-    freshness: Freshness
-
-
 Script = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_SCRIPT_BYTES})]
 """Documented here, judged by the hub: it says SCRIPT_EMPTY or SCRIPT_TOO_LARGE."""
 
@@ -317,45 +278,6 @@ class RetentionRequest(BaseModel):
         return None if value == "" else value
 
 
-class DeadBody(BaseModel):
-    """Whether somebody has seen to it that the reactor's power is off."""
-
-    power_is_off: bool = False
-
-
-class CommandRequest(BaseModel):
-    """A value or a volume for one channel.
-
-    Attributes:
-        value: In the channel's unit.
-        dose_ml: Of a pump.
-        duration: Seconds of the reactor's clock; direct outputs need one.
-    """
-
-    value: float | None = None
-    dose_ml: float | None = None
-    duration: float | None = None
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _absent(cls, value: object) -> object:
-        """Take a form's empty field for absent."""
-        return None if value == "" else value
-
-
-class EstopBody(BaseModel):
-    """Why a reactor is stopped."""
-
-    reason: Annotated[str, Field(max_length=120)] = ""
-
-
-class ReleaseBody(BaseModel):
-    """Which emergency stop is released, absent: the one that the reactor reports; and why."""
-
-    latch: str | None = None
-    reason: Annotated[str, Field(max_length=120)] = ""
-
-
 def experiment_view(experiment: Experiment) -> ExperimentView:
     """Return the experiment for REST."""
     error = experiment.error
@@ -386,22 +308,4 @@ def queue_of(queue: Queue, state: State) -> QueueOf:
         withheld=queue.withheld,
         revision=queue.revision,
         freshness=freshness(state),
-    )
-
-
-def node_of(node: NodeView) -> NodeOf:
-    """Return a reactor for REST."""
-    return NodeOf(
-        id=node.id,
-        label=node.label,
-        online=node.online,
-        since=node.since,
-        version=node.version,
-        clock_offset=node.clock_offset,
-        simulated=node.simulated,
-        speed=node.speed,
-        channels=node.channels,
-        report=node.report,
-        withheld=node.withheld,
-        readings=node.readings,
     )
