@@ -89,9 +89,10 @@ def test_a_move_that_crosses_another_one_is_shown_and_can_be_repeated(
     path = f"/api/experiments/{alpha}/reorder?after={beta}"
     assert system.http.post(path).status_code == 200
     expect(names(ada)).to_have_text(["alpha", "beta", "gamma"])  # nothing moves under her hand
+    conflict = ada.locator("#conflict")
+    conflict.focus()  # what has the focus is brought up to date like everything else
     ada.mouse.up()
 
-    conflict = ada.locator("#conflict")
     expect(conflict).to_contain_text("The order was changed meanwhile")
     expect(conflict).to_contain_text("moved “alpha”")
     expect(conflict).to_contain_text("“alpha” behind “gamma”")
@@ -110,6 +111,12 @@ def test_several_are_paused_moved_and_cancelled_together(
     page.goto("/queue")
     bar = page.get_by_role("region", name="What is selected")
     expect(bar).to_be_hidden()
+    # One by the keyboard: what the button means changes under it, and the focus stays.
+    page.get_by_role("button", name="Pause: beta").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Resume: beta")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Pause: beta")).to_be_focused()
     for name in ("beta", "gamma"):
         page.get_by_role("checkbox", name=f"Select {name}").check()
     expect(bar).to_contain_text("2 selected")

@@ -8,6 +8,7 @@ import { toast } from './toasts.js';
 
 /** Do something at the server and tell how it went: its answer, or null. */
 export async function carryOut(action, button = null) {
+  const focused = button !== null && document.activeElement === button;
   if (button) {
     button.disabled = true;
     button.setAttribute('aria-busy', 'true');
@@ -23,6 +24,8 @@ export async function carryOut(action, button = null) {
     if (button) {
       button.disabled = false;
       button.removeAttribute('aria-busy');
+      // A disabled button loses the focus, and with it a keyboard its place.
+      if (focused && document.activeElement === document.body) button.focus({ preventScroll: true });
     }
     refresh();
   }

@@ -36,6 +36,14 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+/**
+ * Whether somebody writes in a field: its value is theirs. Of anything else that has the focus, a
+ * dialog's heading or a button, idiomorph would leave what stands in it as it was.
+ */
+export function isWriting() {
+  return document.activeElement?.matches('input, textarea, select') ?? false;
+}
+
 /** Data that the server put into the page as JSON. */
 export function pageData(id) {
   const element = byId(id);

@@ -37,8 +37,16 @@ export function showConflict(ids, where, target) {
   address.searchParams.set('where', where);
   if (target) address.searchParams.set('target', target);
   history.replaceState(null, '', address);
-  document.addEventListener('regions', () => byId('conflict')?.focus(), { once: true });
+  document.addEventListener('regions', focusConflict);
   refresh();
+}
+
+/** It comes with one of the next refreshes: one may have been on its way. */
+function focusConflict() {
+  const conflict = byId('conflict');
+  if (!conflict?.firstElementChild) return;
+  conflict.focus();
+  document.removeEventListener('regions', focusConflict);
 }
 
 /** Whether an error says that somebody else was faster. */

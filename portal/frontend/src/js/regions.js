@@ -3,7 +3,7 @@
 // page is fetched again and its regions are morphed in place: focus, open details, charts and the
 // log stay. The same serves as the fall-back without a live connection.
 import { Idiomorph } from 'idiomorph/dist/idiomorph.esm.js';
-import { byId } from './dom.js';
+import { byId, isWriting } from './dom.js';
 
 const SPACING = 400;
 const RETRY = 2_000;
@@ -20,7 +20,7 @@ let failures = 0;
 function morph(region, fresh) {
   Idiomorph.morph(region, fresh, {
     morphStyle: 'outerHTML',
-    ignoreActiveValue: true,
+    ignoreActiveValue: isWriting(),
     callbacks: {
       beforeNodeMorphed: (from) => !(from instanceof Element && from.hasAttribute('data-keep')),
       beforeAttributeUpdated: (name, element) => !(USER_STATE.has(name) && /^(DETAILS|DIALOG)$/.test(element.tagName)),

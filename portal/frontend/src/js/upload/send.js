@@ -2,7 +2,7 @@
 // Posts the upload form. The answer to a check is the parts of the page that it fills; a queued
 // experiment is answered with its address.
 import { Idiomorph } from 'idiomorph/dist/idiomorph.esm.js';
-import { byId } from '../dom.js';
+import { byId, isWriting } from '../dom.js';
 
 const TIMEOUT = 40_000;
 const SUBMITS = 201;
@@ -44,7 +44,7 @@ export function show(answer) {
     if (!part || keepsParameters(fresh, answer)) continue;
     Idiomorph.morph(part, fresh.cloneNode(true), {
       morphStyle: 'outerHTML',
-      ignoreActiveValue: true,
+      ignoreActiveValue: isWriting(),
       callbacks: { beforeAttributeUpdated: (name, element) => !(name === 'open' && element.tagName === 'DETAILS') },
     });
   }
