@@ -153,7 +153,9 @@ async def test_a_token_is_shown_once_and_works_until_it_is_revoked(
     assert text is not None
     assert f"Authorization: Bearer {text[1]}" in made.text.replace("&#34;", '"')
     (token,) = hub.tokens
+    assert "data-still" in made.text  # a reload would make another one
     listed = await browser.get("/admin/tokens")
+    assert "data-still" not in listed.text
     assert text[1] not in listed.text
     assert "Plate &lt;reader&gt;" in listed.text
     bearer = {"Authorization": f"Bearer {text[1]}"}
