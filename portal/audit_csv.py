@@ -21,7 +21,7 @@ async def rows(page: Callable[[int | None], Awaitable[Audited]], most: int) -> A
 
     Args:
         page: Returns the page before a number.
-        most: Entries at most.
+        most: Entries at most; where there are more, a last line says so.
     """
     yield _line(_HEAD)
     before: int | None = None
@@ -32,6 +32,8 @@ async def rows(page: Callable[[int | None], Awaitable[Audited]], most: int) -> A
         before = found.next
         if before is None:
             return
+    told = f"entries before number {before} are left out: filter by who, what or experiment"
+    yield _line(tuple(told if column == "message" else "" for column in _HEAD))
 
 
 def _cells(entry: AuditEntry) -> tuple[str, ...]:
