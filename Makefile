@@ -7,7 +7,7 @@ WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 # Most tests wait rather than compute: one worker more than there are processors, whole files each.
 SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
 
-.PHONY: help up test lint types contract bench format lock clean
+.PHONY: help up test lint types contract docs bench format lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,6 +34,11 @@ contract: ## Check that the published contract is the one in the code
 	@tools/setup up
 	$(BIN)/python -m broker.asyncapi --check
 	$(BIN)/python -m tools.reference --check
+
+docs: ## Build the documentation into build/site; a dead link or any other warning is an error
+	@tools/setup up
+	$(BIN)/python -m tools.docs
+	$(BIN)/zensical build --strict --clean
 
 bench: ## Measure against the raw limits and print one table
 	@tools/setup test

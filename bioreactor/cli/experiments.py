@@ -49,6 +49,9 @@ def submit(
     request_id: Annotated[
         str | None, typer.Option(help="The same id again gives the same experiment.")
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the experiment's id and nothing else.")
+    ] = False,
     data: DataOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -67,9 +70,8 @@ def submit(
             filename=filename,
             request_id=request_id or str(ULID()),
         )
-        session.show(
-            submitted, lambda: out.print(submitted.message, highlight=False, soft_wrap=True)
-        )
+        told = submitted.experiment_id if quiet else submitted.message
+        session.show(submitted, lambda: out.print(told, highlight=False, soft_wrap=True))
         for warning in submitted.warnings:
             err.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
         return await follow_experiment(session, lab, submitted.experiment_id) if follow else None

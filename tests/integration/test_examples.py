@@ -42,7 +42,7 @@ RUNS: Mapping[str, tuple[str, Parameters]] = {
     "fed": ("chemostat.py", {"hours": 6, "start_od": 0.1}),
     "washed out": ("chemostat.py", {"hours": 4, "start_od": 0, "dilution_rate": 1.0}),
     "warmed": ("temperature_profile.py", {"hours": 6, "steps": 3}),
-    "documented": ("../docs/experiments.md", {"target_od": 0.05}),
+    "documented": ("../docs/guides/write-an-experiment.md", {"target_od": 0.05}),
     "lit": ("light_dark_cycle.py", {"hours": 6, "light_hours": 1.5, "dark_hours": 1.5}),
 }
 
@@ -68,7 +68,7 @@ def source(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".py":
         return text
-    (script,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (script,) = re.findall(r"^```python[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return str(script)
 
 
