@@ -43,7 +43,7 @@ def run_page(blocks: Sequence[Block], folder: Path, system: System, home: Path) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}"

@@ -1,4 +1,4 @@
-"""Takes the pictures of the documentation: `python -m tools.docs.screenshots`.
+"""Takes the pictures of the documentation: `make screenshots`.
 
 A whole system runs for them, with two simulated reactors and an experiment at work, and Chromium
 looks at it in both themes. Pictures are WebP of 1280 pixels, some tens of KiB each.
@@ -23,8 +23,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 IMAGES: Final = ROOT / "docs" / "images"
 SIZE: Final[ViewportSize] = {"width": 1280, "height": 860}
 SPEED: Final = 300
-GROWN_S: Final = 45.0
-"""How long the experiment grows before it is looked at: nearly four hours of its own time."""
+GROWN_S: Final = 40.0
+"""How long the experiment grows before it is looked at: more than three hours of its own time."""
 
 Theme = Literal["light", "dark"]
 
