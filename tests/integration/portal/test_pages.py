@@ -260,6 +260,12 @@ async def test_an_experiment_whose_reactor_is_away_is_not_shown_as_live(
     assert shows(page, "unreachable since")
     assert 'class="pulse"' not in page.text
     assert "data-away" in page.text
+    await upload(browser)
+    (other,) = set(hub.experiments) - {one}
+    for path in ("/my-experiments", f"/compare?ids={one},{other}"):
+        page = await browser.get(path)
+        assert shows(page, "unreachable since"), path
+        assert 'class="pulse"' not in page.text, path
 
 
 async def test_the_upload_page_promises_a_reactor_only_where_one_is_free(
