@@ -132,7 +132,7 @@ def test_a_page_runs_from_top_to_bottom(
     # It leaves the laboratory as the next reader must find it.
     assert system.http.get("/api/queue/status").json()["total_queued"] == 0
     for node in system.http.get("/api/nodes").json()["nodes"]:
-        assert node["estop"] is None, node
+        assert node["report"]["estop"] is None, node
 
 
 _LINK: Final = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)")

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import httpx
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
@@ -23,6 +23,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 IMAGES: Final = ROOT / "docs" / "images"
 SIZE: Final[ViewportSize] = {"width": 1280, "height": 860}
 SPEED: Final = 300
+SOMEBODY: Final = {"X-Session-ID": "somebody in the pictures"}
 GROWN_S: Final = 40.0
 """How long the experiment grows before it is looked at: more than three hours of its own time."""
 
@@ -34,8 +35,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with _system() as portal, sync_playwright() as playwright:
         experiment = _start(portal, "turbidostat.py", target_od=0.3)
-        _start(portal, "growth_curve.py")
-        _start(portal, "light_dark_cycle.py")
+        others = [_start(portal, name) for name in ("growth_curve.py", "light_dark_cycle.py")]
         _wait_until_running(portal, experiment)
         time.sleep(GROWN_S)
         pages = {
@@ -51,6 +51,8 @@ def main() -> None:
             for theme in ("light", "dark"):
                 _take(browser, portal + path, theme, IMAGES / f"{name}-{theme}.webp")
         browser.close()
+        for waiting in (*others, experiment):  # the last one's results are unmounted at its end
+            _end(portal, waiting)
 
 
 @contextmanager
@@ -78,26 +80,30 @@ def _system() -> Iterator[str]:
 
 
 def _start(portal: str, example: str, **parameters: float) -> str:
-    answer = httpx.post(
-        f"{portal}/api/experiments/start",
-        json={
-            "script_content": (ROOT / "examples" / example).read_text("utf-8"),
-            "parameters": parameters,
-        },
-        headers={"X-Session-ID": "somebody in the pictures"},
-        timeout=60,
-    )
+    script = (ROOT / "examples" / example).read_text("utf-8")
+    body = {"script_content": script, "parameters": parameters}
+    answer = httpx.post(f"{portal}/api/experiments/start", json=body, headers=SOMEBODY, timeout=60)
     return str(answer.raise_for_status().json()["experiment_id"])
 
 
+def _end(portal: str, experiment: str) -> None:
+    path = f"{portal}/api/experiments/{experiment}/cancel"
+    httpx.post(path, headers=SOMEBODY, timeout=60).raise_for_status()
+    _wait(portal, experiment, lambda state: state["status"] == "cancelled")
+
+
 def _wait_until_running(portal: str, experiment: str) -> None:
+    _wait(portal, experiment, lambda state: state["phase"] == "executing")
+
+
+def _wait(portal: str, experiment: str, reached: Callable[[dict[str, Any]], bool]) -> None:
     deadline = time.monotonic() + 600  # the first time, the image is built
     while True:
         state = httpx.get(f"{portal}/api/experiments/{experiment}/status").json()["experiment"]
-        if state["status"] == "running" and state["phase"] == "executing":
+        if reached(state):
             return
         if time.monotonic() > deadline:
-            raise SystemExit(f"the experiment did not start within ten minutes: {state}")
+            raise SystemExit(f"not within ten minutes: {state}")
         time.sleep(0.5)
 
 
