@@ -5,28 +5,25 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from jinja2 import Undefined
 from markupsafe import Markup
 
-from broker.messages import ChannelInfo
+from broker.messages import ChannelInfo, NodeReport
+from portal.fragments import NOTHING, Fragments, slot
 
 _ICON = Markup(
     '<svg class="icon" aria-hidden="true" focusable="false"><use href="%s#%s"></use></svg>'
 )
 _TIME = Markup('<time datetime="%s" data-time="%s">%s UTC</time>')
-_VALUE = Markup('<span class="value" data-value="%s/%s" data-precision="%s">')
-_END = Markup("</span>")
+_VALUE = Markup('<span class="value" data-value="%s/%s" data-precision="%s">%s</span>')
 _UNIT = Markup(' <span class="unit">%s</span>')
 _SPARK = Markup(
     '<canvas class="spark needs-js" id="spark-%s-%s" data-keep data-spark="%s/%s" role="img"'
     ' aria-label="%s, the last minutes"></canvas>'
 )
-_NOTHING = "\N{EN DASH}"
-_CHANNELS = 4096
-"""Of all reactors, whose unchanging pieces are kept."""
 _KILO = 1024
 _DAYS_FROM = 2880
 """Minutes from which on a span is told in days."""
@@ -44,8 +41,12 @@ def pieces(static: Callable[[str], str]) -> Mapping[str, Callable[..., Any]]:
         """Return one icon of the set."""
         return _ICON % (static("icons.svg"), name)
 
+    fragments = Fragments()
     return {
         "static": static,
+        "filled": fragments.filled,
+        "kept": fragments.kept,
+        "standing": standing,
         "piece_icon": icon,
         "piece_sentence": sentence,
         "piece_moment": moment,
@@ -97,34 +98,44 @@ def size(n: float) -> str:
 def number(value: float | Undefined | None, precision: int = 3) -> str:
     """Return a measured value with the channel's own number of digits; a dash without one."""
     if value is None or isinstance(value, Undefined):
-        return _NOTHING
+        return NOTHING
     return f"{value:.{precision}f}"
 
 
 def short(value: float | Undefined | None) -> str:
     """Return a number with no more digits than it needs: 0.5, 30, 1500."""
-    return _NOTHING if value is None or isinstance(value, Undefined) else f"{value:.6g}"
+    return NOTHING if value is None or isinstance(value, Undefined) else f"{value:.6g}"
 
 
-def value(node_id: str, channel: ChannelInfo, reading: float | None) -> Markup:
-    """Return a live value; scripts keep it current through `data-value`."""
-    unit = "" if channel.unit == channel.label else channel.unit
-    before, after = _around(node_id, channel.name, channel.precision, unit)
-    return before + number(reading, channel.precision) + after
+def standing(report: NodeReport | None) -> str:
+    """Return all of a report that pages show otherwise than as a number: it tells when to look.
+
+    `watch.js` makes the same text of a report that arrives.
+    """
+    if report is None:
+        return ""
+    doing, held = report.activity, report.manual
+    return "|".join(
+        (
+            report.boot_id,
+            f"{doing.experiment_id}.{doing.attempt}.{doing.phase}" if doing else "",
+            report.container.state if report.container else "",
+            str(report.estop.latch) if report.estop else "",
+            "+".join(alarm.id for alarm in report.alarms),
+            "yes" if report.accepts else report.refusal.code if report.refusal else "no",
+            "safe" if report.safe else "active",
+            f"{held.by} {int(held.until.timestamp())}" if held else "",
+        )
+    )
+
+
+def value(node_id: str, channel: ChannelInfo) -> Markup:
+    """Return a live value, within `Fragments.filled`; scripts keep it current by `data-value`."""
+    unit = "" if channel.unit in {"", "1", channel.label} else _UNIT % channel.unit
+    reading = slot(channel.name, channel.precision)
+    return _VALUE % (node_id, channel.name, channel.precision, reading) + unit
 
 
 def spark(node_id: str, channel: ChannelInfo) -> Markup:
     """Return the canvas of a channel's last minutes."""
-    return _canvas(node_id, channel.name, channel.label)
-
-
-@lru_cache(_CHANNELS)
-def _around(node_id: str, name: str, precision: int, unit: str) -> tuple[Markup, Markup]:
-    """Return what stands before and after a value, which is the same at every reading."""
-    after = _END if unit in {"", "1"} else _END + _UNIT % unit
-    return _VALUE % (node_id, name, precision), after
-
-
-@lru_cache(_CHANNELS)
-def _canvas(node_id: str, name: str, label: str) -> Markup:
-    return _SPARK % (node_id, name, node_id, name, label)
+    return _SPARK % (node_id, channel.name, node_id, channel.name, channel.label)

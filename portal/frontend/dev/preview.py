@@ -5,7 +5,7 @@
 
 `?state=` chooses the laboratory: busy (default), new, empty, hub-offline, broker-down, paused,
 recovery, estop, alarms, manual, errors. The live connection and the interface answer with samples
-too.
+too. With `PREVIEW_FROZEN=1` in the environment nothing moves, and it is always the same moment.
 """
 
 import asyncio
@@ -490,6 +490,10 @@ async def _live(socket: WebSocket, wanted: set[str]) -> None:
             )  # fmt: skip
 
 
+async def _silence() -> None:
+    """Tell nothing more."""
+
+
 def replace_activity(report: Any, elapsed: float) -> Payload:
     """Return the report with its experiment further on."""
     activity = report.activity.model_copy(update={"elapsed": elapsed})
@@ -522,7 +526,7 @@ async def ws(socket: WebSocket) -> None:
         if node.report and node.channels:
             told[f"nodes/{node.id}/report"] = node.report
             told[f"nodes/{node.id}/channels"] = node.channels
-    sender = asyncio.create_task(_live(socket, wanted))
+    sender = asyncio.create_task(_silence() if records.FROZEN else _live(socket, wanted))
     try:
         while True:
             message = await socket.receive_json()

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 ID = "01KB%022d"
 PAGES = {
@@ -80,6 +80,15 @@ PAGES = {
 }
 
 
+def unfold(page: Page, width: int) -> None:
+    """Make the window as high as the page: all of it is seen, drawn, and where it belongs."""
+    for _ in range(2):  # charts that are seen now may make the page higher still
+        page.wait_for_timeout(500)
+        whole = page.evaluate("Math.max(innerHeight, document.documentElement.scrollHeight)")
+        page.set_viewport_size({"width": width, "height": whole})
+    page.wait_for_timeout(300)
+
+
 def shoot(
     browser: Browser, address: str, out: Path, *, names: list[str], width: int, theme: str
 ) -> int:
@@ -101,17 +110,7 @@ def shoot(
     page.on("pageerror", lambda error: complaints.append(str(error)))
     for name in names:
         page.goto(address + PAGES[name])
-        page.wait_for_timeout(900)
-        # What draws itself only where it is seen gets seen.
-        for y in range(0, page.evaluate("document.documentElement.scrollHeight"), 700):
-            page.evaluate("y => scrollTo(0, y)", y)
-            page.wait_for_timeout(120)
-        page.evaluate("scrollTo(0, 0)")
-        page.wait_for_timeout(500)
-        # A window as high as the page, so that what is fixed to its foot lies at the foot.
-        whole = max(height, page.evaluate("document.documentElement.scrollHeight"))
-        page.set_viewport_size({"width": width, "height": whole})
-        page.wait_for_timeout(300)
+        unfold(page, width)
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         if wide > 0:
             complaints.append(f"{name} is {wide} px too wide at {width}")
