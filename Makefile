@@ -7,7 +7,7 @@ WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 # Most tests wait rather than compute: one worker more than there are processors, whole files each.
 SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
 
-.PHONY: help up test lint types contract docs screenshots bench format lock clean
+.PHONY: help up test snapshots lint types contract docs screenshots bench format lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -19,6 +19,10 @@ up: ## Install what is missing and start everything with a simulated bioreactor
 test: ## Install what the tests need and run them all
 	@tools/setup test
 	$(WITH_BASE_IMAGE) exec $(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
+
+snapshots: ## Take the pictures of pages anew that the tests compare with
+	@tools/setup test
+	UPDATE_SNAPSHOTS=1 $(BIN)/pytest tests/browser/test_snapshots.py $(ARGS)
 
 lint: ## Check style and the architecture's import rules
 	@tools/setup up

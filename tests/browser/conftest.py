@@ -4,23 +4,28 @@ The fixtures last for this folder only: Playwright keeps an event loop in the te
 the asynchronous tests elsewhere could not share.
 """
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from tests.support.system import System
+from broker.listening import free_port
+from tests.support.system import System, wait_for
 
 ARTIFACTS: Final = Path(__file__).parents[1] / "artifacts"
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 """What axe checks: WCAG 2.2 AA, and what its authors advise beyond."""
 
-_SETTLED: Final = """Promise.all(document.getAnimations()
+SETTLED: Final = """Promise.all(document.getAnimations()
     .filter((a) => Number.isFinite(Number(a.effect?.getComputedTiming().endTime)))
     .map((a) => a.finished.catch(() => null)))"""
 
@@ -45,6 +50,28 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def preview() -> Iterator[str]:
+    """The address of sample laboratories, in every state, at which time stands still."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "portal.frontend.dev.preview", str(port)]
+    environment = {**os.environ, "PREVIEW_FROZEN": "1"}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            wait_for("the samples", lambda: process.poll() is None and _answers(address))
+            yield address
+        finally:
+            process.terminate()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/offline").is_success
+    except httpx.TransportError:
+        return False
 
 
 class Visit(Protocol):
@@ -104,7 +131,7 @@ def accessible() -> Callable[[Page], None]:
     """Check a page, as it is now, against WCAG 2.2 AA with axe."""
 
     def accessible(page: Page) -> None:
-        page.evaluate(_SETTLED)  # what fades in is judged where it ends
+        page.evaluate(SETTLED)  # what fades in is judged where it ends
         found = Axe().run(page, options={"runOnly": RULES})
         assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
 

@@ -276,8 +276,7 @@ async def run_now(request: Request, experiment_id: str) -> Response:
     """Ask what may be stopped."""
     shown = samples.queue()
     entry = next((e for e in shown.waiting if e.experiment_id == experiment_id), shown.waiting[0])
-    lab = [*samples.LAB[:2], samples.node("reactor-4", "Reactor 4")]
-    nodes = [NodeView(**vars(node)) for node in lab]
+    nodes = [*samples.LAB[:2], samples.node("reactor-4", "Reactor 4")]
     entry = entry.model_copy(update={"reactors": tuple(n.id for n in nodes)})
     return _page(
         request, "run_now.html", "queue", entry=entry, places=places_of(entry, shown, nodes)
@@ -435,7 +434,7 @@ async def node_history(
     _: str, start: float, points: int = 200, end: float | None = None
 ) -> Response:
     """Answer with what a node measured."""
-    return _json(records.node_history(start, end or datetime.now(UTC).timestamp(), points))
+    return _json(records.node_history(start, end or _now().timestamp(), points))
 
 
 @app.post("/api/{path:path}")
@@ -488,6 +487,10 @@ async def _live(socket: WebSocket, wanted: set[str]) -> None:
                      "payload": orjson.Fragment(moved.encode())}
                 ).decode()
             )  # fmt: skip
+
+
+def _now() -> datetime:
+    return records.NOW if records.FROZEN else datetime.now(UTC)
 
 
 async def _silence() -> None:

@@ -20,7 +20,8 @@ from broker.messages import (
 
 FROZEN: Final = "PREVIEW_FROZEN" in os.environ
 """Whether time stands still, at the same moment each time, and nothing moves: for comparisons."""
-NOW: Final = datetime(2027, 3, 17, 14, 20, tzinfo=UTC) if FROZEN else datetime.now(UTC)
+FROZEN_AT: Final = datetime(2027, 3, 17, 14, 20, tzinfo=UTC)
+NOW: Final = FROZEN_AT if FROZEN else datetime.now(UTC)
 ELAPSED: Final = 9_640.0
 TARGET: Final = 0.4
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from portal.frontend.dev import records
+
 ID = "01KB%022d"
 PAGES = {
     "home": "/",
@@ -101,6 +103,8 @@ def shoot(
         device_scale_factor=1,
     )
     page = context.new_page()
+    if records.FROZEN:
+        page.clock.set_fixed_time(records.NOW)
 
     def heard(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and "404" not in message.text:

@@ -1,0 +1,81 @@
+"""Every page in every state, against WCAG 2.2 AA, light and dark, wide or on a phone.
+
+Each page is looked at in both widths, each of its states in one of them. Of sample laboratories: which states there are, `portal.frontend.dev.shots` lists.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from portal.frontend.dev.shots import PAGES
+from tests.browser.conftest import RULES, SETTLED
+
+pytestmark = [pytest.mark.browser]
+WIDE: Final = (1440, 390)
+LOOKED_AT: Final = [
+    (name, width)
+    for at, (name, address) in enumerate(PAGES.items())
+    for width in (WIDE if "?" not in address else (WIDE[at % 2],))
+]
+OPENED: Final = {
+    "menu of the queue": ("queue", "#halt > summary", ".panel"),
+    "keys": ("home", "#keys", "dialog[open]"),
+    "question": ("queue", "#waiting [aria-label^='Cancel:'] >> nth=0", "dialog[open]"),
+    "emergency stop": ("reactor-free", "#estop button", "dialog[open]"),
+    "run now": ("queue", "[data-sheet='run-now'] >> nth=0", "dialog[open]"),
+    "lines of the charts": (
+        "experiment-running",
+        "details.menu > summary >> nth=0",
+        "details[open]",
+    ),
+    "selection": ("queue", "#waiting input[type=checkbox] >> nth=0", "#selection"),
+}
+"""What opens: where, by what, and what is there then."""
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, preview: str) -> Iterator[Page]:
+    """One page, for all to go to."""
+    context = browser.new_context(
+        base_url=preview, reduced_motion="reduce", service_workers="block"
+    )  # fmt: skip
+    yield context.new_page()
+    context.close()
+
+
+def faults(page: Page) -> list[str]:
+    """Return what is wrong, light and dark: colours are all that differs."""
+    found: list[str] = []
+    for theme, rules in (("light", RULES), ("dark", ["color-contrast"])):
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        page.evaluate(SETTLED)
+        kind = "tag" if rules is RULES else "rule"
+        options = {"runOnly": {"type": kind, "values": rules}, "resultTypes": ["violations"]}
+        for violation in Axe().run(page, options=options).response["violations"]:
+            nodes = [f"{node['target']} {node['failureSummary']}" for node in violation["nodes"]]
+            found.append(f"{theme} {violation['id']}: {nodes[:4]}")
+    return found
+
+
+@pytest.mark.parametrize(("name", "width"), LOOKED_AT)
+def test_no_state_of_a_page_shuts_anybody_out(page: Page, name: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(PAGES[name])
+    page.locator("h1").first.wait_for(state="attached")
+    assert faults(page) == []
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, "it must be scrolled sideways"
+
+
+@pytest.mark.parametrize("what", OPENED)
+def test_what_opens_shuts_nobody_out(page: Page, what: str) -> None:
+    name, opener, opened = OPENED[what]
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(PAGES[name])
+    page.locator("#link[data-state=live]").wait_for(state="attached")
+    page.locator(opener).click()
+    page.locator(opened).first.wait_for()
+    assert faults(page) == []
