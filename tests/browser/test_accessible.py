@@ -1,6 +1,7 @@
 """Every page in every state, against WCAG 2.2 AA, light and dark, wide or on a phone.
 
-Each page is looked at in both widths, each of its states in one of them. Of sample laboratories: which states there are, `portal.frontend.dev.shots` lists.
+Each page is looked at in both widths, each of its states in one of them. They are those of sample
+laboratories that `portal.frontend.dev.shots` lists.
 """
 
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ import { Comparison } from '../charts/comparison.js';
 import { byId, pageData } from '../dom.js';
 import { sentence } from '../format.js';
 import { refresh } from '../regions.js';
+import { whileSeen } from '../seen.js';
 import { toast } from '../toasts.js';
 
 /** As many as a wide chart has pixels; a closer look fetches more. */
@@ -44,10 +45,10 @@ function start() {
     if (board.panels.size === 0) board.tell(histories.size > 0 ? 'None of these runs measured anything yet.' : 'What was measured cannot be read now. It is tried again by itself.');
   };
 
-  setInterval(() => {
+  whileSeen(AGAIN, () => {
     const running = data.runs.filter((run) => !over(run) || !board.record.has(run.letter));
-    if (!document.hidden && running.length > 0) present(running);
-  }, AGAIN);
+    if (running.length > 0) present(running);
+  });
   document.addEventListener('recovered', () => present(data.runs));
   document.addEventListener('visibilitychange', () => document.hidden || board.soon());
   for (const run of data.runs) {

@@ -13,6 +13,7 @@ import { Console, tellDropped } from '../log/console.js';
 import '../menu.js';
 import { report } from '../readings.js';
 import { refresh } from '../regions.js';
+import { whileSeen } from '../seen.js';
 import { findSparks } from '../sparks.js';
 
 const EVENTS_EVERY = 10_000;
@@ -71,7 +72,7 @@ async function lookCloser({ from, to }) {
 
 /** Doses and settings are not part of the live readings; they follow from the record. */
 async function loadEvents() {
-  if (document.hidden || !loaded || over()) return;
+  if (!loaded || over()) return;
   const history = await call(`/api/experiments/${id}/history?points=2&start=${board.marks.last}`).catch(() => null);
   if (!history) return;
   const events = history.events ?? [];
@@ -138,7 +139,7 @@ document.addEventListener('regions', () => {
   if (over() && !wasOver) resume();
   wasOver = over();
 });
-setInterval(loadEvents, EVENTS_EVERY);
+whileSeen(EVENTS_EVERY, loadEvents);
 takeTimes();
 follow();
 findSparks();
