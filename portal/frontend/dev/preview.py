@@ -345,7 +345,7 @@ async def lost(request: Request, status: int = 404) -> Response:
         ),
         503: uploads.AWAY,
     }[status]  # fmt: skip
-    return _page(request, "error.html", "error", status=status, error=error)
+    return _page(request, "error.html", "error", status=status, error=error, back=None)
 
 
 @app.get("/offline")
