@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -97,6 +97,10 @@ class Identified:
         return send_with_cookie
 
 
+Policy = Literal["reads", "writes", "stops"]
+"""Kinds of requests, each counted for itself."""
+
+
 class Limited:
     """Bounds how often one session, and one address, may ask.
 
@@ -115,10 +119,10 @@ class Limited:
     ) -> None:
         self._app = app
         self._refuse = refuse
-        self._sessions = {True: RateLimit(reads, now), False: RateLimit(writes, now)}
+        paces: dict[Policy, float] = {"reads": reads, "writes": writes, "stops": writes}
+        self._sessions = {policy: RateLimit(pace, now) for policy, pace in paces.items()}
         self._addresses = {
-            True: RateLimit(reads * ADDRESS_FACTOR, now),
-            False: RateLimit(writes * ADDRESS_FACTOR, now),
+            policy: RateLimit(pace * ADDRESS_FACTOR, now) for policy, pace in paces.items()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,18 +130,18 @@ class Limited:
         if scope["type"] == "lifespan" or scope["path"].startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
-        reading = scope["type"] == "websocket" or scope["method"] in SAFE_METHODS
+        policy = _policy(scope)
         client = scope.get("client")
         address, state = client[0] if client else "", scope["state"]
-        wait = self._addresses[reading].wait_of(address)
+        wait = self._addresses[policy].wait_of(address)
         if state["known"]:
             session: Session = state["session"]
-            limit, key = self._sessions[reading], session.user
+            limit, key = self._sessions[policy], session.user
             wait = max(wait, limit.wait_of(key))
         else:
-            limit, key = self._addresses[reading], address
+            limit, key = self._addresses[policy], address
         if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            send = self._telling(limit, key, "reads" if reading else "writes", send)
+            send = self._telling(limit, key, policy, send)
         if not wait:
             await self._app(scope, receive, send)
             return
@@ -152,7 +156,7 @@ class Limited:
         await answer(scope, receive, send)
 
     @staticmethod
-    def _telling(limit: RateLimit, key: str, policy: str, send: Send) -> Send:
+    def _telling(limit: RateLimit, key: str, policy: Policy, send: Send) -> Send:
         """Return a sender that says how much is left, as draft-ietf-httpapi-ratelimit-headers."""
 
         async def send_telling(message: Message) -> None:
@@ -164,6 +168,13 @@ class Limited:
             await send(message)
 
         return send_telling
+
+
+def _policy(scope: Scope) -> Policy:
+    """Return what a request counts as. Nothing else uses up what an emergency stop may need."""
+    if scope["type"] == "websocket" or scope["method"] in SAFE_METHODS:
+        return "reads"
+    return "stops" if scope["path"].endswith("/estop") else "writes"
 
 
 def _tells_secret(scope: Scope) -> bool:

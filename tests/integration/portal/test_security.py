@@ -128,6 +128,10 @@ async def test_who_asks_too_often_is_told_to_wait(
         other = await client.get("/api/queue/status", headers={"X-Session-ID": "another one"})
         assert other.status_code == 200
         assert other.headers["RateLimit"].startswith('"reads";r=3;')
+        changes = [(await client.post(START, json=BODY)).status_code for _ in range(10)]
+        assert 429 in changes
+        stop = await client.post("/api/nodes/nobody/estop")
+        assert stop.status_code == 404, "what else was asked delays no emergency stop"
         with pytest.raises(websockets.InvalidStatus) as handshake:
             async with websockets.connect(portal.ws, additional_headers=SESSION):
                 pass
