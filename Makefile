@@ -7,7 +7,7 @@ WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 # Most tests wait rather than compute: one worker more than there are processors, whole files each.
 SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
 
-.PHONY: help up test snapshots lint types contract docs screenshots bench format lock clean
+.PHONY: help up test snapshots lint types contract docs screenshots bench format lock audit clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -59,6 +59,12 @@ format: ## Format the code
 lock: ## Pin every package anew that pyproject.toml asks for; what is pinned stays where it fits
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -o requirements.lock
+
+audit: ## Ask PyPI for known vulnerabilities of every pinned package (needs pypi.org itself)
+	@tools/setup up
+	@$(BIN)/uvx -q pip-audit@2.9.0 --strict --no-deps --disable-pip -r requirements.lock || { \
+		echo "audit: a package above is vulnerable (make lock after raising its bound in pyproject.toml)," \
+			"or its data could not be had: pypi.org must be reachable, a mirror will not do" >&2; exit 1; }
 
 clean: ## Remove what was built (experiments and their data stay)
 	rm -rf .venv build dist portal/static portal/frontend/node_modules tools/micropython/node_modules

@@ -4,9 +4,10 @@ import difflib
 import logging
 import stat
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
@@ -200,7 +201,7 @@ def load_settings(cls: type[S], section: str, path: Path | None) -> S:
         else:
             where = f"{path or 'settings'}: [{section}] {'.'.join(keys)}".rstrip()
         if first["type"] == "extra_forbidden":
-            raise SettingsError(f"{where} is no setting{_meant(keys[-1], cls)}") from None
+            raise SettingsError(f"{where} is no setting{_meant(keys, cls)}") from None
         raise SettingsError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
@@ -243,6 +244,20 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _meant(key: str, cls: type[BaseModel]) -> str:
-    near = difflib.get_close_matches(key, cls.model_fields, n=1)
+def _meant(keys: Sequence[str], cls: type[BaseModel]) -> str:
+    """Return the setting that was probably meant, of the model that the last key stands in."""
+    *above, last = keys
+    model = cls
+    for key in above:
+        field = model.model_fields.get(key)
+        if field is not None:
+            model = _model_in(field.annotation) or model
+    near = difflib.get_close_matches(last, model.model_fields, n=1)
     return f", did you mean {near[0]}?" if near else ""
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """Return the model that an annotation is, or is a collection of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

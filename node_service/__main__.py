@@ -74,6 +74,10 @@ def main() -> None:
         _refuse(str(error))
     except DriverError as error:
         _fail(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _refuse(f"{error.filename}: {error.strerror}")
     except ExceptionGroup as group:
         silent = group.subgroup(DriverError)
         if silent is None:

@@ -6,19 +6,21 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from ulid import ULID
 
 from broker import VERSION
 from broker.connection import Connection, Presence, stable_client_id
 from broker.database import DatabaseError
+from broker.extras import REFUSED
 from broker.logs import set_up
 from broker.messages import ContractError, ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
 from broker.topics import Topic
 from portal.app import create_app
-from portal.server import make_server
+from portal.server import ListenError, listen, make_server
 from portal.sessions import SiteKeyError, rotate_site_key
 from portal.settings import PortalSettings
 
@@ -31,9 +33,11 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
     Raises:
         ContractError: The broker refuses us, or does not let this principal read and say what
             portals do.
+        ListenError: Nobody can listen there.
         SiteKeyError: The site key cannot be used.
         DatabaseError: What is remembered of cookies cannot be used.
     """
+    listener = listen(settings.host, settings.port)
     client_id = stable_client_id(settings.data_dir / "client.id", "portal")
     connection = Connection(broker, client_id=client_id, stop_if_refused=True)
     app = create_app(settings, connection)
@@ -46,7 +50,7 @@ async def run(settings: PortalSettings, broker: BrokerSettings) -> None:
         loop.add_signal_handler(number, server.handle_exit, number, None)
     async with connection, Presence(connection, topic, status):
         telling = asyncio.create_task(_tell(listening), name="systemd")
-        serving = asyncio.create_task(server.serve(), name="http")
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         try:
             await asyncio.shield(serving)
         finally:  # the connection may have ended for good
@@ -80,21 +84,30 @@ def main() -> None:
         broker = load_settings(BrokerSettings, "broker", config)
         secrets = (broker.secret(), settings.admin_password)
     except SettingsError as error:
-        sys.exit(f"portal: {error}")
+        _refuse(str(error))
     if given.rotate_key:
         try:
             rotate_site_key(settings.data_dir)
         except SiteKeyError as error:
-            sys.exit(f"portal: {error}")
+            _refuse(str(error))
         return
     set_up(settings.log_format, settings.log_level, secrets)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         asyncio.run(run(settings, broker))
     except ContractError as error:
-        sys.exit(f"portal: {error}; {error.error.hint}")
+        _refuse(f"{error}; {error.error.hint}")
     except (SiteKeyError, DatabaseError) as error:
+        _refuse(str(error))
+    except ListenError as error:  # who listens there may go: a new start can help
         sys.exit(f"portal: {error}")
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}")
+
+
+def _refuse(why: str) -> NoReturn:
+    sys.stderr.write(f"portal: {why}\n")
+    sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

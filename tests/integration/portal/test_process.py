@@ -142,7 +142,7 @@ async def test_wrong_credentials_are_told_in_one_sentence(
             running.kill()
             await running.wait()
     *_, told = said.decode().splitlines()
-    assert running.returncode == 1
+    assert running.returncode == 78
     assert why in told
     assert "Traceback" not in said.decode()
     assert there.password.get_secret_value() not in said.decode()

@@ -1,0 +1,102 @@
+"""What is wrong when a service starts is said in one sentence that says what to do."""
+
+import os
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from broker.identity import write_private
+
+ROOT = Path(__file__).resolve().parents[3]
+REFUSED = 78
+"""Its unit is not started again."""
+MODULES = {"hub": "hub_service", "node": "node_service", "portal": "portal"}
+
+
+def start(service: str, place: Path, settings: str) -> tuple[int, str]:
+    """Start a service that cannot; return its status and what it said last."""
+    config = place / f"{service}.toml"
+    write_private(config, f"[{service}]\n{settings}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", MODULES[service], "--config", config],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("service", MODULES)
+def test_a_key_that_is_misspelt(service: str, tmp_path: Path) -> None:
+    status, said = start(service, tmp_path, f'data_dri = "{tmp_path}"')
+    assert status == REFUSED
+    assert f"{service}.toml: [{service}] data_dri is no setting, did you mean data_dir?" in said
+
+
+def test_a_key_that_is_misspelt_in_a_table_below(tmp_path: Path) -> None:
+    status, said = start("hub", tmp_path, "[hub.run]\nmemroy = 1")
+    assert status == REFUSED
+    assert "[hub] run.memroy is no setting, did you mean memory?" in said
+    _, said = start("hub", tmp_path, '[[hub.notify]]\nname = "mail"\nurl = "json://x"\nonn = []')
+    assert "onn is no setting, did you mean on?" in said
+
+
+@pytest.mark.parametrize("service", MODULES)
+def test_a_data_directory_that_cannot_be(service: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    isolation = 'runner = "bubblewrap"\nallow_reduced_isolation = true\n'
+    more = {"node": isolation, "portal": "port = 0\n"}.get(service, "")
+    status, said = start(service, tmp_path, f'{more}data_dir = "{tmp_path}/file/data"')
+    assert status == REFUSED
+    assert f"{tmp_path}/file" in said
+    assert "Not a directory" in said
+
+
+def test_a_port_that_is_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        status, said = start("portal", tmp_path, f'port = {port}\ndata_dir = "{tmp_path}"')
+    assert status == 1, "who listens there may go, so it is started again"
+    assert f"cannot listen on 127.0.0.1 port {port} (address already in use)" in said
+    assert "set host and port in [portal]" in said
+
+
+def test_isolation_that_nobody_allowed(tmp_path: Path) -> None:
+    """With an engine that is away for a while a node starts: it samples, and raises an alarm."""
+    data = tmp_path / "node"
+    status, said = start("node", tmp_path, f'runner = "bubblewrap"\ndata_dir = "{data}"')
+    assert status == REFUSED
+    assert "isolates less than an engine does" in said
+    assert "set allow_reduced_isolation = true in [node]" in said
+
+
+def test_an_old_python_is_told_by_setup_and_by_the_package(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    for name, text in {
+        "python3": "#!/bin/sh\nexit 1\n",  # as one does that is too old or lacks venv
+        "dpkg-query": "#!/bin/sh\necho installed\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    for name in ("bash", "dirname", "env", "grep", "mosquitto", "docker", "bwrap", "id"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    (tmp_path / "mosquitto").unlink()
+    (tmp_path / "mosquitto").symlink_to("/bin/true")
+    done = subprocess.run(
+        [ROOT / "tools" / "setup", "up"],
+        env={"PATH": os.fspath(tmp_path), "HOME": os.fspath(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "setup: Python 3.11 or newer is needed" in done.stderr
