@@ -34,6 +34,7 @@ from broker.messages import (
     Submit,
 )
 from broker.topics import Topic
+from hub_service.queue.settle import ready
 from hub_service.settings import HubSettings
 from tests.integration.hub.conftest import Site, actor, unknown_id
 from tests.support.hub import SCRIPT
@@ -308,7 +309,7 @@ async def test_an_emergency_stop_reaches_its_node_once(site: Site) -> None:
 async def test_a_check_says_what_a_submission_would(site: Site) -> None:
     await site.start_hub()
     node, alice = await site.start_node(), await site.person("alice")
-    await eventually(lambda: _known(site))
+    await eventually(lambda: _ready(site))
     checked = await alice.ask("check", Check(script=SCRIPT), Checked)
     assert (checked.ok, checked.suitable_nodes) == (True, ("reactor-1",))
     assert checked.prospect is not None
@@ -341,10 +342,10 @@ async def test_a_check_says_what_a_submission_would(site: Site) -> None:
     assert len(site.hub.store.state.entries) == 5
 
 
-def _known(site: Site) -> bool:
+def _ready(site: Site) -> bool:
     hub = site.hub
     assert hub is not None
-    return any(node.offer is not None for node in hub.store.state.nodes.values())
+    return any(ready(node) for node in hub.store.state.nodes.values())
 
 
 async def test_every_command_is_on_record(site: Site) -> None:
