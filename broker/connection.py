@@ -6,7 +6,6 @@ owns a durable state publishes it again from an `on_connect` hook.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
@@ -17,6 +16,7 @@ from broker.identity import stable_client_id
 from broker.messages import MAX_PAYLOAD_BYTES, ContractError, ErrorCode, utc_now
 from broker.presence import Presence
 from broker.refusals import AccessRefusedError, explain
+from broker.servers import Servers
 from broker.session import (
     AckTimeoutError,
     Message,
@@ -56,8 +56,10 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _OPEN_TIMEOUT: Final = 10.0
-_FIRST_DELAY: Final = 0.25
-_LONGEST_DELAY: Final = 15.0
+_TURN_TIMEOUT: Final = 4.0
+"""Where another server waits: one whose machine is gone does not even refuse."""
+_GRANT_TIMEOUT: Final = 120.0
+"""A cluster takes a tenth of a second for each subscription, more when one of its servers died."""
 _STEADY_AFTER: Final = 10.0
 
 
@@ -70,7 +72,8 @@ class Connection:
 
     Enter it to start it; entering does not wait for the broker. If the broker refuses a
     subscription, the task that entered is cancelled and `SubscriptionRefusedError` leaves the
-    ``async with`` block.
+    ``async with`` block. A cluster that has just lost a server refuses what it cannot store, too:
+    there it counts when each server has refused again and again.
 
     Args:
         client_id: Unique at the broker; see `stable_client_id`.
@@ -100,6 +103,7 @@ class Connection:
         self.disconnected_since: datetime | None = utc_now()
         self.last_error: str | None = None
         self._settings = settings
+        self._servers = Servers(settings.servers, client_id)
         self._client_id = client_id
         self._clean_session = clean_session
         self._stop_if_refused = stop_if_refused
@@ -199,7 +203,7 @@ class Connection:
         if self._session is not None:
             with suppress(NotConnectedError):  # the next connect subscribes it
                 granted = self._session.subscribe([(topic_filter, qos)])
-                self._start(self._granted(granted), "mqtt subscribe")
+                self._start(self._granted(self._session, granted), "mqtt subscribe")
 
         def unsubscribe() -> None:
             last = self._subscriptions.remove(subscription)
@@ -315,44 +319,49 @@ class Connection:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        delay = _FIRST_DELAY
         while True:
+            server = self._servers.current
             began = loop.time()
             lasting = False
             try:
-                reason = await self._live()
+                reason = await self._live(server)
                 self._stop_if_refused = False
             except OSError as error:
-                refusal = explain(error, self._settings)
+                refusal = explain(error, server)
                 reason, lasting = str(refusal), refusal.lasting
                 if lasting and self._stop_if_refused and not self._leaving:
-                    raise AccessRefusedError(refusal, self._settings.url) from error
+                    raise AccessRefusedError(refusal, server.url) from error
             if self._leaving:
                 return
-            if loop.time() - began > _STEADY_AFTER:
-                delay = _FIRST_DELAY
             level = logging.ERROR if lasting else logging.WARNING
             level = logging.DEBUG if reason == self.last_error else level
-            log.log(level, "no connection to %s: %s", self._settings.url, reason)
+            log.log(level, "no connection to %s: %s", server.url, reason)
             self.last_error = reason
-            # Jitter keeps all clients from coming back to a restarted broker at once.
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  no secret
-            delay = min(2 * delay, _LONGEST_DELAY)
+            steady = loop.time() - began > _STEADY_AFTER
+            await asyncio.sleep(self._servers.lost(steady=steady))
 
-    async def _live(self) -> str:
+    async def _live(self, server: BrokerSettings) -> str:
         """Connect, subscribe, stay until the session ends; return why it ended."""
         session: Session | None = None
+        alone = server.url == self._settings.url
         try:
             try:
                 async with asyncio.timeout(_OPEN_TIMEOUT):
-                    stream = await open_stream(self._settings)
+                    async with asyncio.timeout(None if alone else _TURN_TIMEOUT):
+                        stream = await open_stream(server)
                     session = self._make_session(stream)
                     await session.open()
-                    self._session = session
+                self._session = session
+                async with asyncio.timeout(_GRANT_TIMEOUT):
                     await session.subscribe(self._subscriptions)
             except TimeoutError as error:
-                raise ConnectionError(f"no answer within {_OPEN_TIMEOUT:g} s") from error
-            self._went_up()
+                raise ConnectionError("no answer in time") from error
+            except SubscriptionRefusedError as error:
+                if self._servers.refused():
+                    raise
+                raise ConnectionError(error.error.message) from error
+            self._servers.granted()
+            self._went_up(server)
             hooks = self._start(self._call(*self._connect_hooks), "mqtt hooks")
             try:
                 return await asyncio.shield(session.ended)
@@ -386,8 +395,8 @@ class Connection:
             raise
         return session
 
-    def _went_up(self) -> None:
-        log.info("connected to %s", self._settings.url)
+    def _went_up(self, server: BrokerSettings) -> None:
+        log.info("connected to %s", server.url)
         self._connected = True
         self.disconnected_since = self.last_error = None
         for waiter in self._waiters:
@@ -414,6 +423,12 @@ class Connection:
             except Exception:
                 log.exception("a hook at connect failed")
 
-    async def _granted(self, granted: Awaitable[None]) -> None:
-        with suppress(NotConnectedError):  # the next connect subscribes it again
+    async def _granted(self, session: Session, granted: Awaitable[None]) -> None:
+        try:
             await granted
+        except NotConnectedError:
+            pass  # the next connect subscribes it again
+        except SubscriptionRefusedError as error:
+            if self._servers.refused():
+                raise
+            session.abort(error.error.message)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import re
 import stat
 import tomllib
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=BaseSettings)
 
+_BETWEEN_URLS: Final = re.compile(r",(?=\s*(?:[a-z]+://|$))")
+"""A path may hold commas; what follows one between addresses is a scheme."""
 _DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
@@ -66,6 +69,8 @@ def parse_url(url: str) -> Endpoint:
             "the broker's URL must look like mqtt://host:port, mqtts://host:port, "
             "ws://host:port/path, wss://host:port/path or unix:///path"
         )
+    if "," in parts.netloc:
+        raise ValueError("of several addresses each is written with its scheme, as mqtt://host")
     if not parts.hostname:
         raise ValueError("the broker's URL lacks its host")
     try:
@@ -88,9 +93,15 @@ def parse_url(url: str) -> Endpoint:
     )
 
 
-def _checked_url(url: str) -> str:
-    parse_url(url)
-    return url
+def split_urls(urls: str) -> tuple[str, ...]:
+    """Return the addresses of a cluster's servers, which are separated by commas."""
+    return tuple(url.strip() for url in _BETWEEN_URLS.split(urls))
+
+
+def _checked_url(urls: str) -> str:
+    for url in split_urls(urls):
+        parse_url(url)
+    return urls
 
 
 def _checked_root(root: str) -> str:
@@ -102,7 +113,8 @@ class BrokerSettings(BaseSettings):
 
     Attributes:
         url: ``mqtt://host:port``, ``mqtts://…``, ``ws://host:port/path``, ``wss://…`` or
-            ``unix:///path``. Mosquitto takes any WebSocket path, NATS wants ``/mqtt``.
+            ``unix:///path``. Mosquitto takes any WebSocket path, NATS wants ``/mqtt``. Of a
+            cluster all servers, separated by commas: when one is gone, the next is tried.
         username: The principal's name, which is also the level it speaks in.
         password: The principal's.
         password_file: Holds the password instead; read at each connect, so that a new password
@@ -162,8 +174,13 @@ class BrokerSettings(BaseSettings):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the URL points to."""
-        return parse_url(self.url)
+        """Where the URL points to; of several, the first."""
+        return parse_url(split_urls(self.url)[0])
+
+    @property
+    def servers(self) -> "tuple[BrokerSettings, ...]":
+        """The settings for each server alone, in their order."""
+        return tuple(self.model_copy(update={"url": url}) for url in split_urls(self.url))
 
 
 def load_settings(cls: type[S], section: str, path: Path | None) -> S:
@@ -212,8 +229,10 @@ def _read_section(path: Path, section: str) -> dict[str, Any]:
             document = tomllib.load(file)
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, no TOML, or a number of too many digits
         raise SettingsError(f"{path} is not TOML: {error}") from error
+    except RecursionError:
+        raise SettingsError(f"{path}: its values are nested too deeply") from None
     if section not in document:
         near = difflib.get_close_matches(section, document, n=1, cutoff=0.8)
         if near:
