@@ -5,8 +5,9 @@ broker reads again at SIGHUP; so do the certificates.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal
 
 from pydantic import JsonValue
@@ -70,12 +71,18 @@ def access_files(
     """Return what says who may do what: `acl` and `passwords`, or `authorization.conf`."""
     users = tuple(principals)
     if kind == "nats":
-        block = json.dumps(nats_authorization(users, hashes, topics), indent=1)
-        return {"authorization.conf": f'"authorization": {block}\n'}
+        return {"authorization.conf": nats_access([(users, topics)], hashes)}
     return {
         "acl": mosquitto_acl(users, topics),
         "passwords": mosquitto_passwords({user.name: hashes[user.name] for user in users}),
     }
+
+
+def nats_access(sites: Iterable[tuple[Roles, Topics]], hashes: Mapping[str, Hashes]) -> str:
+    """Return `authorization.conf` of one site or of several; a name may be taken only once."""
+    users = [nats_authorization(roles, hashes, topics)["users"] for roles, topics in sites]
+    block = json.dumps({"users": list(chain.from_iterable(users))}, indent=1)
+    return f'"authorization": {block}\n'
 
 
 def mosquitto_files(
@@ -116,13 +123,44 @@ def mosquitto_files(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a server of a NATS cluster differs in from one that is alone.
+
+    Attributes:
+        server: Its name, which no other has.
+        host: The address it listens at, for clients and for the other servers.
+        port: Where the other servers find it.
+        others: The other servers, as ``host:port``. It must not be among them: it would expect
+            one server more than there are, and so need all three to agree on anything.
+        password: Of the servers among themselves.
+    """
+
+    server: str
+    host: str
+    port: int | str
+    others: Sequence[str]
+    password: str
+
+
+REPLICAS: Final = 3
+"""A message is acknowledged when most of so many servers have it."""
+
+_CLUSTER_USER: Final = "server"
+
+
 def nats_files(
-    principals: Roles, hashes: Mapping[str, Hashes], topics: Topics, ports: Ports
+    principals: Roles,
+    hashes: Mapping[str, Hashes],
+    topics: Topics,
+    ports: Ports,
+    cluster: Cluster | None = None,
 ) -> Files:
     """Return `nats.conf` and `authorization.conf`; it runs in their directory.
 
     JetStream is what its MQTT stands on.
     """
+    host = "127.0.0.1" if cluster is None else cluster.host
     tls: dict[str, JsonValue] = {
         "tls": {
             "cert_file": CERTIFICATE,
@@ -131,27 +169,50 @@ def nats_files(
             "verify": True,
         }
     }
+    mqtt: dict[str, JsonValue] = {
+        "host": host,
+        "port": ports.mqtt,
+        "max_ack_pending": _WINDOW,
+        # After so long it brings a message again, also one that it had brought to a hub which
+        # was killed; so requests under way then come behind those that waited for the hub.
+        "ack_wait": f"{NATS_ACK_WAIT_S}s",
+        **(tls if ports.encrypted else {}),
+    }
     conf: dict[str, JsonValue] = {
-        "server_name": "bioreactor",
+        "server_name": "bioreactor" if cluster is None else cluster.server,
         "host": "127.0.0.1",
         "port": -1,  # any: its own protocol is open to nobody, see broker.access
         "max_payload": MAX_PACKET_BYTES,
         # Otherwise a subscriber that takes nothing could fill the disk.
         "jetstream": {"store_dir": "store", "max_mem": _STORE_MEMORY, "max_file": _STORE_FILES},
-        "mqtt": {
-            "host": "127.0.0.1",
-            "port": ports.mqtt,
-            "max_ack_pending": _WINDOW,
-            # After so long it brings a message again, also one that it had brought to a hub which
-            # was killed; so requests under way then come behind those that waited for the hub.
-            "ack_wait": f"{NATS_ACK_WAIT_S}s",
-            **(tls if ports.encrypted else {}),
-        },
+        "mqtt": mqtt,
     }
     if ports.websocket is not None:
         secure = tls if ports.encrypted else {"no_tls": True}
-        conf["websocket"] = {"host": "127.0.0.1", "port": ports.websocket, **secure}
+        conf["websocket"] = {"host": host, "port": ports.websocket, **secure}
+    if cluster is not None:
+        conf["cluster"] = {**_clustered(cluster), **(tls if ports.encrypted else {})}
+        mqtt |= {
+            "stream_replicas": REPLICAS,
+            "consumer_replicas": REPLICAS,
+            # When a server died, the others go on taking it for the leader of what is made anew,
+            # and only elect another one after 4 to 9 s; by its default of 5 s it would refuse.
+            "js_api_timeout": "10s",
+        }
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in conf.items()]
     access = access_files("nats", principals, hashes, topics)
     includes = [f'include "{name}"' for name in access]
     return {"nats.conf": "\n".join([*lines, *includes]) + "\n", **access}
+
+
+def _clustered(cluster: Cluster) -> dict[str, JsonValue]:
+    """Return the `cluster` block; the servers tell one another who they are by a password."""
+    return {
+        "name": "bioreactor",
+        "host": cluster.host,
+        "port": cluster.port,
+        "authorization": {"user": _CLUSTER_USER, "password": cluster.password},
+        "routes": [
+            f"nats-route://{_CLUSTER_USER}:{cluster.password}@{route}" for route in cluster.others
+        ],
+    }

@@ -112,7 +112,7 @@ def mosquitto_passwords(hashes: Mapping[str, Hashes]) -> str:
 
 def nats_authorization(
     principals: Roles, hashes: Mapping[str, Hashes], topics: Topics
-) -> JsonValue:
+) -> dict[str, list[JsonValue]]:
     """Return the `authorization` block of a NATS configuration."""
     users: list[JsonValue] = []
     for principal in principals:

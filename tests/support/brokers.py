@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from broker.access import Principal
 from broker.connection import Connection, Message
-from broker.embedded import EmbeddedBroker
+from broker.settings import BrokerSettings
 
 ROLES: Final = (
     Principal("hub", "hub"),
@@ -20,10 +20,20 @@ ROLES: Final = (
 """The users of the test brokers."""
 
 
+class Broker(Protocol):
+    """A broker, be it one server or several."""
+
+    def settings_for(
+        self, principal: str, transport: Literal["tcp", "websockets"] = "tcp"
+    ) -> BrokerSettings:
+        """Return how the principal connects."""
+        ...
+
+
 class Connector:
     """Opens connections to a broker; they are connected when returned and closed with the test."""
 
-    def __init__(self, broker: EmbeddedBroker, stack: AsyncExitStack) -> None:
+    def __init__(self, broker: Broker, stack: AsyncExitStack) -> None:
         self._broker = broker
         self._stack = stack
         self._count = 0

@@ -1,0 +1,57 @@
+"""Each server of a cluster is killed in turn, while people and their experiments go on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.laboratory import Laboratory
+from tests.faults.promises import check
+from tests.integration.node.conftest import bare_recipe, image_cache
+from tests.support.cluster import SERVERS, RunningCluster
+from tests.support.waiting import eventually
+
+__all__ = ["bare_recipe", "image_cache"]
+
+SEED = 20260217
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[RunningCluster]:
+    async with RunningCluster.open(tmp_path / "cluster") as running:
+        yield running
+
+
+@pytest.mark.timeout(240)
+async def test_any_one_server_may_die(
+    cluster: RunningCluster, tmp_path: Path, bare_recipe: Path, image_cache: Path
+) -> None:
+    async with Laboratory.open(tmp_path, cluster, bare_recipe, image_cache) as lab:
+        async with lab.life("hub"), lab.life("node"), asyncio.timeout(200):
+            await lab.raise_limit()
+            working = asyncio.create_task(lab.everybody_works(SEED))
+            try:
+                for name in SERVERS:
+                    await goes_on(lab, working)
+                    await cluster.kill(name)
+                    await goes_on(lab, working)  # with the two that are left
+                    cluster.start(name)
+                    await cluster.until_all_serve()
+                lab.late = True
+                await working
+            finally:
+                working.cancel()
+            found = {job.experiment_id: await lab.shown(job) for job in lab.jobs}
+        await check(lab, found)
+        assert all(any(name in line for line in cluster.said) for name in SERVERS)
+
+
+async def goes_on(lab: Laboratory, working: asyncio.Task[None]) -> None:
+    """Wait until experiments that begin from now on have come to their ends."""
+    begun, ran = len(lab.jobs), sum(lab.starts.values())
+    await eventually(
+        lambda: working.done() or (len(lab.jobs) > begun + 1 and sum(lab.starts.values()) > ran),
+        within=60,
+    )
+    assert not working.done()
