@@ -191,7 +191,7 @@ def nats_files(
         secure = tls if ports.encrypted else {"no_tls": True}
         conf["websocket"] = {"host": host, "port": ports.websocket, **secure}
     if cluster is not None:
-        conf["cluster"] = {**_clustered(cluster), **(tls if ports.encrypted else {})}
+        conf["cluster"] = _clustered(cluster)
         mqtt |= {
             "stream_replicas": REPLICAS,
             "consumer_replicas": REPLICAS,
@@ -205,7 +205,7 @@ def nats_files(
     return {"nats.conf": "\n".join([*lines, *includes]) + "\n", **access}
 
 
-def _clustered(cluster: Cluster) -> dict[str, JsonValue]:
+def _clustered(cluster: Cluster) -> JsonValue:
     """Return the `cluster` block; the servers tell one another who they are by a password."""
     return {
         "name": "bioreactor",

@@ -107,7 +107,7 @@ def _read(path: Path | None) -> tuple[dict[str, int], dict[str, int]]:
         return _counts(echoes), _counts(told.get("tries", {}))
     except FileNotFoundError:
         return {}, {}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         log.warning("%s is damaged and begun anew: %s", path, error)
         return {}, {}
 

@@ -16,7 +16,7 @@ from typing import Final
 from hardware.budget import HOUR, Budget
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.files import replace_file, set_aside
+from hardware.files import parse_json, replace_file, set_aside
 from hardware.safety import State, fullest
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class DoseBook:
         return f'"volume": {volume}, "pumps": {json.dumps(pumps)}'
 
     def _parse(self, text: str) -> Kept:
-        data = json.loads(text)
+        data = parse_json(text)
         if data["schema"] != _SCHEMA:
             raise ValueError(f"unknown schema {data['schema']}")
         away = (self._clock.now() - datetime.fromisoformat(data["at"])).total_seconds()

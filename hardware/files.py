@@ -1,7 +1,12 @@
 """Small files that are there whole or not at all, whenever the power goes."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any, Final
+
+_DIGITS: Final = 300
+"""A float holds no larger whole number."""
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -27,3 +32,21 @@ def replace_file(path: Path, text: str) -> None:
 def set_aside(path: Path) -> None:
     """Keep a file that cannot be understood beside, as ``.damaged``."""
     path.replace(path.with_name(path.name + ".damaged"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a file says that a failing disk or a strange hand may have spoilt.
+
+    Raises:
+        ValueError: It is no JSON, nested without end, or has a number that no float can be.
+    """
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)

@@ -13,7 +13,7 @@ from typing import Final
 from hardware.calibration.record import CalibrationBook
 from hardware.channels import Channel
 from hardware.configuration.build import CALIBRATIONS, recalibrated
-from hardware.files import replace_file
+from hardware.files import parse_json, replace_file
 
 _NOTE: Final = "new-vial.json"
 
@@ -61,7 +61,7 @@ class Workbench:
             ValueError: The note is damaged.
         """
         try:
-            ml = float(json.loads(self._note.read_text("utf-8"))["ml"])
+            ml = float(parse_json(self._note.read_text("utf-8"))["ml"])
         except FileNotFoundError:
             return None
         except (KeyError, TypeError) as error:

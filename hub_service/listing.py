@@ -1,7 +1,6 @@
 """Lists of experiments, live and archived together: which, in what order, from where on."""
 
 import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -113,7 +112,7 @@ def _cursor(text: str, sort: SortKey) -> Cursor:
         return Cursor(None, text)
     try:
         parts = orjson.loads(base64.urlsafe_b64decode(text))
-    except (binascii.Error, orjson.JSONDecodeError):
+    except ValueError:
         parts = None
     match parts:
         case [str() | float() | None as value, str(identity)] if (

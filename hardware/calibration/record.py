@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from broker.messages import CalibrationInfo
 from hardware.calibration.curve import Curve, Point, residuals
-from hardware.files import replace_file
+from hardware.files import parse_json, replace_file
 
 SCHEMA: Final = 1
 MAX_NOTE: Final = 200
@@ -160,7 +160,7 @@ def _finite(value: float) -> float | None:
 
 def _read(path: Path) -> Calibration:
     try:
-        return _parse(json.loads(path.read_text("utf-8")))
+        return _parse(parse_json(path.read_text("utf-8")))
     except OSError as error:
         raise CalibrationFileError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -49,8 +49,10 @@ class Document:
             raise ConfigurationError(f"{path}: not a text file in UTF-8") from error
         try:
             return cls(path, tomllib.loads(text), text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # no TOML, or a number of too many digits
             raise ConfigurationError(f"{path}: {error}") from error
+        except RecursionError:
+            raise ConfigurationError(f"{path}: its values are nested too deeply") from None
 
     def refuse(self, where: Sequence[str | int], what: str) -> ConfigurationError:
         """Return a complaint about a key, with its line, or its table's where it is missing."""

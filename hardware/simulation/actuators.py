@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from hardware.files import parse_json
+
 _BYTES: Final = 512
 """Of the file, always: it is overwritten in one call and needs no room on a full disk."""
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -82,7 +84,7 @@ def load(path: Path) -> Outputs | None:
     Without power everything is off, so values of an earlier boot of the machine mean nothing.
     """
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes())
         off = data["off_since"]
         outputs = Outputs(
             duty=float(data["duty"]),

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from hardware.files import replace_file, set_aside
+from hardware.files import parse_json, replace_file, set_aside
 from hardware.simulation.culture import Culture
 from hardware.simulation.wear import Wear
 
@@ -60,7 +60,7 @@ def load(path: Path) -> Saved | None:
 
 
 def _parse(text: str) -> Saved:
-    data = json.loads(text)
+    data = parse_json(text)
     if data["schema"] not in {_OLDEST, _SCHEMA}:
         raise ValueError(f"unknown schema {data['schema']}")
     fields = _finite(data["culture"])

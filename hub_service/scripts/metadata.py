@@ -166,6 +166,8 @@ def _load(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise tomllib.TOMLDecodeError("its values are nested too deeply") from None
+    except ValueError as error:  # also a number of so many digits that Python does not take it
+        raise tomllib.TOMLDecodeError(str(error)) from error
 
 
 def _not_toml(error: tomllib.TOMLDecodeError, first_line: int) -> ScriptProblem:

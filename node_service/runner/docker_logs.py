@@ -111,7 +111,11 @@ class LogReader:
 
     def _message(self, source: Literal["stdout", "stderr"], message: bytes) -> LogChunk | None:
         stamp, _, text = message.partition(b" ")
-        time = _nanoseconds(stamp)
+        try:
+            time = _nanoseconds(stamp)
+        except ValueError:  # not from the engine, or damaged: where it belongs is not known
+            self._lost = True
+            return None
         # the last piece of a long line has no end of line either, but is shorter
         partial = len(text) >= MAX_LOG_LINE and not text.endswith(b"\n")
         decoded = self._decoders[source].decode(text.removesuffix(b"\n"), final=not partial)

@@ -162,7 +162,10 @@ def parse(data: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: It is no JSON object.
     """
-    value = json.loads(data)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("a JSON object is wanted")  # noqa: TRY004 (bad input, no bug)
     return value

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hardware.files import replace_file
+from hardware.files import parse_json, replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Account:
 def take(path: Path) -> Account | None:
     """Return the account that was left, and remove it; None if there is none."""
     try:
-        account = Account(**json.loads(path.read_text("utf-8")))
+        account = Account(**parse_json(path.read_text("utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         account = None
     path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardware.files import replace_file
+from hardware.files import parse_json, replace_file
 
 _SMALLEST = 0.015
 """mL that are more than the rounding of two counts."""
@@ -44,7 +44,7 @@ class Totals:
 def load(path: Path) -> Totals | None:
     """Return what was noted; None if nothing was, or nothing that can be. Blocks."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = parse_json(path.read_text("utf-8"))
         totals = Totals(float(data["counted"]), float(data["moved"]), float(data["untold"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
