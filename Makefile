@@ -7,7 +7,7 @@ WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 # Most tests wait rather than compute: one worker more than there are processors, whole files each.
 SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
 
-.PHONY: help up test snapshots lint types contract docs screenshots bench format lock audit clean
+.PHONY: help up test snapshots lint types contract docs screenshots fuzz bench format lock audit clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -47,6 +47,10 @@ docs: ## Build the documentation into build/site; a dead link or any other warni
 screenshots: ## Take the documentation's pictures anew from a running system
 	@tools/setup test
 	$(WITH_BASE_IMAGE) exec $(BIN)/python -m tools.docs.screenshots
+
+fuzz: ## Fuzz every parser of foreign bytes, for ARGS="SECONDS [NAME ...]"
+	@tools/setup up
+	$(BIN)/python -m tests.fuzz $(or $(ARGS),60)
 
 bench: ## Measure against the raw limits and print one table
 	@tools/setup test

@@ -9,7 +9,7 @@ from typing import Final, TypedDict
 
 from broker.access.certificates import Issued
 from broker.identity import write_private
-from broker.settings import BrokerSettings, parse_url
+from broker.settings import BrokerSettings, parse_url, split_urls
 from broker.toml import Value, dump
 
 SETTINGS: Final = "broker.toml"
@@ -68,7 +68,7 @@ class Certified(TypedDict, total=False):
 
 def certified(folder: Path, url: str) -> Certified:
     """Return the settings of the certificate in a folder, where the URL asks for one."""
-    if not parse_url(url).tls or not (folder / CERTIFICATE).exists():
+    if not parse_url(split_urls(url)[0]).tls or not (folder / CERTIFICATE).exists():
         return {}
     return {
         "ca_file": folder / CA_CERTIFICATE,

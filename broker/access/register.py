@@ -13,7 +13,7 @@ from broker.access.passwords import Hashes
 from broker.brokers import Kind
 from broker.identity import write_private
 from broker.messages import ContractError, ErrorCode
-from broker.settings import parse_url
+from broker.settings import parse_url, split_urls
 from broker.toml import Value, dump
 from broker.topics import BadNameError, Role, Topics
 
@@ -21,7 +21,8 @@ _HEAD: Final = "# Written by `bioreactor access`, which also tells the broker of
 
 
 def _checked_url(url: str) -> str:
-    parse_url(url)
+    for one in split_urls(url):
+        parse_url(one)
     return url
 
 
