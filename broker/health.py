@@ -1,5 +1,7 @@
 """How a service is, told on a unix socket in its data directory: `serve` it, `ask` for it.
 
+``python -m broker.health DIRECTORY`` asks, too; its exit status is 1 unless the service is alive.
+
 Whoever may read the directory may ask, with no network and no password; the answer proves that the
 service's event loop runs.
 """
@@ -7,6 +9,7 @@ service's event loop runs.
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -132,3 +135,14 @@ def _within(directory: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{number}/{SOCKET}"
     finally:
         os.close(number)
+
+
+def main(directory: Path) -> int:
+    """Say how the service of a data directory is; return the exit status."""
+    health = ask(directory)
+    sys.stdout.write(f"{health.sentence}\n")
+    return 0 if health.alive else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -17,6 +18,7 @@ from ulid import ULID
 from broker import VERSION
 from broker.connection import Connection, Presence, SubscriptionRefusedError
 from broker.database import DatabaseError
+from broker.health import Health, serve
 from broker.identity import stable_client_id
 from broker.journal import Journal
 from broker.logs import about, set_up
@@ -33,7 +35,7 @@ from node_service.ledger import Ledger
 from node_service.ledger_file import read_estop
 from node_service.reactors import ReactorError, choose_reactor
 from node_service.runner.interface import RunnerError
-from node_service.runner.process import RunnerProcess, RunnerSettings
+from node_service.runner.process import RunnerProcess, RunnerSettings, SeparateRunner
 from node_service.settings import NodeSettings
 from node_service.watchdog.process import Watchdog
 
@@ -101,7 +103,8 @@ async def run(
         ReactorError: The reactor cannot be used.
         SubscriptionRefusedError: The broker does not let this principal read what nodes read.
     """
-    kind = choose(settings)
+    separate = settings.runner == "separate"
+    kind = "docker" if separate else choose(settings)
     stopping, local_stop = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,7 +121,7 @@ async def run(
         cache=settings.cache_dir,
         images=settings.images,
     )
-    runner = make_runner(runner_settings)
+    runner = SeparateRunner(runner_settings) if separate else make_runner(runner_settings)
     connection = connect(broker, client_id=stable_client_id(directory.client_id, "node"))
     presence = Presence(
         connection,
@@ -160,7 +163,8 @@ async def run(
                     portals=settings.portals,
                     manual_hold=settings.manual_hold,
                 )
-                async with Systemd.of().told():
+                judge = partial(_judge, connection, settings.id)
+                async with serve(directory.path, judge), Systemd.of().told():
                     await service.run(stopping, local_stop)
     log.info("the node has stopped; its reactor is safe")
 
@@ -172,7 +176,9 @@ def _load_service() -> "type[NodeService]":
 
 
 @asynccontextmanager
-async def _kept(runner: RunnerProcess, stopping: asyncio.Event) -> AsyncIterator[None]:
+async def _kept(
+    runner: RunnerProcess | SeparateRunner, stopping: asyncio.Event
+) -> AsyncIterator[None]:
     """Keep the runner's process while the block runs; if it cannot work, have the node stop.
 
     Raises:
@@ -193,6 +199,12 @@ async def _kept(runner: RunnerProcess, stopping: asyncio.Event) -> AsyncIterator
         await asyncio.wait([running])
     if not running.cancelled():
         await running
+
+
+def _judge(connection: Connection, node: str) -> Health:
+    """Say how the node is: a node that answers is well, whatever becomes of the broker."""
+    broker = "is connected" if connection.connected else "goes on without its broker"
+    return Health(alive=True, ready=True, sentence=f"{node} runs and {broker}")
 
 
 def _engage(directory: DataDir) -> None:

@@ -16,8 +16,15 @@ def choose(settings: NodeSettings) -> Literal["docker", "bubblewrap"]:
     """Return the runner to use; blocks for a moment.
 
     Raises:
-        ContractError: ENGINE, there is neither an engine nor leave to do without one.
+        ContractError: ENGINE, there is neither an engine nor leave to do without one; or the
+            runner is a separate one.
     """
+    if settings.runner == "separate":
+        raise ContractError(
+            ErrorCode.ENGINE,
+            "the engine belongs to a separate runner, not to this node",
+            "do this where the runner is, with its own settings",
+        )
     if settings.runner == "bubblewrap" and not settings.allow_reduced_isolation:
         raise ContractError(
             ErrorCode.ENGINE,

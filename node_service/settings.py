@@ -26,7 +26,9 @@ class NodeSettings(BaseSettings):
         label: What people see; the id if left out.
         data_dir: Everything that it keeps. One process owns it.
         runner: How experiments are isolated. ``auto`` is Docker where an engine answers; else
-            bubblewrap, if reduced isolation is allowed; else the node refuses to start.
+            bubblewrap, if reduced isolation is allowed; else the node refuses to start. With
+            ``separate`` the node starts none: one that was started elsewhere, with the same
+            user, listens in ``runner/runner.sock`` below `data_dir`.
         allow_reduced_isolation: Whether bubblewrap will do.
         runtime: Of the engine, for example ``runsc``.
         base_image: That the experiment image is built on.
@@ -59,7 +61,7 @@ class NodeSettings(BaseSettings):
     id: Name = "reactor-1"
     label: Label | None = None
     data_dir: Path = Path("/var/lib/bioreactor/node")
-    runner: Literal["auto", "docker", "bubblewrap"] = "auto"
+    runner: Literal["auto", "docker", "bubblewrap", "separate"] = "auto"
     allow_reduced_isolation: bool = False
     runtime: str | None = None
     base_image: str = "python:3.11-slim-bookworm"

@@ -55,13 +55,13 @@ async def _runner(options: argparse.Namespace) -> AsyncIterator[Runner]:
     """Make the runner that is asked for. Nothing is imported that it does not need."""
     runs: Path = options.runs
     results = options.results or await asyncio.to_thread(volumes.probe, runs)
-    instance = hashlib.sha256(os.fsencode(runs.resolve())).hexdigest()[:12]  # noqa: ASYNC240
     recipes = recipes_of(dict(_named(text) for text in options.image))
     if options.kind == "bubblewrap":
         from node_service.image.tree import PackageTrees  # noqa: PLC0415
         from node_service.runner import cgroups  # noqa: PLC0415
         from node_service.runner.bubblewrap import BubblewrapRunner  # noqa: PLC0415
 
+        instance = _instance(runs.resolve())  # noqa: ASYNC240
         await asyncio.to_thread(cgroups.sweep, f"{instance}-")
         sandboxes = BubblewrapRunner(PackageTrees(options.cache, recipes), runs, instance, results)
         try:
@@ -74,16 +74,21 @@ async def _runner(options: argparse.Namespace) -> AsyncIterator[Runner]:
     from node_service.runner.containers import DockerRunner  # noqa: PLC0415
     from node_service.runner.docker import Engine  # noqa: PLC0415
     from node_service.runner.options import Place  # noqa: PLC0415
+    from node_service.runner.whereabouts import seen_by_engine  # noqa: PLC0415
 
+    engine = Engine()
+    real = runs.resolve()  # noqa: ASYNC240 (nothing runs yet)
+    seen = await seen_by_engine(engine, real, in_container=options.in_container)
     place = Place(
         node=options.node,
-        instance=instance,
+        instance=_instance(seen),
         runtime=options.runtime,
         seccomp=seccomp.profile(),
         results=results,
         cpus=os.cpu_count() or 1,
+        runs=seen,
+        propagation="rslave" if options.in_container else "rprivate",
     )
-    engine = Engine()
     images = DockerImages(engine, options.base_image, options.cache, recipes)
     containers = DockerRunner(engine, images, runs, place)
     try:
@@ -108,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         help="how /results is made; found out by trying if left out",
     )
     parser.add_argument(
+        "--in-container",
+        action="store_true",
+        help="this process runs in a container of the engine: the runs lie on one of its volumes",
+    )
+    parser.add_argument(
         "--image",
         action="append",
         default=[],
@@ -115,6 +125,11 @@ def _parser() -> argparse.ArgumentParser:
         help="an image and the directory of its allow-list, instead of the standard one",
     )
     return parser
+
+
+def _instance(runs: Path) -> str:
+    """Return what tells this runner's containers from those of others: where its runs lie."""
+    return hashlib.sha256(os.fsencode(runs)).hexdigest()[:12]
 
 
 def _named(text: str) -> tuple[str, str]:

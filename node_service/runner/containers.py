@@ -242,7 +242,7 @@ class DockerRunner:
     async def _create(self, spec: RunSpec, paths: RunPaths, name: str) -> str:
         await self._check_image(spec.image)
         await asyncio.to_thread(_ready_files, paths)
-        options = create_options(spec, paths, self._place)
+        options = create_options(spec, self._place)
         container_id, _ = await asyncio.gather(
             self._engine.call(lambda api: create_container(api, options, name)),
             self._make_results(spec, paths),

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from node_service.runner.interface import (
     CONTAINER_UID,
@@ -46,6 +47,9 @@ class Place:
         seccomp: The system call profile as JSON.
         results: How `/results` is made.
         cpus: Cores of the machine.
+        runs: Directory of the runs as the engine sees it.
+        propagation: Of mounts; the engine wants ``rslave`` below its own directory, where volumes
+            are. No difference, since nobody mounts anything there.
     """
 
     node: str
@@ -54,6 +58,8 @@ class Place:
     seccomp: str
     results: ResultsMode
     cpus: int
+    runs: Path
+    propagation: Literal["rprivate", "rslave"] = "rprivate"
 
 
 def container_name(instance: str, run: Attempt) -> str:
@@ -86,9 +92,10 @@ def environment(limits: Limits) -> Mapping[str, str]:
     }
 
 
-def create_options(spec: RunSpec, paths: RunPaths, place: Place) -> dict[str, Any]:
+def create_options(spec: RunSpec, place: Place) -> dict[str, Any]:
     """Return the body of the engine's *create container* call."""
     limits = spec.limits
+    paths = RunPaths.of(place.runs, spec.run)
     return {
         "Image": spec.image,
         "Cmd": command(),
@@ -116,11 +123,11 @@ def create_options(spec: RunSpec, paths: RunPaths, place: Place) -> dict[str, An
 def _host_options(limits: Limits, paths: RunPaths, place: Place) -> dict[str, Any]:
     tmpfs = {"/tmp": f"rw,nosuid,nodev,noexec,size={limits.tmp},mode=1777"}  # noqa: S108
     mounts = [
-        _bind(str(paths.script), SCRIPT_PATH, read_only=True),
-        _bind(str(paths.gateway), GATEWAY_DIRECTORY, read_only=True),
+        _bind(place, paths.script, SCRIPT_PATH, read_only=True),
+        _bind(place, paths.gateway, GATEWAY_DIRECTORY, read_only=True),
     ]
     if place.results == "filesystem":
-        mounts.append(_bind(str(paths.results), RESULTS_PATH, read_only=False))
+        mounts.append(_bind(place, paths.results, RESULTS_PATH, read_only=False))
     else:
         size = min(limits.results, TMPFS_RESULTS)
         owner = f"uid={CONTAINER_UID},gid={CONTAINER_UID},mode=0755"
@@ -163,11 +170,11 @@ def _host_options(limits: Limits, paths: RunPaths, place: Place) -> dict[str, An
     return options
 
 
-def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
+def _bind(place: Place, source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
     return {
         "Type": "bind",
-        "Source": source,
+        "Source": str(source),
         "Target": target,
         "ReadOnly": read_only,
-        "BindOptions": {"Propagation": "rprivate"},
+        "BindOptions": {"Propagation": place.propagation},
     }

@@ -123,6 +123,25 @@ class RunnerProcess:
             await asyncio.sleep(_LOOK)
 
 
+class SeparateRunner:
+    """A runner that somebody else starts and keeps running, such as a container of its own.
+
+    Attributes:
+        client: Reaches it; calls wait while it starts.
+    """
+
+    def __init__(self, settings: RunnerSettings) -> None:
+        self._settings = settings
+        self.client = RunnerClient(settings.socket)
+
+    async def run(self) -> NoReturn:
+        """Make the directory of the runs, where the two meet, and wait until cancelled."""
+        runs = self._settings.runs
+        await asyncio.to_thread(runs.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody sets this future")
+
+
 def _answers(path: Path) -> bool:
     """Say whether somebody listens on the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

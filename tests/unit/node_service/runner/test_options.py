@@ -15,8 +15,9 @@ from node_service.runner.options import Place, create_options
 from node_service.runner.sandbox_options import Descriptors, sandbox_options
 
 RUN = Attempt("01J0000000000000000000000A", 2)
-PATHS = RunPaths.of(Path("/data/runs"), RUN)
-PLACE = Place("reactor-1", "abc", None, seccomp.profile(), "filesystem", 2)
+RUNS = Path("/data/runs")
+PATHS = RunPaths.of(RUNS, RUN)
+PLACE = Place("reactor-1", "abc", None, seccomp.profile(), "filesystem", 2, RUNS)
 limits = st.builds(
     Limits,
     memory=st.integers(32 * 1024**2, 2**40),
@@ -31,7 +32,7 @@ limits = st.builds(
 
 @given(limits)
 def test_every_lock_is_on(given_limits: Limits) -> None:
-    options = create_options(RunSpec(RUN, "sha256:0", given_limits), PATHS, PLACE)
+    options = create_options(RunSpec(RUN, "sha256:0", given_limits), PLACE)
     host = options["HostConfig"]
     assert options["User"] == "65532:65532"
     assert host["NetworkMode"] == "none"
@@ -51,7 +52,7 @@ def test_every_lock_is_on(given_limits: Limits) -> None:
 
 
 def test_nothing_of_the_host_is_lent_but_what_the_run_needs() -> None:
-    host = create_options(RunSpec(RUN, "sha256:0"), PATHS, PLACE)["HostConfig"]
+    host = create_options(RunSpec(RUN, "sha256:0"), PLACE)["HostConfig"]
     lent = {mount["Target"]: (mount["Source"], mount["ReadOnly"]) for mount in host["Mounts"]}
     directory = "/data/runs/01J0000000000000000000000A.2"
     assert lent == {
@@ -61,7 +62,7 @@ def test_nothing_of_the_host_is_lent_but_what_the_run_needs() -> None:
     }
     assert set(host["Tmpfs"]) == {"/tmp"}  # noqa: S108
     place = replace(PLACE, results="tmpfs", runtime="runsc")
-    host = create_options(RunSpec(RUN, "sha256:0"), PATHS, place)["HostConfig"]
+    host = create_options(RunSpec(RUN, "sha256:0"), place)["HostConfig"]
     assert "size=16777216" in host["Tmpfs"]["/results"]
     assert host["Runtime"] == "runsc"
     assert len(host["Mounts"]) == 2
@@ -81,7 +82,7 @@ def test_gvisor_must_let_scripts_reach_their_gateway() -> None:
 
 def test_a_log_is_kept_beyond_its_budget_and_bounded() -> None:
     spec = RunSpec(RUN, "sha256:0", Limits(log=1024**2))
-    log = create_options(spec, PATHS, PLACE)["HostConfig"]["LogConfig"]
+    log = create_options(spec, PLACE)["HostConfig"]["LogConfig"]
     assert log["Type"] == "local"
     assert int(log["Config"]["max-size"]) * int(log["Config"]["max-file"]) == 4 * 1024**2
 
