@@ -7,7 +7,7 @@ WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 # Most tests wait rather than compute: one worker more than there are processors, whole files each.
 SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
 
-.PHONY: help up test snapshots lint types contract docs screenshots fuzz bench format lock audit clean
+.PHONY: help up test snapshots lint types contract docs screenshots fuzz bench format lock audit images sbom clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -63,12 +63,26 @@ format: ## Format the code
 lock: ## Pin every package anew that pyproject.toml asks for; what is pinned stays where it fits
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -o requirements.lock
+	$(BIN)/uv pip compile -q deploy/images/tools.in --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate -o deploy/images/tools.lock
 
 audit: ## Ask PyPI for known vulnerabilities of every pinned package (needs pypi.org itself)
 	@tools/setup up
 	@$(BIN)/uvx -q pip-audit@2.9.0 --strict --no-deps --disable-pip -r requirements.lock || { \
 		echo "audit: a package above is vulnerable (make lock after raising its bound in pyproject.toml)," \
 			"or its data could not be had: pypi.org must be reachable, a mirror will not do" >&2; exit 1; }
+
+images: ## Build the images of all services for compose.yaml
+	@export BIOREACTOR_REVISION=$$(git describe --always --dirty); \
+	if docker compose version >/dev/null 2>&1; then docker compose build; else docker-compose build; fi
+
+sbom: ## Write the bill of materials of each image into dist/
+	@mkdir -p dist
+	@for name in broker access hub portal node runner; do \
+		docker run --rm --network none --entrypoint cat bioreactor-$$name \
+			/usr/share/doc/bioreactor/sbom.cdx.json >dist/bioreactor-$$name.cdx.json || exit 1; \
+		echo dist/bioreactor-$$name.cdx.json; \
+	done
 
 clean: ## Remove what was built (experiments and their data stay)
 	rm -rf .venv build dist portal/static portal/frontend/node_modules tools/micropython/node_modules
