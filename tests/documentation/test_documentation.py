@@ -83,6 +83,12 @@ def the_settings_are_accepted(block: Block, folder: Path) -> None:
     path.write_text(block.code)
     path.chmod(0o600)
     kind = path.stem
+    if "certificate = " in block.code:  # it is read, so it must be one
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab",
+             "-keyout", "portal.key", "-out", "portal.crt"],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
     if kind in SETTINGS:
         load_settings(SETTINGS[kind], kind, path)
         load_settings(BrokerSettings, "broker", path)
