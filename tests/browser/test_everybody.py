@@ -97,3 +97,41 @@ def test_what_one_does_the_others_see(visit: Visit, system: System, guarded: str
     boss.get_by_role("button", name="Resume queue").click()
     for page in (ada, ben, boss):
         expect(page.locator("#banners")).not_to_contain_text("The queue is paused")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until what is meant has the focus, as everybody without a mouse does."""
+    for _ in range(120):
+        if page.evaluate("s => !!document.activeElement?.closest(s)", selector):
+            return
+        if page.evaluate("!!document.activeElement?.shadowRoot"):
+            page.keyboard.press("Escape")  # as the list of keys says: the editor takes Tab
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab never reaches {selector}")
+
+
+def test_the_main_job_by_keyboard_alone(visit: Visit, system: System) -> None:
+    assert system.http.post("/api/queue/pause").status_code == 200
+    try:
+        page = visit()
+        page.goto("/")
+        page.keyboard.press("Tab")  # the first stop skips what every page begins with
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        tab_to(page, "a[href*='example=']")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/upload?example=*")
+        queue = page.get_by_role("button", name="Queue the experiment")
+        expect(queue).to_be_enabled()
+        tab_to(page, "#submit")
+        expect(queue).to_be_focused()
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(r"/experiment/[0-9A-Z]{26}"))
+        tab_to(page, "form[action$='/cancel'] button")
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
+        tab_to(page, "#ask-ok")
+        page.keyboard.press("Enter")
+        expect(page.locator(".chip.cancelled").first).to_be_visible()
+    finally:
+        system.http.post("/api/queue/resume")
