@@ -54,10 +54,20 @@ class Fate:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def connect(
-        self, broker: BrokerSettings, *, client_id: str, clean_session: bool = True
+        self,
+        broker: BrokerSettings,
+        *,
+        client_id: str,
+        clean_session: bool = True,
+        stop_if_refused: bool = False,
     ) -> Connection:
         """Return a connection whose publishes are steps."""
-        connection = _PublishesStepwise(broker, client_id=client_id, clean_session=clean_session)
+        connection = _PublishesStepwise(
+            broker,
+            client_id=client_id,
+            clean_session=clean_session,
+            stop_if_refused=stop_if_refused,
+        )
         connection.fate = self
         return connection
 
