@@ -71,7 +71,7 @@ def picture_of(page: Page, name: str, width: int, theme: str) -> Image.Image:
 def test_a_page_looks_as_it_did(page: Page, snapshot: str) -> None:
     name, size, theme = snapshot.split()
     actual = picture_of(page, name, WIDTHS[size], theme)
-    path = KEPT / f"{name}-{WIDTHS[size]}-{theme}.png"
+    path = KEPT / f"{name}-{WIDTHS[size]}-{theme}.webp"
     if not path.exists():
         assert UPDATE, f"there is no {path.name}: make snapshots takes it"
         keep(actual, path)
@@ -90,12 +90,12 @@ def test_a_page_looks_as_it_did(page: Page, snapshot: str) -> None:
 
 
 def test_no_picture_is_left_over() -> None:
-    wanted = {f"{n}-{WIDTHS[w]}-{t}.png" for n, w, t in map(str.split, SNAPSHOTS)}
-    for path in KEPT.glob("*.png"):
+    wanted = {f"{n}-{WIDTHS[w]}-{t}.webp" for n, w, t in map(str.split, SNAPSHOTS)}
+    for path in KEPT.glob("*.webp"):
         if path.name not in wanted and UPDATE:
             path.unlink()
         assert path.name in wanted or UPDATE, f"no test looks at {path.name}"
-    assert sum(path.stat().st_size for path in KEPT.glob("*.png")) < 2_000_000
+    assert sum(path.stat().st_size for path in KEPT.glob("*.webp")) < 2_000_000
 
 
 def test_a_real_change_is_noticed_and_smoothing_is_not(page: Page) -> None:

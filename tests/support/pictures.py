@@ -16,8 +16,12 @@ HEIGHT: Final = 8
 
 
 def keep(picture: Image.Image, path: Path) -> None:
-    """Write a picture for people and for comparisons: with few colours, it takes few bytes."""
-    picture.quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write a picture for people and for comparisons: few bytes, and every colour as it was.
+
+    A palette of few colours would do away with those that are rare on a page, such as the mark's.
+    """
+    path.parent.mkdir(exist_ok=True)
+    picture.save(path, "WEBP", quality=70, method=4)
 
 
 def difference(expected: Image.Image, actual: Image.Image) -> tuple[int, Image.Image]:

@@ -20,6 +20,7 @@ from broker.messages import (
     Done,
     ErrorCode,
     ErrorReport,
+    Halt,
     HubStatus,
     OnExperiment,
     Plain,
@@ -217,7 +218,7 @@ async def test_plain_publishers_are_served_as_well(
 
     await hub.wait_for(1)
     assert hub.asked[0].admin
-    assert hub.asked[0].request == Plain()
+    assert hub.asked[0].request == Halt()
     assert errors.messages == []
 
 

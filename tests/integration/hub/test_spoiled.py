@@ -92,6 +92,10 @@ async def test_spoiled_requests_change_nothing_and_are_answered(site: Site) -> N
     assert (await alice.submit()).queue_position == 1
 
 
+_FILTERS = frozenset({"list", "audit"})
+"""Verbs that only filter by an experiment or a node: what nobody knows, they find nothing of."""
+
+
 async def test_whole_requests_about_nothing_are_refused_in_words(site: Site) -> None:
     """Each verb with every field, on an experiment and a node that do not exist."""
     await site.start_hub()
@@ -101,6 +105,8 @@ async def test_whole_requests_about_nothing_are_refused_in_words(site: Site) -> 
     for verbs, person, is_admin in ((REQUESTS, portal, False), (ADMIN_REQUESTS, admin, True)):
         for verb, model in verbs.items():
             if not {"experiment_id", "node", "ref"} & set(model.model_fields):
+                continue
+            if verb in _FILTERS:
                 continue
             fields: dict[str, Any] = {**whole(model), "expires_at": None, "actor": None}
             fields |= {"id": f"{verb}-{is_admin}", "client": None}

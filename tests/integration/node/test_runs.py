@@ -160,7 +160,7 @@ async def test_parameters_reach_a_running_script(running: Node, hub: Hub) -> Non
         for record in hub.records(experiment)
         if isinstance(record, EventRecord) and record.event == "parameters"
     ]
-    assert changes == [{"changed": {"target": 2.0}, "removed": []}]
+    assert changes == [{"changed": {"target": 2.0}, "removed": [], "revision": 2}]
 
 
 @pytest.mark.parametrize("limit", ["max_duration", "max_silence"])
