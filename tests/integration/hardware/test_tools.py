@@ -71,7 +71,7 @@ def hardware(*words: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "COLUMNS": "160"},
+        env={**os.environ, "COLUMNS": "300"},  # no line of a table breaks, however long a path is
         check=False,
     )
 
