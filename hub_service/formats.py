@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import orjson
 
 from broker.messages import EventRecord
+from broker.spreadsheets import harmless
 from hub_service.archive.wide import WideTable
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def column_names(channels: Sequence[str]) -> list[str]:
 
 def write_csv(table: WideTable, sink: io.RawIOBase) -> None:
     """Write a table in wide form; what is missing is left empty."""
-    header = [*FIRST, *map(_harmless, column_names(table.columns))]
+    header = [*FIRST, *map(harmless, column_names(table.columns))]
     if not table.calibrations:
         rows = ([row.elapsed, _iso(row.time), *row.values] for row in table.rows())
         _write_rows(sink, header, rows)
@@ -104,15 +105,6 @@ def write_log(lines: Iterable[tuple[datetime, str, str]], sink: io.RawIOBase) ->
     with _text(sink) as text:
         for time, source, line in lines:
             text.write(f"{_iso(time)} {source:6} {line}\n")
-
-
-def _harmless(name: str) -> str:
-    """Return the name of a column so that no spreadsheet takes it for a formula.
-
-    Scripts name their series; "'" before the text is how https://owasp.org/www-community/attacks/
-    CSV_Injection advises it. Parquet keeps the name as it is.
-    """
-    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _write_rows(

@@ -8,12 +8,12 @@ from typing import Final
 import orjson
 
 from broker.messages import Audited, AuditEntry
+from broker.spreadsheets import harmless
 
 _HEAD: Final = (
     "number", "time", "who", "what", "outcome", "experiment", "name", "message", "principal",
     "user", "details",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 async def rows(page: Callable[[int | None], Awaitable[Audited]], most: int) -> AsyncIterator[bytes]:
@@ -54,10 +54,5 @@ def _cells(entry: AuditEntry) -> tuple[str, ...]:
 
 def _line(cells: tuple[str, ...]) -> bytes:
     out = io.StringIO()
-    csv.writer(out).writerow([_harmless(cell) for cell in cells])
+    csv.writer(out).writerow([harmless(cell) for cell in cells])
     return out.getvalue().encode("utf-8", "replace")
-
-
-def _harmless(cell: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
