@@ -1,6 +1,7 @@
 """What the contract forbids does not arrive; what it allows does, on both brokers alike."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -34,10 +35,12 @@ async def test_only_senders_named_by_the_contract_are_heard(
     """Each principal publishes to every kind of topic, as itself and as another."""
     inboxes = {name: Inbox() for name in PRINCIPALS}
 
-    for name, reader in PRINCIPALS.items():
-        connection = await connect(name)
-        for topic_filter in grants(reader, TOPICS).read:
+    def listen(connection: Connection, name: str) -> None:
+        for topic_filter in grants(PRINCIPALS[name], TOPICS).read:
             connection.subscribe(topic_filter, inboxes[name])
+
+    for name in PRINCIPALS:  # connected only when every subscription was granted
+        await connect(name, prepare=partial(listen, name=name))
     speaker = await connect(sender)
     allowed: set[str] = set()
     for text in texts():
