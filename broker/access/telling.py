@@ -10,7 +10,7 @@ from broker.access.reloading import reload
 from broker.messages import ContractError, ErrorCode
 from broker.probing import OpenBrokerError, enforces_access_lists
 from broker.refusals import explain
-from broker.session import RefusedError
+from broker.session import NotConnectedError, RefusedError
 from broker.settings import BrokerSettings
 
 _OBEYS_WITHIN_S: Final = 10.0
@@ -46,9 +46,12 @@ async def tell(target: Target, client: BrokerSettings | None, *, admitted: bool)
         return Told.TOLD
     deadline = time.monotonic() + _OBEYS_WITHIN_S
     while True:
-        let_in = await _let_in(client)
-        if let_in is admitted:
-            return Told.OBEYS
+        try:
+            if await _let_in(client) is admitted:
+                return Told.OBEYS
+        except NotConnectedError as error:  # let in, and ended while it read its files
+            if time.monotonic() > deadline:
+                raise _not_reached(client, str(error)) from error
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(_ASK_AGAIN_S)
@@ -61,7 +64,12 @@ async def tell(target: Target, client: BrokerSettings | None, *, admitted: bool)
 
 
 async def _let_in(client: BrokerSettings) -> bool:
-    """Whether the broker accepts the client; it must then keep it to its own topics."""
+    """Whether the broker accepts the client; it must then keep it to its own topics.
+
+    Raises:
+        NotConnectedError: It let the client in and ended the connection before it could tell.
+        ContractError: As `tell`.
+    """
     try:
         if not await enforces_access_lists(client):
             raise OpenBrokerError(client.url)
@@ -69,6 +77,8 @@ async def _let_in(client: BrokerSettings) -> bool:
         if not error.credentials:
             raise _not_reached(client, str(error)) from error
         return False
+    except NotConnectedError:
+        raise
     except OSError as error:
         refusal = explain(error, client)
         if refusal.lasting:  # of certificates
