@@ -1,10 +1,9 @@
-"""Samples of runs as curves: row by row, or by the minima and maxima of minutes."""
+"""Samples of runs as curves, row by row."""
 
 import sqlite3
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from math import nan
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
@@ -14,8 +13,6 @@ from hub_service.archive.downsampling import downsample
 from hub_service.archive.schema import PREFIXES, SERIES
 
 MINUTE: Final = 60_000_000
-MAX_CUT: Final = 10_000
-"""Samples of a minute at a window's edge; with more, its extremes must do."""
 _LONGEST: Final = 2**62
 
 
@@ -165,83 +162,3 @@ def add_rows(
             if channel in channels:
                 curve = curves.setdefault(channels[channel], Curve(segment.kind))
                 curve.add(axis, table[place :: len(order)])
-
-
-def add_rollups(
-    connection: sqlite3.Connection,
-    segment: Segment,
-    window: Window,
-    channels: dict[int, str],
-    curves: dict[str, Curve],
-    *,
-    points: int,
-) -> None:
-    """Add minima and maxima of a segment, where they stood: of minutes, or of as many as it takes.
-
-    The database finds them: a week has more minutes than a chart has points, and none of the
-    others is worth its way to here. Of a minute that lies only partly in the window come its
-    samples: its extremes may be outside.
-    """
-    cut = _cut_minutes(connection, segment, window)
-    for minute, inside in cut.items():
-        part = replace(segment, minutes=(minute, minute), x=_on_axis(connection, segment, minute))
-        if not window.by_time:
-            part = replace(part, x=(inside.start, inside.end))
-        add_rows(connection, part, inside, channels, curves)
-    first, last = segment.minutes
-    # one stretch fewer than would fit: the first and the last may be cut
-    stretch = -(-(last - first + 1) // max(1, points // 2 - 1))
-    axis = "t_{0} / 1e6" if window.by_time else "x_{0}"
-    query = (
-        f"SELECT {axis}, {{1}}({{0}}) FROM rollups"  # noqa: S608  constants
-        " WHERE run = ? AND channel = ? AND minute BETWEEN ? AND ?"
-        f" AND minute NOT IN ({', '.join('?' * len(cut))}) GROUP BY minute / ?"
-    )
-    lowest, highest = query.format("lo", "min"), query.format("hi", "max")
-    for channel, name in channels.items():
-        values = (segment.run, channel, first, last, *cut, stretch)
-        lows = connection.execute(lowest, values).fetchall()
-        highs = connection.execute(highest, values).fetchall()
-        found = [(x, v) for x, v in _in_order(lows, highs) if window.start <= x <= window.end]
-        if found:
-            curves.setdefault(name, Curve(segment.kind)).add(*zip(*found, strict=True))
-
-
-def _in_order(
-    lows: Sequence[tuple[float, float | None]], highs: Sequence[tuple[float, float | None]]
-) -> Iterator[tuple[float, float]]:
-    """Yield the lowest and the highest point of each stretch; once where they are the same."""
-    for (x_lo, lo), (x_hi, hi) in zip(lows, highs, strict=True):
-        if lo is None or hi is None:
-            yield x_lo, nan
-        elif x_lo == x_hi:
-            yield x_lo, lo
-        else:
-            yield from sorted(((x_lo, lo), (x_hi, hi)))
-
-
-def _cut_minutes(
-    connection: sqlite3.Connection, segment: Segment, window: Window
-) -> dict[int, Window]:
-    """Return the minutes at the window's edges, and what of each is inside."""
-    bounds = "minute * 60.0, minute * 60.0 + 60" if window.by_time else "x_first, x_last"
-    cut: dict[int, Window] = {}
-    for minute, n, first, last in connection.execute(
-        f"SELECT minute, n, {bounds} FROM minutes"  # noqa: S608  constants
-        " WHERE run = ? AND kind = ? AND minute BETWEEN ? AND ?",
-        (segment.run, segment.kind, *segment.minutes),
-    ):
-        outside = last < window.start or first > window.end
-        whole = window.start <= first and last <= window.end
-        if not outside and not whole and n <= MAX_CUT:
-            inside = max(first, window.start), min(last, window.end)
-            cut[minute] = Window(*inside, by_time=window.by_time)
-    return cut
-
-
-def _on_axis(connection: sqlite3.Connection, segment: Segment, minute: int) -> tuple[float, float]:
-    found: tuple[float, float] = connection.execute(
-        "SELECT x_first, x_last FROM minutes WHERE run = ? AND kind = ? AND minute = ?",
-        (segment.run, segment.kind, minute),
-    ).fetchone()
-    return found

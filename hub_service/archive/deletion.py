@@ -14,6 +14,7 @@ _KEYS: Final = {
     "samples": "run, kind, x, tie",
     "minutes": "run, kind, minute",
     "rollups": "run, channel, minute",
+    "tens": "run, channel, ten",
     "logs": "run, n, tie",
     "events": "id",
     "run_layouts": "run, layout",

@@ -9,11 +9,11 @@ from broker.messages import EventRecord, Gap, History, HistoryOf
 from hub_service.archive.curves import (
     Curve,
     Window,
-    add_rollups,
     add_rows,
     channels_of,
     find_segment,
 )
+from hub_service.archive.extremes import add_extremes
 from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
 from hub_service.archive.runs import Run, latest_runs, newest_record, runs_of_node
 from hub_service.archive.schema import CONTAINER, NO_CLOCK, PREFIXES, SAMPLE, SERIES
@@ -81,7 +81,7 @@ def _curves(
     curves: dict[str, Curve] = {}
     for segment, channels in parts:
         if rolled:
-            add_rollups(connection, segment, window, channels, curves, points=points)
+            add_extremes(connection, segment, window, channels, curves, points=points)
         else:
             add_rows(connection, segment, window, channels, curves)
     return curves, rolled, points

@@ -1,4 +1,4 @@
-"""Samples on their way into the archive: packed row by row, and rolled up by the minute."""
+"""Samples on their way into the archive: packed row by row; rolled up by one minute and by ten."""
 
 import sqlite3
 import sys
@@ -8,7 +8,7 @@ from math import nan
 from typing import Final
 
 from hub_service.archive.names import Layout, Names
-from hub_service.archive.schema import NO_CLOCK
+from hub_service.archive.schema import NO_CLOCK, TEN, WIDEN
 
 _MINUTE: Final = 60_000_000
 _LARGEST: Final = sys.float_info.max
@@ -60,7 +60,7 @@ class Samples:
     def write(self, connection: sqlite3.Connection) -> None:
         """Insert what was collected and bring the rollups up to date."""
         connection.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
-        rollups = []
+        rollups, tens = [], []
         for (run, kind, minute, layout, clocked), group in self._groups.items():
             self._names.once(connection, "run_layouts", (run, layout))
             connection.execute(
@@ -74,8 +74,11 @@ class Samples:
                 continue  # it stands nowhere on the experiment's axis
             columns = zip(*group.values, strict=True)
             for channel, column in zip(group.layout.channels, columns, strict=True):
-                rollups.append((run, channel, minute, *roll_up(column, group.x, group.t)))
+                n, total, *extremes = roll_up(column, group.x, group.t)
+                rollups.append((run, channel, minute, n, total, *extremes))
+                tens.append((run, channel, minute // TEN, *extremes))
         connection.executemany(_ROLL_UP, rollups)
+        connection.executemany(_ROLL_UP_TENS, tens)
 
 
 def roll_up(
@@ -92,14 +95,12 @@ def roll_up(
     return len(there), total, lo, hi, x[at_lo], x[at_hi], t[at_lo], t[at_hi]
 
 
-_ROLL_UP: Final = """
+_ROLL_UP: Final = f"""
     INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
         n = n + excluded.n,
         total = min(max(total + excluded.total, -1.7976931348623157e308), 1.7976931348623157e308),
-        x_lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.x_lo ELSE x_lo END,
-        t_lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.t_lo ELSE t_lo END,
-        lo = CASE WHEN lo IS NULL OR excluded.lo < lo THEN excluded.lo ELSE lo END,
-        x_hi = CASE WHEN hi IS NULL OR excluded.hi > hi THEN excluded.x_hi ELSE x_hi END,
-        t_hi = CASE WHEN hi IS NULL OR excluded.hi > hi THEN excluded.t_hi ELSE t_hi END,
-        hi = CASE WHEN hi IS NULL OR excluded.hi > hi THEN excluded.hi ELSE hi END
-"""
+        {WIDEN}
+"""  # noqa: S608  constants
+_ROLL_UP_TENS: Final = (
+    f"INSERT INTO tens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {WIDEN}"  # noqa: S608  constants
+)

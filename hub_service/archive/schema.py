@@ -40,6 +40,18 @@ MENTIONS_RARE: Final = " OR ".join(f'instr(body, \'"event":"{e}"\')' for e in RA
 """Whether an event may be one of them: `events_rare` has these, for queries that say it alike."""
 
 
+TEN: Final = 10
+"""Minutes of a row of `tens`."""
+
+WIDEN: Final = ", ".join(
+    f"{column} = CASE WHEN {by} IS NULL OR excluded.{by} {better} {by}"
+    f" THEN excluded.{column} ELSE {column} END"
+    for by, better in (("lo", "<"), ("hi", ">"))
+    for column in (f"x_{by}", f"t_{by}", by)
+)
+"""How a row of extremes takes in another one."""
+
+
 def _micros(key: str) -> str:
     """Return the SQL for a time of an experiment's body, in microseconds of the Unix epoch."""
     text = f"json_extract(body, '$.{key}')"
@@ -294,5 +306,22 @@ MIGRATIONS: Final = (
     WHERE json_valid(body);
 
     CREATE INDEX events_rare ON events (run, x) WHERE ({MENTIONS_RARE});
+    """,  # noqa: S608  constants
+    # Extremes of ten minutes: what charts of days read.
+    f"""
+    CREATE TABLE tens (
+        run INTEGER,
+        channel INTEGER,
+        ten INTEGER,  -- minutes of the Unix epoch by {TEN}
+        lo REAL,
+        hi REAL,
+        x_lo REAL NOT NULL,      -- where they stood
+        x_hi REAL NOT NULL,
+        t_lo INTEGER NOT NULL,
+        t_hi INTEGER NOT NULL,
+        PRIMARY KEY (run, channel, ten)
+    ) WITHOUT ROWID;
+    INSERT INTO tens SELECT run, channel, minute / {TEN}, lo, hi, x_lo, x_hi, t_lo, t_hi
+        FROM rollups WHERE true ON CONFLICT DO UPDATE SET {WIDEN};
     """,  # noqa: S608  constants
 )

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.database import open_database
 from broker.messages import History, HistoryOf, Payload, Trace
 from hub_service.archive import Archive
 from hub_service.archive import history as history_module
+from hub_service.archive.archive import DATABASE
 from hub_service.archive.samples import roll_up
+from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS, TEN
 from tests.unit.hub_service.archive_entries import (
     EPOCH_2,
     EXPERIMENT,
@@ -138,6 +141,21 @@ async def test_a_spike_of_one_sample_is_seen_in_a_long_run(
         assert list(trace.t) == sorted(trace.t)
 
 
+@pytest.mark.parametrize("by_time", [False, True], ids=["experiment", "node"])
+async def test_what_lies_beside_a_window_hides_nothing_at_its_edge(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, *, by_time: bool
+) -> None:
+    monkeypatch.setattr(history_module, "RAW_ROWS", 0)
+    spikes = {123: 9.0, 125: 5.0, 1835: 5.0, 1837: 9.0}
+    await feed(archive, [sample(60.0 * n, {"od": spikes.get(n, 0.5)}) for n in range(2000)])
+    offset = EPOCH_T0 if by_time else 0.0
+    subject = {"node": NODE} if by_time else {"experiment_id": EXPERIMENT}
+    window = {"start": offset + 124 * 60, "end": offset + 1836 * 60}
+    found = await archive.history(History.model_validate({**subject, **window, "points": 100}))
+    high = [(t - offset, v) for t, v in points_of(found.traces["od"]) if v != 0.5]
+    assert high == [(125 * 60.0, 5.0), (1835 * 60.0, 5.0)]
+
+
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[list[float | None], float, int]:
     """Values of one channel, seconds between them, and how many come in a commit."""
@@ -147,7 +165,7 @@ def recordings(draw: st.DrawFn) -> tuple[list[float | None], float, int]:
         st.lists(st.tuples(st.integers(0, 399), st.none() | st.floats(-1e6, 1e6)), max_size=60)
     ):
         values[place % len(values)] = value
-    return values, draw(st.sampled_from([0.5, 7.0, 90.0])), draw(st.integers(1, 80))
+    return values, draw(st.sampled_from([0.5, 7.0, 90.0, 700.0])), draw(st.integers(1, 80))
 
 
 @settings(max_examples=40, deadline=None)
@@ -168,7 +186,8 @@ def test_no_extreme_is_lost(
 ) -> None:
     """Each value has one at least as high, and one at least as low, shown where it stood.
 
-    Near is a bucket of the answer, and a minute where it is made of minutes.
+    Near is a bucket of the answer; where it is made of minutes, a whole number of these, or of
+    tens of them where there are twenty or more.
     """
     values, pause, size = recorded
     x = [n * pause for n in range(len(values))]
@@ -199,34 +218,65 @@ def test_no_extreme_is_lost(
     assert list(trace.t) == sorted(trace.t)
     real = {(round(offset + a, 3), float(f"{v:.7g}")) for a, v in recording if v is not None}
     assert set(shown) <= real
-    near = 1e-2 + (end - start) / max(1, points // 2) + (60.0 if rolled else 0.0)
+    near = 1e-2 + (end - start) / max(1, points // 2)
+    if rolled:
+        stretch = ((end - start) / 60 + 2) / max(1, points // 2 - 1) + 1
+        near += 60 * (stretch if stretch < 2 * TEN else stretch + TEN)
     for t, v in inside:
         about = [w for s, w in shown if abs(s - t) <= near]
         assert max(about, default=-inf) >= v - 1e-6 * abs(v)
         assert min(about, default=inf) <= v + 1e-6 * abs(v)
 
 
-async def test_minutes_hold_minimum_and_maximum_whatever_the_commits(archive: Archive) -> None:
+async def test_one_and_ten_minutes_hold_minimum_and_maximum_whatever_the_commits(
+    archive: Archive,
+) -> None:
     dice = random.Random(7)  # noqa: S311  test data
-    values = [dice.uniform(-5, 5) if dice.random() > 0.2 else None for _ in range(400)]
+    values = [dice.uniform(-5, 5) if dice.random() > 0.2 else None for _ in range(2000)]
     entries = [sample(float(n), {"od": value}) for n, value in enumerate(values)]
     start = 0
     while start < len(entries):
-        size = dice.randint(1, 50)
+        size = dice.randint(1, 250)
         await Node(archive).record(*entries[start : start + size])
         start += size
+    there = [(v, x) for x, v in enumerate(values) if v is not None]
     rows = await archive._rows(
         "SELECT minute, n, total, lo, hi, x_lo, x_hi FROM rollups ORDER BY minute"
     )
-    assert len(rows) == 7
+    assert len(rows) == 34
     for minute, n, total, lo, hi, x_lo, x_hi in rows:
-        inside = [
-            (v, x) for x, v in enumerate(values) if v is not None and (EPOCH_T0 + x) // 60 == minute
-        ]
+        inside = [(v, x) for v, x in there if (EPOCH_T0 + x) // 60 == minute]
         assert n == len(inside)
         assert total == pytest.approx(sum(v for v, _ in inside))
         assert (lo, x_lo) == min(inside)
         assert (hi, x_hi) == max(inside)
+    tens = await archive._rows("SELECT ten, lo, hi, x_lo, x_hi FROM tens ORDER BY ten")
+    assert len(tens) == 4
+    for ten, lo, hi, x_lo, x_hi in tens:
+        inside = [(v, x) for v, x in there if (EPOCH_T0 + x) // (60 * TEN) == ten]
+        assert (lo, x_lo) == min(inside)
+        assert (hi, x_hi) == max(inside)
+
+
+async def test_what_an_older_schema_has_is_brought_to_tens_of_minutes(
+    archive: Archive, tmp_path: Path
+) -> None:
+    dice = random.Random(7)  # noqa: S311  test data
+    samples = [
+        sample(60.0 * n, {"od": dice.uniform(-5, 5) if n % 40 > 15 else None, "ph": -n / 7})
+        for n in range(400)
+    ]
+    await feed(archive, samples)
+    wanted = await archive._rows("SELECT * FROM tens")
+    assert len(wanted) == 2 * 40
+    path = tmp_path / "older" / DATABASE
+    path.parent.mkdir()
+    older = open_database(path, MIGRATIONS[:5], APPLICATION_ID)
+    for row in await archive._rows("SELECT * FROM rollups"):
+        older.execute("INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    older.close()
+    with closing(Archive.open(path.parent)) as brought:
+        assert await brought._rows("SELECT * FROM tens") == wanted
 
 
 @settings(deadline=None)
