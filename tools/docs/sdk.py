@@ -1,6 +1,7 @@
 """The reference of what people import, from docstrings."""
 
 import inspect
+import re
 from types import ModuleType
 from typing import Final
 
@@ -66,6 +67,6 @@ def _class(name: str, thing: type) -> str:
 def _readable(signature: str) -> str:
     """Return a signature without the modules that types come from."""
     for module in ("bioreactor.experiment.", "bioreactor.reactor.", "bioreactor.lab.", "typing.",
-                   "broker.messages.", "collections.abc.", "pathlib.", "datetime."):  # fmt: skip
+                   "collections.abc.", "pathlib.", "datetime."):  # fmt: skip
         signature = signature.replace(module, "")
-    return signature
+    return re.sub(r"\bbroker\.messages\.(?:[a-z]+\.)?", "", signature)

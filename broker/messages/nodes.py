@@ -1,0 +1,99 @@
+"""What a node reports of itself and of what runs on it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from broker.messages.base import Name, Payload, Seconds, Time, Ulid
+from broker.messages.errors import Error
+from broker.messages.experiments import Outcome, Phase
+from broker.messages.manual import Estop, ManualHold
+
+
+class ContainerStatus(Payload):
+    """The container, measured each second; memory in bytes, uptime in seconds.
+
+    Attributes:
+        cpu_limit: In cores.
+    """
+
+    container_id: str
+    image: str
+    state: Literal["created", "running", "paused", "exited"]
+    cpu_percent: float = Field(ge=0)
+    memory: int = Field(ge=0)
+    memory_limit: int = Field(ge=0)
+    pids: int = Field(ge=0)
+    results_bytes: int = Field(default=0, ge=0)
+    log_bytes: int = Field(default=0, ge=0)
+    uptime: Seconds
+    cpu_limit: float | None = Field(default=None, gt=0)
+    pids_limit: int | None = Field(default=None, gt=0)
+    results_limit: int | None = Field(default=None, gt=0)
+    log_limit: int | None = Field(default=None, gt=0)
+
+
+class LedgerEntry(Payload):
+    """What became of one attempt on this node; kept for good."""
+
+    experiment_id: Ulid
+    attempt: int = Field(ge=1)
+    state: Literal["accepted", "released", "finished"]
+    outcome: Outcome | None = None
+
+
+class Activity(Payload):
+    """What runs on the node."""
+
+    experiment_id: Ulid
+    attempt: int
+    phase: Phase
+    detail: str = ""
+    since: Time
+    started_at: Time | None = None
+    elapsed: Seconds = 0.0
+    frozen_for: Seconds = 0.0
+    lease: bool = False
+    outputs_reset: bool = False
+
+
+class StreamBacklog(Payload):
+    """What of a journal stream the hub has not acknowledged."""
+
+    entries: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    oldest: Time | None = None
+
+
+class Alarm(Payload):
+    """Something that people should look at."""
+
+    id: str
+    severity: Literal["warning", "critical"]
+    message: str
+    channel: Name | None = None
+    since: Time
+
+
+class NodeReport(Payload):
+    """Reported, retained at `nodes/{node}/report`; sent on change and each second of a run."""
+
+    node: Name
+    boot_id: Ulid
+    at: Time
+    seen_revision: int = Field(ge=0)
+    seen_store_id: Ulid | None = None
+    seen_generation: int = Field(default=0, ge=0)
+    accepts: bool
+    refusal: Error | None = None
+    isolation: str
+    isolation_note: str = ""
+    activity: Activity | None = None
+    container: ContainerStatus | None = None
+    ledger: tuple[LedgerEntry, ...] = ()
+    safe: bool
+    manual: ManualHold | None = None
+    estop: Estop | None = None
+    alarms: tuple[Alarm, ...] = ()
+    backlog: Mapping[str, StreamBacklog] = Field(default_factory=dict)
