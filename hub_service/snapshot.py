@@ -20,7 +20,13 @@ def _without_durations(tables: Tables) -> Tables:
     return {**tables, "about": {"queue": about}}
 
 
-UPGRADES: Final[tuple[Upgrade, ...]] = (_without_durations,)
+def _with_moves(tables: Tables) -> Tables:
+    """The order says who changed it last; notes and exceptions to limits are empty where absent."""
+    about = {"recovered": 0, "moved": None, **tables["about"]["queue"]}
+    return {**tables, "about": {"queue": about}}
+
+
+UPGRADES: Final[tuple[Upgrade, ...]] = (_without_durations, _with_moves)
 """For each version of the snapshot's form what makes of it the next."""
 SCHEMA: Final = 1 + len(UPGRADES)
 """Version of the form that this hub writes; it refuses what is newer."""
@@ -57,8 +63,8 @@ class _About(BaseModel):
     order: tuple[str, ...]
     accepted_stores: tuple[str, ...]
     seen_generation: int
-    recovered: int = 0  # earlier versions do not know it
-    moved: Moved | None = None  # nor this
+    recovered: int
+    moved: Moved | None
     applied_cursor: int
 
 

@@ -3,13 +3,17 @@
 import errno
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from pydantic import TypeAdapter
 
+from hub_service import snapshot
 from hub_service.queue.events import Submitted
+from hub_service.queue.state import Entry
 from hub_service.storage import SnapshotFile, StoreError, lock, nothing
 from hub_service.store import FILE, QueueStore
 from tests.unit.hub_service.builders import T0, plan, ulid
@@ -54,7 +58,7 @@ async def test_a_second_hub_is_refused_and_told_who_holds_it(tmp_path: Path) -> 
         (lambda _: b"[1, 2]", "not a queue"),
         (lambda _: b'{"_default": {"1": {"name": "x"}}}', "not a queue"),
         (lambda _: b'{"about": []}', "not a queue"),
-        (lambda whole: whole.replace(b'"schema_version":2', b'"schema_version":99'), "99"),
+        (lambda whole: whole.replace(b'"schema_version":3', b'"schema_version":99'), "99"),
         (lambda whole: whole.replace(b'"generation":1', b'"generation":"x"'), "generation"),
         (lambda whole: whole.replace(b'"order":[]', b'"order":["gone"]'), "order"),
         (lambda whole: whole.replace(b'"counter"', b'"unknown"'), "counter"),
@@ -81,14 +85,22 @@ async def test_a_damaged_or_foreign_file_is_never_replaced_by_an_empty_queue(
     await make(tmp_path).close()
 
 
-async def make_older(directory: Path) -> dict[str, Any]:
-    """Leave a queue as version 1 of its form wrote it, with one experiment that waits."""
+async def make_older(directory: Path, version: int = 1) -> dict[str, Any]:
+    """Leave a queue as a version of its form wrote it, with one experiment that waits."""
     store = make(directory)
     await store.apply(Submitted(plan(1)), now=T0)
     await store.close()
     path = directory / FILE
     older: dict[str, Any] = orjson.loads(path.read_bytes())
-    older["about"]["queue"] |= {"schema_version": 1, "durations": {"a" * 64: 60.0}}
+    about = older["about"]["queue"]
+    about["schema_version"] = version
+    for name in ("moved", "recovered"):
+        del about[name]
+    del about["limits"]["exceptions"]
+    (waiting,) = older["experiments"].values()
+    del waiting["edition"], waiting["note"]
+    if version == 1:
+        about["durations"] = {"a" * 64: 60.0}
     path.write_bytes(orjson.dumps(older))
     return older
 
@@ -100,17 +112,36 @@ async def open_newer(directory: Path, older: dict[str, Any]) -> None:
         assert list(store.state.entries) == [ulid(1)]
         await store.close()
     (kept,) = (directory / name for name in names(directory) if ".schema-" in name)
-    assert kept.name == f"{FILE}.schema-1.{T0:%Y%m%dT%H%M%SZ}"
+    version = older["about"]["queue"]["schema_version"]
+    assert kept.name == f"{FILE}.schema-{version}.{T0:%Y%m%dT%H%M%SZ}"
     assert orjson.loads(kept.read_bytes()) == older
     newer = orjson.loads((directory / FILE).read_bytes())
-    assert newer["about"]["queue"]["schema_version"] == 2
+    assert newer["about"]["queue"]["schema_version"] == 3
     assert "durations" not in newer["about"]["queue"]
 
 
+@pytest.mark.parametrize("version", [1, 2])
 async def test_a_queue_of_an_older_version_is_kept_and_brought_up_to_date_once(
-    tmp_path: Path,
+    tmp_path: Path, version: int
 ) -> None:
-    await open_newer(tmp_path, await make_older(tmp_path))
+    await open_newer(tmp_path, await make_older(tmp_path, version))
+
+
+def fields_of(schema: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the names that each part of a document may have."""
+    parts = {name: part for name, part in schema.get("$defs", {}).items() if "properties" in part}
+    return {name: sorted(part["properties"]) for name, part in {**parts, "": schema}.items()}
+
+
+def test_the_form_of_the_queue_has_a_number_of_its_own() -> None:
+    # Answers that are remembered are the contract's; all else is the queue's own.
+    adapters = (TypeAdapter(snapshot._About), TypeAdapter(snapshot._Node), TypeAdapter(Entry))
+    form = [fields_of(adapter.json_schema(mode="serialization")) for adapter in adapters]
+    written = orjson.dumps(form, option=orjson.OPT_SORT_KEYS)
+    assert (snapshot.SCHEMA, sha256(written).hexdigest()[:16]) == (3, "7b6b28886b393e4c"), (
+        "what the queue writes has changed: add a step to UPGRADES that makes the new form of the "
+        "old one, then set both here"
+    )
 
 
 @pytest.mark.parametrize("where", ["write", "sync", "keep", "replace", "sync directory"])
