@@ -18,10 +18,8 @@ from portal.node_views import (
     CommandRequest,
     DeadBody,
     EstopBody,
-    NodeOf,
     Nodes,
     ReleaseBody,
-    node_of,
 )
 from portal.reader import Reader
 from portal.state import State
@@ -54,7 +52,7 @@ class NodesApi:
         get, post = ["GET"], ["POST"]
         add = router.add_api_route
         add("", self.nodes, methods=get, response_model=Nodes)
-        add("/{node}", self.node, methods=get, response_model=NodeOf)
+        add("/{node}", self.node, methods=get, response_model=NodeView)
         add("/estop", self.stop_all, methods=post, response_model=Commanded)
         add("/{node}/alarms", self.alarms, methods=get, response_model=AlarmsOf)
         add("/{node}/command/{channel}", self.command, methods=post, response_model=Commanded)
@@ -69,12 +67,12 @@ class NodesApi:
 
     async def nodes(self, session: Asking) -> Response:  # noqa: ARG002 - makes a session on first visit
         """Show all reactors: channels, limits, what runs, the last readings."""
-        nodes = tuple(node_of(node) for node in self._state.nodes())
-        return as_json(Nodes(nodes=nodes, freshness=freshness(self._state)))
+        nodes = self._state.nodes()
+        return as_json(Nodes(nodes=tuple(nodes), freshness=freshness(self._state)))
 
     async def node(self, session: Asking, node: NodeId) -> Response:  # noqa: ARG002 - as above
         """Show one reactor."""
-        return as_json(node_of(self._known(node)))
+        return as_json(self._known(node))
 
     async def node_history(
         self,

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 import orjson
+from pydantic import BaseModel, ConfigDict
 
 from broker.messages import Alarm, ChannelInfo, Channels, Console, NodeReport, Payload, Withheld
 from broker.topics import Topic
@@ -80,15 +81,16 @@ class BrokerView:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class NodeView:
-    """A reactor, for pages; `readings` are the last live ones by channel.
+class NodeView(BaseModel):
+    """A reactor as last reported; `readings` are the last live ones by channel.
 
     Attributes:
         since: When it came online, or was lost.
-        clock_offset: Seconds by which its clock is ahead of the portal's; None until it reports.
-        withheld: Why the queue starts nothing there, if it does not.
+        clock_offset: Seconds by which its clock is ahead of the portal's; null until it reports.
+        withheld: Why the queue starts nothing there.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     id: str
     label: str

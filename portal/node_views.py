@@ -1,37 +1,12 @@
 """What REST answers and takes about reactors."""
 
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
 
-from broker.messages import Channels, NodeReport, Withheld
 from portal.alarmlog import PastAlarm
 from portal.known import NodeView
 from portal.views import Freshness
-
-
-class NodeOf(BaseModel):
-    """A reactor as last reported.
-
-    Attributes:
-        since: When it came online, or was lost.
-        clock_offset: Seconds by which its clock is ahead of the portal's; null until it reports.
-        withheld: Why the queue starts nothing there.
-    """
-
-    id: str
-    label: str
-    online: bool
-    since: datetime | None
-    version: str | None
-    clock_offset: float | None
-    simulated: bool
-    speed: float
-    channels: Channels | None
-    report: NodeReport | None
-    withheld: Withheld | None
-    readings: dict[str, float | None]
 
 
 class AlarmsOf(BaseModel):
@@ -43,7 +18,7 @@ class AlarmsOf(BaseModel):
 class Nodes(BaseModel):
     """All reactors by name."""
 
-    nodes: tuple[NodeOf, ...]
+    nodes: tuple[NodeView, ...]
     freshness: Freshness
 
 
@@ -84,21 +59,3 @@ class ReleaseBody(BaseModel):
 
     latch: str | None = None
     reason: Annotated[str, Field(max_length=120)] = ""
-
-
-def node_of(node: NodeView) -> NodeOf:
-    """Return a reactor for REST."""
-    return NodeOf(
-        id=node.id,
-        label=node.label,
-        online=node.online,
-        since=node.since,
-        version=node.version,
-        clock_offset=node.clock_offset,
-        simulated=node.simulated,
-        speed=node.speed,
-        channels=node.channels,
-        report=node.report,
-        withheld=node.withheld,
-        readings=node.readings,
-    )

@@ -33,12 +33,12 @@ from broker.messages import (
     UsersOf,
 )
 from portal.alarmlog import PastAlarm
+from portal.known import NodeView
 from portal.node_views import (
     AlarmsOf,
     CommandRequest,
     DeadBody,
     EstopBody,
-    NodeOf,
     Nodes,
     ReleaseBody,
 )
@@ -122,7 +122,7 @@ def _examples() -> Iterable[BaseModel]:
         exit_code=0,
         results=(ResultFile(name="summary.json", size=24, sha256=_SHA256),),
     )
-    reactor = NodeOf(
+    reactor = NodeView(
         id="reactor-1",
         label="Reactor 1",
         online=True,

@@ -2,7 +2,6 @@
 """Sample laboratories for looking at the pages: every state that a page can show."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -412,7 +411,7 @@ def node(name: str, label: str, **more: Any) -> NodeView:
         withheld=None,
         readings=values_at(ELAPSED),
     )
-    return replace(made, **more)
+    return made.model_copy(update=more)
 
 
 ALARMS: Final = (
@@ -447,23 +446,24 @@ LAB: Final = (
         readings=values_at(3000.0, 3),
     ),
 )  # fmt: skip
-REAL: Final = replace(
-    LAB[1],
-    simulated=False,
-    speed=1.0,
-    clock_offset=-47.0,
-    channels=Channels(
-        node="reactor-2", label="Bench by the window", channels=CALIBRATED,
-        images={"standard": PACKAGES},
-    ),
-    report=report(
-        "reactor-2", accepts=False, safe=False, alarms=ALARMS,
-        refusal=Error(code=ErrorCode.REACTOR_BUSY, message="calm-otter controls it by hand"),
-        manual=ManualHold(
-            by="calm-otter", since=NOW - timedelta(minutes=2), until=NOW + timedelta(seconds=95)
+REAL: Final = LAB[1].model_copy(
+    update={
+        "simulated": False,
+        "speed": 1.0,
+        "clock_offset": -47.0,
+        "channels": Channels(
+            node="reactor-2", label="Bench by the window", channels=CALIBRATED,
+            images={"standard": PACKAGES},
         ),
-        backlog={"records": StreamBacklog(entries=812, bytes=61_000, oldest=NOW)},
-    ),
+        "report": report(
+            "reactor-2", accepts=False, safe=False, alarms=ALARMS,
+            refusal=Error(code=ErrorCode.REACTOR_BUSY, message="calm-otter controls it by hand"),
+            manual=ManualHold(
+                by="calm-otter", since=NOW - timedelta(minutes=2), until=NOW + timedelta(seconds=95)
+            ),
+            backlog={"records": StreamBacklog(entries=812, bytes=61_000, oldest=NOW)},
+        ),
+    }
 )  # fmt: skip
 FREE: Final = node("reactor-1", "Reactor 1")
 PAST: Final = (
@@ -482,13 +482,15 @@ PAST: Final = (
         since=NOW - timedelta(days=3), until=NOW - timedelta(days=3) + timedelta(minutes=9),
     ),
 )  # fmt: skip
-ESTOPPED: Final = replace(
-    LAB[1],
-    report=report(
-        "reactor-2", accepts=False, alarms=ALARMS,
-        refusal=Error(code=ErrorCode.ESTOP, message="the emergency stop is latched"),
-        estop=Estop(
-            latch=ulid(99), by="calm-otter", since=NOW - timedelta(minutes=6), reason="smells burnt"
+ESTOPPED: Final = LAB[1].model_copy(
+    update={
+        "report": report(
+            "reactor-2", accepts=False, alarms=ALARMS,
+            refusal=Error(code=ErrorCode.ESTOP, message="the emergency stop is latched"),
+            estop=Estop(
+                latch=ulid(99), by="calm-otter", since=NOW - timedelta(minutes=6),
+                reason="smells burnt",
+            ),
         ),
-    ),
+    }
 )  # fmt: skip
