@@ -91,7 +91,6 @@ class ExperimentsApi:
             ("/drain", self.drain_queue),
         ):
             add(path, posture, methods=["POST"], response_model=Commanded)
-        add("/selected", self.selected, methods=["POST"], response_model=Selected)
         add("/limits", self.limits, methods=["POST"], response_model=Commanded)
         add("/retention", self.retention, methods=["POST"], response_model=Commanded)
         return router

@@ -21,7 +21,7 @@ def waiting(system: System) -> Iterator[list[str]]:
     ids = [system.start_experiment(FOR_EVER, name=name) for name in ("alpha", "beta", "gamma")]
     yield ids
     body = {"verb": "cancel", "ids": ids}
-    assert system.http.post("/api/queue/selected", json=body).status_code == 200
+    assert system.http.post("/api/experiments/selected", json=body).status_code == 200
     for one in ids:
         system.wait_status(one, "cancelled")
     system.http.post("/api/queue/resume")

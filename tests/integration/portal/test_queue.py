@@ -43,12 +43,12 @@ async def test_several_are_moved_in_their_order_each_by_the_order_before_it(
 ) -> None:
     a, b, c, d = await start(client, "a", "b", "c", "d")
     body = {"verb": "before", "ids": [d, b], "target": a, "known": 0}
-    answer = (await client.post("/api/queue/selected", json=body)).json()
+    answer = (await client.post("/api/experiments/selected", json=body)).json()
     assert (answer["success"], answer["message"], answer["known"]) == (True, "2 moved", 2)
     assert moves(hub) == [(b, a, None, 0), (d, a, None, 1)]
     hub.asked.clear()
     body = {"verb": "last", "ids": [a, c], "known": 2}
-    assert (await client.post("/api/queue/selected", json=body)).status_code == 200
+    assert (await client.post("/api/experiments/selected", json=body)).status_code == 200
     assert moves(hub) == [(c, None, d, 2), (a, None, d, 3)]
 
 
@@ -64,7 +64,7 @@ async def test_one_that_is_refused_keeps_no_other_back(
             lambda r: r.json()["experiment"]["status"] == "completed",
         )
     body = {"verb": "pause", "ids": [theirs, mine]}
-    answer = (await client.post("/api/queue/selected", json=body)).json()
+    answer = (await client.post("/api/experiments/selected", json=body)).json()
     assert answer["success"] is False
     assert answer["message"] == "1 of 2 paused; “theirs”: it has ended already"
     assert hub.experiments[mine].status is Status.PAUSED
@@ -84,7 +84,7 @@ async def test_one_that_is_refused_keeps_no_other_back(
 async def test_a_wrong_selection_is_refused(
     client: httpx.AsyncClient, body: dict[str, object], words: str
 ) -> None:
-    answer = await client.post("/api/queue/selected", json=body)
+    answer = await client.post("/api/experiments/selected", json=body)
     assert answer.status_code == 400
     assert words in answer.json()["detail"]
 

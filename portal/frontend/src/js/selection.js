@@ -47,7 +47,7 @@ async function act(form, button) {
   let late = false;
   const answer = await carryOut(async () => {
     try {
-      return await post('/api/queue/selected', { verb, ids, target, known: Math.max(known(), Number(fields.get('known'))) });
+      return await post('/api/experiments/selected', { verb, ids, target, known: Math.max(known(), Number(fields.get('known'))) });
     } catch (error) {
       late = changedMeanwhile(error);
       throw error;
