@@ -7,6 +7,8 @@ and `Reader` own and end.
 
 import asyncio
 import errno
+import fcntl
+import os
 import sqlite3
 import threading
 import time
@@ -31,6 +33,29 @@ class DatabaseError(Exception):
 
 class StorageFullError(DatabaseError):
     """A database that cannot be used until its disk has room."""
+
+
+def claim_directory(directory: Path) -> int:
+    """Return the descriptor that keeps other processes out of a database's directory until closed.
+
+    The directory is made if it is missing.
+
+    Raises:
+        DatabaseError: Another process has it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise DatabaseError(
+            f"{directory} is in use by another process: stop that one, or name another directory"
+        ) from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def open_database(

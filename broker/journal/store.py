@@ -1,6 +1,5 @@
 """The node's journal on its disk: what must not be lost is here before it is sent."""
 
-import fcntl
 import logging
 import os
 import shutil
@@ -15,10 +14,10 @@ from typing import Final, Self
 from ulid import ULID
 
 from broker.database import (
-    DatabaseError,
     Reader,
     Transaction,
     Writer,
+    claim_directory,
     is_full,
     open_database,
 )
@@ -128,16 +127,8 @@ class Journal:
         Raises:
             DatabaseError: Another process has it open, or it is damaged or of a newer version.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = claim_directory(directory)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DatabaseError(
-                    f"{directory} is in use by another process: stop that one, or name another "
-                    "directory"
-                ) from error
             connection = open_database(
                 directory / "journal.sqlite",
                 tables.MIGRATIONS,

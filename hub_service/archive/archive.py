@@ -1,7 +1,6 @@
 """The archive: one SQLite database, and result files beside it."""
 
 import asyncio
-import fcntl
 import logging
 import os
 import sqlite3
@@ -14,7 +13,14 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import JsonValue
 
-from broker.database import DatabaseError, Reader, Transaction, Writer, is_full, open_database
+from broker.database import (
+    Reader,
+    Transaction,
+    Writer,
+    claim_directory,
+    is_full,
+    open_database,
+)
 from broker.journal import MAX_ACK_EPOCHS
 from broker.journal.reception import Commit
 from broker.messages import (
@@ -107,16 +113,8 @@ class Archive:
         Raises:
             DatabaseError: Another process has it open, or it is damaged or of a newer version.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = claim_directory(directory)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DatabaseError(
-                    f"{directory} is in use by another process: stop that one, or name another "
-                    "directory"
-                ) from error
             connection = open_database(directory / DATABASE, MIGRATIONS, APPLICATION_ID)
             try:
                 return cls(directory, connection, lock)
