@@ -209,15 +209,18 @@ async def test_a_run_that_ended_while_the_node_was_away_keeps_its_outcome(
     running: Node, hub: Hub
 ) -> None:
     assignment = await hub.run("""
-        import time
+        import os, time
         print("begun", flush=True)
-        time.sleep(1.5)
+        while not os.path.exists("/tmp/end"):
+            time.sleep(0.01)
         print("last words", flush=True)
         raise SystemExit(7)
     """)
     experiment = str(assignment.experiment_id)
     await hub.until_said(experiment, "begun")
+    (container,) = engine("ps", "-q", "--filter", f"label=bioreactor.experiment={experiment}")
     await running.kill()
+    engine("exec", container, "touch", "/tmp/end")  # noqa: S108 - in the container
     await eventually(
         lambda: engine("ps", "-q", "--filter", f"label=bioreactor.experiment={experiment}") == []
     )
