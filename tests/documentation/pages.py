@@ -5,7 +5,8 @@ A block says by its title what is done with it, where readers see it too:
 - no title: it runs. `sh` in one shell for the whole page; `python` as a program, or, where it
   imports `experiment` or `reactor`, as an experiment that must complete.
 - the name of a file: it is saved under that name; `hub.toml` and the like are held against the
-  settings that they are, and the page's other blocks use it.
+  settings that they are, and the page's other blocks use it. Reverse proxies read theirs in
+  `tests/support/reverse_proxy.py`.
 - ``In a terminal of its own``: it runs beside the rest of the page.
 - ``Ends with an error``: it runs, and must fail.
 - ``Needs …``: it cannot run here, for this reason. Its syntax, and the commands and options of

@@ -28,16 +28,16 @@ from tests.support.portal import SESSION, eventually
 
 @asynccontextmanager
 async def process(
-    broker: EmbeddedBroker, data: Path, port: int, more: str = ""
+    broker: EmbeddedBroker, data: Path, port: int, more: str = "", principal: str = "portal"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m portal` with a configuration file."""
-    there = broker.settings_for("portal")
+    there = broker.settings_for(principal)
     assert there.password is not None
     config = data / "portal.toml"
     config.write_text(
-        f'[broker]\nurl = "{there.url}"\nusername = "portal"\n'
+        f'[broker]\nurl = "{there.url}"\nusername = "{principal}"\n'
         f'password = "{there.password.get_secret_value()}"\n'
-        f'[portal]\nport = {port}\ndata_dir = "{data}/portal"\n'
+        f'[portal]\nid = "{principal}"\nport = {port}\ndata_dir = "{data}/portal"\n'
         f"reads_per_second = 10000\n{more}"
     )
     config.chmod(0o600)
