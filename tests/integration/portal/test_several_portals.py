@@ -1,137 +1,172 @@
-"""Several portals of one site behind a balancer: a session is valid at each, live data come by any.
+"""Two portals of one site behind each balancer of the guide: a session is valid at either.
 
-The balancer knows connections, not requests: each new one goes to the next portal, as HAProxy does
-it in TCP mode and round robin.
+One of them is killed, and people go on with the other.
 """
 
 import asyncio
-import itertools
 import json
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
-import pytest
-from websockets.asyncio.client import connect as connect_websocket
+from ulid import ULID
+from websockets.asyncio.client import ClientConnection
+from websockets.protocol import State
 
+from broker.access import Principal
 from broker.embedded import EmbeddedBroker
-from tests.support.brokers import Connector
+from broker.listening import free_port
+from hub_service.settings import HubSettings
+from tests.integration.portal.test_process import process
+from tests.support.brokers import ROLES
 from tests.support.hub import SCRIPT, running_hub
-from tests.support.portal import Portal, portal_on
-from tests.support.waiting import eventually
+from tests.support.portal import eventually
+from tests.support.reverse_proxy import KINDS, NAME, ReverseProxy, proxy_before
 
-pytestmark = pytest.mark.parametrize("broker_kind", ["nats"], indirect=True)
-
-
-@dataclass
-class Balancer:
-    """Use `balancer_before`.
-
-    Attributes:
-        carried: How many connections each portal got.
-        away: Portals that are taken out, as a failed health check does.
-    """
-
-    ports: Sequence[int]
-    port: int = 0
-    carried: dict[int, int] = field(default_factory=dict)
-    away: set[int] = field(default_factory=set)
-
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target = next(p for p in self._turns if p not in self.away)
-        self.carried[target] = self.carried.get(target, 0) + 1
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-
-    def __post_init__(self) -> None:
-        self._turns = itertools.cycle(self.ports)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+THERE = ("10.0.0.21:8000", "10.0.0.22:8000")
+"""The portals, as the guide calls them."""
+PORTALS = ("portal", "portal-2")
 
 
 @asynccontextmanager
-async def balancer_before(portals: Sequence[Portal]) -> AsyncIterator[Balancer]:
-    balancer = Balancer([int(portal.url.rpartition(":")[2]) for portal in portals])
-    async with asyncio.TaskGroup() as tasks:
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            tasks.create_task(balancer.carry(reader, writer))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        balancer.port = server.sockets[0].getsockname()[1]
-        try:
-            yield balancer
-        finally:
-            server.close()
-
-
-async def test_a_session_is_valid_at_every_portal_of_the_site(
-    broker: EmbeddedBroker, connect: Connector, tmp_path: Path
-) -> None:
+async def two_portals(
+    broker: EmbeddedBroker, path: Path
+) -> AsyncIterator[dict[int, asyncio.subprocess.Process]]:
+    """Run both as processes with the settings of the guide; each serves when this returns."""
+    more = f'allowed_hosts = ["{NAME}"]\ntrusted_proxies = ["127.0.0.1"]\n'
+    running: dict[int, asyncio.subprocess.Process] = {}
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running_hub(broker.settings_for("hub"), tmp_path / "hub"))
-        portals = []
-        for number in range(2):
-            data = tmp_path / f"portal-{number}"
-            if number:  # the key of the site is what they share
-                data.mkdir()
-                shutil.copy(tmp_path / "portal-0" / "site.key", data)
-            link = await connect("portal")
-            portals.append(await stack.enter_async_context(portal_on(link, data)))
-        balancer = await stack.enter_async_context(balancer_before(portals))
-        url = f"http://127.0.0.1:{balancer.port}"
-        once = httpx.Limits(max_keepalive_connections=0)  # each request by a connection of its own
-        browser = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=url, limits=once, timeout=20)
-        )
-        assert (await browser.get("/")).status_code == 200
-        secret = dict(browser.cookies)
-        headers = {"Origin": url}
-        ids = []
-        for number in range(4):
-            answer = await browser.post(
-                "/api/experiments/start",
-                json={"script_content": SCRIPT, "name": f"number {number}"},
-                headers=headers,
+        for principal in PORTALS:
+            data, port = path / principal, free_port()
+            (data / "portal").mkdir(parents=True)
+            if running:  # the key of the site is what they share
+                shutil.copy(path / PORTALS[0] / "portal" / "site.key", data / "portal")
+            running[port] = await stack.enter_async_context(
+                process(broker, data, port, more, principal)
             )
-            assert answer.status_code == 200, answer.text
-            ids.append(answer.json()["experiment_id"])
-        assert dict(browser.cookies) == secret
-        mine = (await browser.get("/api/experiments/user")).json()["experiments"]
-        assert {e["experiment_id"] for e in mine} == set(ids)
-        assert sorted(balancer.carried) == sorted(balancer.ports)
+            url = f"http://127.0.0.1:{port}"
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+            await eventually(lambda c=client: status(c, "/health/ready"), lambda it: it == 200, 60)  # type: ignore[misc]
+        yield running
 
-        cookie = "; ".join(f"{name}={value}" for name, value in secret.items())
-        told = []
-        for _ in range(2):  # one at each portal
-            socket = await stack.enter_async_context(
-                connect_websocket(
-                    f"ws://127.0.0.1:{balancer.port}/ws",
-                    additional_headers={"Cookie": cookie},
-                    origin=url,  # type: ignore[arg-type]
-                )
-            )
-            await socket.send(json.dumps({"subscribe": [f"experiments/{ids[0]}"]}))
-            told.append(socket)
-        answer = await browser.post(f"/api/experiments/{ids[0]}/cancel", headers=headers)
-        assert answer.status_code == 200, answer.text
-        for socket in told:
-            async with asyncio.timeout(10):
-                while "cancelled" not in str(await socket.recv()):
+
+async def status(client: httpx.AsyncClient, path: str) -> int:
+    try:
+        return (await client.get(path)).status_code
+    except httpx.TransportError:
+        return 0
+
+
+async def answered(ports: Iterable[int]) -> Counter[int]:
+    """Return how many calls each portal has answered."""
+    counted: Counter[int] = Counter()
+    async with httpx.AsyncClient() as client:
+        for port in ports:
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+            for line in text.splitlines():
+                if line.startswith("bioreactor_portal_requests_total") and "/api/" in line:
+                    counted[port] += int(float(line.rpartition(" ")[2]))
+    return counted
+
+
+async def test_people_go_on_when_one_of_two_portals_dies(tmp_path: Path) -> None:
+    roles = (*ROLES, Principal("portal-2", "portal"))
+    settings = HubSettings(data_dir=tmp_path / "hub", portals=PORTALS)
+    async with (
+        EmbeddedBroker(tmp_path / "broker", roles=roles, kind="nats") as broker,
+        running_hub(broker.settings_for("hub"), tmp_path / "hub", settings=settings),
+        two_portals(broker, tmp_path) as portals,
+        AsyncExitStack() as stack,
+    ):
+        people = []
+        for kind in KINDS:
+            there = dict(zip(THERE, portals, strict=True))
+            person = Person(await stack.enter_async_context(
+                proxy_before(kind, "growing.md", there, tmp_path / kind)
+            ))  # fmt: skip
+            await stack.enter_async_context(person.browser)
+            people.append(person)
+        for person in people:
+            await person.arrives()
+            before = await answered(portals)
+            for _ in range(4):
+                await person.submits()
+            new = await answered(portals) - before
+            assert set(new) == set(portals), f"{person.kind}: one had nothing to do: {new}"
+            await person.opens(stack)
+            await person.opens(stack)  # one window at each
+            await person.sees_what_it_does()
+
+        victim = next(iter(portals.values()))
+        victim.kill()
+        await victim.wait()
+        for person in people:
+            await person.submits()
+            await person.loses_a_window()
+            await person.opens(stack)
+            await person.sees_what_it_does()
+
+
+class Person:
+    """Somebody with a browser, who knows the balancer alone."""
+
+    def __init__(self, proxy: ReverseProxy) -> None:
+        self.kind = proxy.kind
+        self.browser = proxy.client(headers={"Origin": proxy.url})
+        self._proxy = proxy
+        self._cookie: dict[str, str] = {}
+        self._ids: list[str] = []
+        self._windows: list[ClientConnection] = []
+
+    async def arrives(self) -> None:
+        # the balancer asks the portals first whether they are there
+        await eventually(lambda: status(self.browser, "/health"), lambda it: it == 200, 30)
+        assert (await self.browser.get("/", headers={"Accept": "text/html"})).status_code == 200
+        self._cookie = dict(self.browser.cookies)
+
+    async def submits(self) -> None:
+        """Whichever portal it comes to, it is the same person, who sees all that is theirs."""
+        key = {"Idempotency-Key": str(ULID())}
+        body = {"script_content": SCRIPT, "name": "mine"}
+        answer = await self.browser.post("/api/experiments/start", json=body, headers=key)
+        if answer.status_code == 502 and self.kind == "caddy":
+            # It does not send to the second portal what the first did not take, but knows of that
+            # one now. As programs and forms do: again, with the same key.
+            answer = await self.browser.post("/api/experiments/start", json=body, headers=key)
+        assert answer.status_code == 200, f"{self.kind}: {answer.text} {self._proxy.said[-1:]}"
+        self._ids.append(answer.json()["experiment_id"])
+        listed = (await self.browser.get("/api/experiments/user")).json()["experiments"]
+        assert {one["experiment_id"] for one in listed} == set(self._ids)
+        assert dict(self.browser.cookies) == self._cookie
+
+    async def opens(self, stack: AsyncExitStack) -> None:
+        socket = await stack.enter_async_context(self._proxy.websocket(self._cookie))
+        await socket.send(json.dumps({"subscribe": ["experiments/+"]}))
+        self._windows.append(socket)
+
+    async def sees_what_it_does(self) -> None:
+        """Cancel an experiment through one portal; every window shows it, at whichever it is."""
+        cancelled = self._ids.pop()
+        answer = await self.browser.post(f"/api/experiments/{cancelled}/cancel")
+        assert answer.status_code == 200, f"{self.kind}: {answer.text}"
+        for window in self._windows:
+            async with asyncio.timeout(20):
+                while not said_cancelled(json.loads(await window.recv()), cancelled):
                     pass
+        self._ids.append(cancelled)
 
-        balancer.away.add(balancer.ports[0])
-        before = balancer.carried[balancer.ports[1]]
-        assert (await browser.get("/api/experiments/user")).status_code == 200
-        assert (await browser.get("/my-experiments")).text.count("number 1") >= 1
-        assert balancer.carried[balancer.ports[1]] == before + 2
-        await eventually(lambda: dict(browser.cookies) == secret)
+    async def loses_a_window(self) -> None:
+        """That at the portal which died ends, and no other."""
+
+        async def left() -> list[ClientConnection]:
+            return [window for window in self._windows if window.state is State.OPEN]
+
+        await eventually(left, lambda open_: len(open_) == len(self._windows) - 1, 20)
+        self._windows = await left()
+
+
+def said_cancelled(frame: dict[str, object], experiment_id: str) -> bool:
+    return frame.get("topic") == f"experiments/{experiment_id}" and "cancelled" in str(frame)
