@@ -57,7 +57,8 @@ class Ports:
     Attributes:
         websocket: None leaves WebSockets out.
         encrypted: Both with TLS, and a client shows a certificate of the same authority as the
-            broker's. It gives its password too: that says who it is.
+            broker's. It gives its password too: that says who it is. So do the servers of a
+            cluster among themselves.
     """
 
     mqtt: int
@@ -191,10 +192,9 @@ def nats_files(
         secure = tls if ports.encrypted else {"no_tls": True}
         conf["websocket"] = {"host": host, "port": ports.websocket, **secure}
     if cluster is not None:
-        conf["cluster"] = _clustered(cluster)
+        conf["cluster"] = _clustered(cluster, tls if ports.encrypted else {})
         mqtt |= {
-            "stream_replicas": REPLICAS,
-            "consumer_replicas": REPLICAS,
+            "stream_replicas": REPLICAS,  # and of what consumes them
             # When a server died, the others go on taking it for the leader of what is made anew,
             # and only elect another one after 4 to 9 s; by its default of 5 s it would refuse.
             "js_api_timeout": "10s",
@@ -205,8 +205,11 @@ def nats_files(
     return {"nats.conf": "\n".join([*lines, *includes]) + "\n", **access}
 
 
-def _clustered(cluster: Cluster) -> JsonValue:
-    """Return the `cluster` block; the servers tell one another who they are by a password."""
+def _clustered(cluster: Cluster, tls: Mapping[str, JsonValue]) -> JsonValue:
+    """Return the `cluster` block; the servers tell one another who they are by a password.
+
+    A client's certificate, which is of the same authority, is not enough to be one of them.
+    """
     return {
         "name": "bioreactor",
         "host": cluster.host,
@@ -215,4 +218,5 @@ def _clustered(cluster: Cluster) -> JsonValue:
         "routes": [
             f"nats-route://{_CLUSTER_USER}:{cluster.password}@{route}" for route in cluster.others
         ],
+        **tls,
     }

@@ -117,18 +117,24 @@ class Authority:
         """When it expires, and everything that it signed, UTC."""
         return self._certificate.not_valid_after_utc
 
-    def server(self, names: Sequence[str], now: datetime, days: float) -> Issued:
+    def server(
+        self, names: Sequence[str], now: datetime, days: float, *, among_servers: bool = False
+    ) -> Issued:
         """Return a certificate for a broker or a portal.
 
         Args:
             names: Host names and addresses by which clients call it.
             now: With its zone.
             days: How long it is valid; not longer than the authority.
+            among_servers: It is shown to the other servers of a cluster, too.
         """
         called = [_general_name(name) for name in names]
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH]
+        if among_servers:
+            purposes.append(ExtendedKeyUsageOID.CLIENT_AUTH)
         return self._issue(
             names[0],
-            ExtendedKeyUsageOID.SERVER_AUTH,
+            purposes,
             now,
             days,
             (x509.SubjectAlternativeName(called), False),
@@ -136,7 +142,7 @@ class Authority:
 
     def client(self, name: str, now: datetime, days: float) -> Issued:
         """Return a certificate for a principal."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, days)
+        return self._issue(name, [ExtendedKeyUsageOID.CLIENT_AUTH], now, days)
 
     def revocations(self, revoked: Iterable[Revoked], now: datetime) -> str:
         """Return the list of certificates not to be believed, in PEM.
@@ -163,7 +169,7 @@ class Authority:
     def _issue(
         self,
         name: str,
-        purpose: x509.ObjectIdentifier,
+        purposes: Sequence[x509.ObjectIdentifier],
         now: datetime,
         days: float,
         *more: tuple[x509.ExtensionType, bool],
@@ -174,7 +180,7 @@ class Authority:
             _begun(_name(name[:64]), self._certificate.subject, key.public_key(), now, valid)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(self._signer(), critical=False)
         )

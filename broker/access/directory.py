@@ -219,7 +219,7 @@ class AccessDirectory:
 
     def _certify_broker(self, target: Target, names: Sequence[str], days: float) -> None:
         authority = self._opened()
-        issued = authority.server(names, self._clock(), days)
+        issued = authority.server(names, self._clock(), days, among_servers=target.kind == "nats")
         write_for_broker(
             target,
             {

@@ -34,7 +34,7 @@ from broker.messages import (
 from broker.requests import Asker
 from node_service.datadir import DataDir
 from tests.faults.nursery import Life, Nursery
-from tests.support.brokers import Broker
+from tests.support.brokers import Broker, broker_section
 from tests.support.node import write_config
 from tests.support.waiting import eventually
 
@@ -76,14 +76,11 @@ KEPT: Final = b"kept" * 5000
 
 def configure(path: Path, broker: Broker) -> Path:
     """Write a hub's configuration: its data lie in `path`, below ``hub``."""
-    settings = broker.settings_for("hub")
-    assert settings.password is not None
     config = path / "hub.toml"
+    section = broker_section(broker.settings_for("hub"))
     lines = [
         "[broker]",
-        f'url = "{settings.url}"',
-        'username = "hub"',
-        f'password = "{settings.password.get_secret_value()}"',
+        *(f'{key} = "{value}"' for key, value in section.items()),
         "[hub]",
         f'data_dir = "{path / "hub"}"',
     ]

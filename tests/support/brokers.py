@@ -30,6 +30,20 @@ class Broker(Protocol):
         ...
 
 
+def broker_section(settings: BrokerSettings) -> dict[str, str]:
+    """Return the settings as a service's file has them below `[broker]`."""
+    assert settings.username is not None
+    assert settings.password is not None
+    files = {"ca_file": settings.ca_file, "cert_file": settings.cert_file}
+    files["key_file"] = settings.key_file
+    return {
+        "url": settings.url,
+        "username": settings.username,
+        "password": settings.password.get_secret_value(),
+        **{key: str(path) for key, path in files.items() if path is not None},
+    }
+
+
 class Connector:
     """Opens connections to a broker; they are connected when returned and closed with the test."""
 

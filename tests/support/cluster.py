@@ -1,4 +1,7 @@
-"""Three NATS servers as one broker, on free ports of loopback; each can be killed and started."""
+"""Three NATS servers as one broker, on free ports of loopback; each can be killed and started.
+
+As the guide has it, all that they and their clients say to one another is encrypted.
+"""
 
 import asyncio
 import secrets
@@ -12,11 +15,22 @@ from typing import Final, Literal, Self
 from pydantic import SecretStr
 
 from broker.access import Principal, hashed
-from broker.brokers import Cluster, Ports, nats_access, nats_files
+from broker.access.certificates import Authority
+from broker.access.clients import certified, write_secrets
+from broker.brokers import (
+    CA_CERTIFICATE,
+    CERTIFICATE,
+    KEY,
+    Cluster,
+    Ports,
+    nats_access,
+    nats_files,
+)
 from broker.children import Child
 from broker.connection import Connection
 from broker.embedded import find_nats
 from broker.identity import write_private
+from broker.messages import utc_now
 from broker.settings import BrokerSettings
 from broker.topics import Topics
 from tests.support.brokers import ROLES
@@ -33,6 +47,7 @@ class RunningCluster:
     Attributes:
         kind: As an `EmbeddedBroker` has it.
         said: Lines that the servers printed.
+        route_ports: Where each listens for the others.
     """
 
     kind: Final = "nats"
@@ -44,8 +59,18 @@ class RunningCluster:
         self._probe = sites[0][1][0].name
         self._ports = dict(zip(SERVERS, _free_ports(2 * len(SERVERS)), strict=False))
         routes = dict(zip(SERVERS, _free_ports(len(SERVERS)), strict=True))
+        self.route_ports = routes
         self._passwords = {p.name: secrets.token_hex(16) for _, roles in sites for p in roles}
         self._children: dict[str, Child] = {}
+        self._authority = Authority.create(path / "authority", self._root, utc_now())
+        for name in self._passwords:
+            write_secrets(
+                path / "clients" / name,
+                password=None,
+                issued=self._authority.client(name, utc_now(), 1),
+                ca=self._authority.certificate,
+            )
+        issued = self._authority.server(["127.0.0.1"], utc_now(), 1, among_servers=True)
         hashes = hashed(self._passwords)
         among = secrets.token_hex(16)
         for name in SERVERS:
@@ -58,8 +83,10 @@ class RunningCluster:
             )
             home = path / name
             home.mkdir(parents=True)
-            ports = Ports(self._ports[name])
+            ports = Ports(self._ports[name], encrypted=True)
             files = dict(nats_files((), {}, Topics(self._root), ports, cluster))
+            files |= {CA_CERTIFICATE: self._authority.certificate}
+            files |= {CERTIFICATE: issued.certificate, KEY: issued.key}
             files["authorization.conf"] = nats_access(
                 [(roles, Topics(root)) for root, roles in sites], hashes
             )
@@ -97,11 +124,13 @@ class RunningCluster:
         """Return how the principal connects to whichever server, or to one alone."""
         assert transport == "tcp"
         names = SERVERS if only is None else (only,)
+        url = ",".join(f"mqtts://127.0.0.1:{self._ports[name]}" for name in names)
         return BrokerSettings(
-            url=",".join(f"mqtt://127.0.0.1:{self._ports[name]}" for name in names),
+            url=url,
             username=principal,
             password=SecretStr(self._passwords[principal]),
             root=root or self._root,
+            **certified(self._path / "clients" / principal, url),
         )
 
     def start(self, name: str) -> None:

@@ -41,6 +41,7 @@ from broker.messages import (
 from broker.settings import BrokerSettings
 from broker.topics import Topic
 from node_service.runner.options import LABEL_INSTANCE
+from tests.support.brokers import broker_section
 from tests.support.waiting import eventually
 
 BASE_IMAGE: Final = os.environ.get("BIOREACTOR_NODE_BASE_IMAGE", "bioreactor-base:debian12")
@@ -283,9 +284,8 @@ def write_config(
     path: Path, broker: BrokerSettings, images: Mapping[str, Path], **node: str | float | bool
 ) -> None:
     """Write a node's configuration."""
-    password = "" if broker.password is None else broker.password.get_secret_value()
     sections: dict[str, Mapping[str, str | float | bool]] = {
-        "broker": {"url": broker.url, "username": broker.username or "", "password": password},
+        "broker": broker_section(broker),
         "node": node,
         "node.images": {name: str(directory) for name, directory in images.items()},
     }
