@@ -116,7 +116,7 @@ def mosquitto_files(
         "persistent_client_expiration 14d",
         "sys_interval 0",
         *("log_dest stderr", "log_type error", "log_type warning", "log_type notice"),
-        "connection_messages false",
+        "connection_messages true",  # otherwise it does not say whom it refuses
     ]
     return {
         "mosquitto.conf": "\n".join(conf) + "\n",

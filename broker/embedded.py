@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 from importlib.metadata import PackageNotFoundError, distribution
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 _HOST: Final = "127.0.0.1"
 _READY_TIMEOUT: Final = 20.0
 _TRIES: Final = 5
+_TROUBLE: Final = ("not authorised", "[ERR]", "Error: ")
+"""What stands in those lines of either broker that are for people: refused access, and worse."""
+_CLIENT_ID: Final = re.compile(r' - "[^"]*" - ')
 
 
 def find_mosquitto() -> str | None:
@@ -268,9 +272,14 @@ class EmbeddedBroker:
             command,
             cwd=self._home,
             user=broker_user(self.kind),
-            on_line=lambda line: log.debug("%s: %s", self.kind, line),
+            on_line=self._hear,
         )
         return self._child
+
+    def _hear(self, line: str) -> None:
+        """Log what it says, without clients' ids: these are secrets, see `broker.identity`."""
+        level = logging.WARNING if any(words in line for words in _TROUBLE) else logging.DEBUG
+        log.log(level, "%s: %s", self.kind, _CLIENT_ID.sub(" - ", line))
 
     async def _ready(self, child: Child) -> None:
         """Wait until it listens.

@@ -41,6 +41,7 @@ from hub_service.pulse import PATIENCE, Pulse
 from hub_service.queue.durations import Durations
 from hub_service.queue.events import Listened, Ticked
 from hub_service.reading import Reading
+from hub_service.refusal import RefusedError
 from hub_service.retention import Retention
 from hub_service.room import is_low
 from hub_service.scripts import Checker
@@ -256,11 +257,15 @@ class HubService:
         reads = asked.verb in READS
         door = self._overview if asked.verb in VERBS else self._reading if reads else self._commands
         outcome = "failed"
+        level = logging.DEBUG if reads else logging.INFO
         try:
             result = await door.handle(asked)
             outcome = result.outcome if isinstance(result, Done) else "done"
         except ContractError as error:
             outcome = str(error.error.code)
+            if error.error.code is ErrorCode.FORBIDDEN:
+                level = logging.WARNING
+                await self._put_on_record(asked, error)
             raise
         except StoreError:
             # The hub ends of it, and does not know what to answer: its next life will.
@@ -269,9 +274,14 @@ class HubService:
             raise
         finally:
             self._figures.asked(asked.verb, outcome)
-            level = logging.DEBUG if reads else logging.INFO
             log.log(level, "%s of %s: %s", asked.verb, asked.user, outcome)
         return result
+
+    async def _put_on_record(self, asked: Asked, error: ContractError) -> None:
+        """Audit that somebody asked for what is not theirs; commands have done so themselves."""
+        if not isinstance(error, RefusedError):
+            experiment_id = getattr(asked.request, "experiment_id", None)
+            await self._desk.audit(asked, str(error.error.code), experiment_id, error=error.error)
 
     async def _on_committed(self, node: str, stream: str) -> None:
         with about(node=node):

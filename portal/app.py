@@ -47,6 +47,7 @@ from portal.pages import Pages
 from portal.posting import Postbox
 from portal.queue_forms import QueueForms
 from portal.reader import Reader
+from portal.refusals import Refusals
 from portal.rendering import Renderer
 from portal.rotation import Rotation
 from portal.security import AllowedHosts, BodyLimit, BodyTooLargeError, Headed
@@ -129,6 +130,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Measured, figures=figures),
+            Middleware(Refusals),
             Middleware(Headed),
             Middleware(AllowedHosts, hosts=_hosts(settings), refuse=renderer.refuse),
             Middleware(Identified, sessions=sessions, tokens=tokens, refuse=renderer.refuse),

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import signal
 import stat
@@ -7,13 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from broker.children import Child
-from broker.connection import Connection, NotReachedError
+from broker.connection import AccessRefusedError, Connection, NotReachedError
 from broker.embedded import EmbeddedBroker, Kind
 from broker.listening import addresses_of_port
 from broker.messages import ContractError, ErrorCode
 from tests.support.brokers import ROLES
+from tests.support.waiting import eventually
 
 
 async def connected(broker: EmbeddedBroker, principal: str = "hub") -> None:
@@ -37,6 +40,25 @@ async def test_nobody_connects_without_a_password(broker: EmbeddedBroker) -> Non
         async with Connection(stranger, client_id="stranger") as connection:
             with pytest.raises(NotReachedError):
                 await connection.wait_connected(0.7)
+
+
+async def test_it_says_whom_it_refuses(
+    broker: EmbeddedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "broker.embedded")
+    wrong = broker.settings_for("hub").model_copy(update={"password": SecretStr("guessed" * 5)})
+    with pytest.raises(AccessRefusedError):
+        async with Connection(wrong, client_id="id-of-hub", stop_if_refused=True) as connection:
+            await connection.wait_connected(10)
+    words = {"mosquitto": "not authorised", "nats": 'authentication error - User "hub"'}
+    await eventually(lambda: words[broker.kind] in caplog.text)
+    if broker.kind == "nats":  # the other one drops what is forbidden without a word
+        async with Connection(broker.settings_for("bob"), client_id="id-of-bob") as bob:
+            await bob.wait_connected(10)
+            await bob.publish("bioreactor/queue", b"forbidden")
+        await eventually(lambda: 'Publish Violation - Subject "bioreactor.queue"' in caplog.text)
+    for secret in ("guessed", "id-of"):
+        assert secret not in caplog.text
 
 
 async def test_passwords_stay_and_nobody_else_can_read_them(
@@ -113,6 +135,7 @@ import asyncio, sys
 from pathlib import Path
 from broker.embedded import EmbeddedBroker
 from tests.support.brokers import ROLES
+from tests.support.waiting import eventually
 
 async def main():
     async with EmbeddedBroker(Path(sys.argv[2]), roles=ROLES, kind=sys.argv[1]) as broker:

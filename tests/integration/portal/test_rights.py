@@ -43,6 +43,7 @@ FINISHED: Mapping[str, Call] = {
     "file": ("GET", "/files/none.txt", None),
 }
 """Calls about one that has ended: its script and results."""
+_REFUSED_EXPORT = ("export", "FORBIDDEN")
 FOR_EYES = ("", "/status", "/history", "/telemetry", "/logs")
 """What everybody sees live is not hidden afterwards."""
 GOVERNING: tuple[Call, ...] = (
@@ -196,6 +197,9 @@ async def test_who_may_change_and_read_an_experiment(
             assert (await call(person, wish, one) == 403) is not everybody, what
         for person in entitled:
             assert await call(person, wish, one) != 403, what
+    noted = (await people.admin.get(f"/api/audit?experiment={one}&limit=50")).json()["entries"]
+    refused = [entry for entry in noted if (entry["verb"], entry["outcome"]) == _REFUSED_EXPORT]
+    assert bool(refused) is not everybody, "who asked for what is not theirs is on record"
     for path in FOR_EYES:
         for person in (*strangers, *entitled):
             assert (await person.get(f"/api/experiments/{one}{path}")).status_code == 200, path
