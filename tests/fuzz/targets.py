@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+from pydantic import ValidationError
+from starlette.formparsers import MultiPartException
 
 from broker.asyncapi import PAYLOADS
 from broker.doorbook import Doorbook
 from broker.journal.receiver import parse_batch
-from broker.messages import ADMIN_REQUESTS, REQUESTS, ContractError, SortKey, decode
+from broker.messages import ADMIN_REQUESTS, REQUESTS, ContractError, SortKey, decode, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings, parse_url
 from broker.topics import Topics
 from hardware.calibration.record import CalibrationBook, CalibrationFileError
@@ -31,14 +33,21 @@ from hardware.drivers.senseair import protocol as senseair
 from hardware.drivers.tic import protocol as tic
 from hardware.replay.recording import RecordingError, read_recording
 from hardware.simulation import actuators, memory
+from hub_service import snapshot
+from hub_service.checking.queue_file import read_queue
 from hub_service.listing import _cursor
+from hub_service.queue.state import Entry, Plan, QueueState
 from hub_service.scripts.metadata import parse as parse_metadata
 from hub_service.scripts.outline import outline_here
+from hub_service.storage import StoreError
+from node_service.gateway_models import DoseRequest, LogRequest, RecordRequest, SetRequest
 from node_service.runner import wire
 from node_service.runner.docker_logs import LogReader
 from node_service.runner.interface import ContainerStatus, LogChunk, RunSpec
 from node_service.watchdog import account
+from portal.upload_form import FieldError
 from portal.websocket import Wish
+from tests.fuzz import doors
 from tests.support.spoiled import whole
 
 Run = Callable[[bytes], object]
@@ -180,6 +189,36 @@ def _messages() -> Mapping[str, Target]:
     }
 
 
+def _gateway(data: bytes) -> None:
+    for model in (SetRequest, DoseRequest, RecordRequest, LogRequest):
+        try:
+            model.model_validate_json(data)
+        except ValidationError:
+            continue
+
+
+def _queue() -> bytes:
+    """Return a queue's file with one experiment that waits."""
+    identity = "01JNE5X6T3M9Y2Q8R4V7W0ZEX1"
+    plan = Plan(identity, "one", "mqtt:ada", "ada", "a" * 64)
+    entry = Entry(plan, 1, utc_now(), utc_now())
+    state = QueueState(identity, 1, entries={identity: entry}, order=(identity,))
+    about = {"queue": snapshot.about(state, 0)}
+    return orjson.dumps({"about": about, "experiments": {identity: snapshot.entry(entry)}})
+
+
+_FORM: Final = b"""multipart/form-data; boundary=x
+--x\r
+Content-Disposition: form-data; name="file"; filename="one.py"\r
+Content-Type: text/x-python\r
+\r
+print(1)\r
+--x\r
+Content-Disposition: form-data; name="param.target"\r
+\r
+0.5\r
+--x--\r
+"""
 _BATCH: Final = {"epoch": "01JNE5X6T3M9Y2Q8R4V7W0ZEX1", "order": 1, "floor": 1, "first": 1}
 _SCRIPT: Final = b"""\
 # /// script
@@ -197,6 +236,38 @@ _DOSES: Final = b"""{"schema": 1, "at": "2026-02-17T14:26:01+00:00", "volume": 1
 
 TARGETS: Final[Mapping[str, Target]] = {
     **_messages(),
+    "script connection": Target(
+        doors.script_connection,
+        (),
+        [
+            b"GET /v1/clock HTTP/1.1\r\nhost: r\r\n\r\nGET /v1/clock HTTP/1.1\r\nhost: r\r\n\r\n",
+            b'POST /v1/log HTTP/1.1\r\nhost: r\r\ncontent-length: 8\r\n\r\n{"a": 1}',
+            (
+                b"PUT /v1/files/a HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n"
+                b"3\r\nabc\r\n0\r\n\r\n"
+            ),
+        ],
+    ),
+    "script's call": Target(
+        _gateway,
+        (),
+        [b'{"value": 1, "duration": 2, "id": "a"}', b'{"values": {"a": 1}, "id": "a"}'],
+    ),
+    "upload form": Target(
+        doors.upload,
+        (FieldError, MultiPartException),
+        [_FORM, b"application/x-www-form-urlencoded\nscript=print%281%29&name=one&param.a=1"],
+    ),
+    "query": Target(
+        doors.query,
+        (),
+        [
+            b"limit=5&offset=1&status=queued&sort=name&order=desc&search=a%20b&page=2",
+            b"channel=od&start=2026-02-17T14:26:01Z&end=2026-02-17T15:26:01%2B00:00&points=9",
+            b"from=01JNE5X6T3M9Y2Q8R4V7W0ZEX1&example=turbidostat&after=4&who=ada&verb=submit",
+        ],
+    ),
+    "queue file": Target(_file("queue.json", read_queue), (StoreError,), [_queue()]),
     "journal batch": Target(parse_batch, (), [orjson.dumps({**_BATCH, "entries": [{"t": 1}]})]),
     "topic": Target(
         lambda data: Topics().parse(data.decode()), (), [b"bioreactor/nodes/r1/report"], text=True
