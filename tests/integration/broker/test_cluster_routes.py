@@ -19,13 +19,13 @@ async def test_no_stranger_is_taken_for_a_server(tmp_path: Path) -> None:
         port = cluster.route_ports[SERVERS[0]]
         trust = tmp_path / "cluster" / "clients" / "alice" / "ca.crt"
         assert await answer(port, None) == "nothing", "in plain text"
-        with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERT"):
+        with pytest.raises(ssl.SSLError, match=r"CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERT"):
             await answer(port, ssl.create_default_context(cafile=trust))
         foreign = Authority.create(tmp_path / "foreign", "elsewhere", utc_now())
         issued = foreign.server(["127.0.0.1"], utc_now(), 1, among_servers=True)
         write_private(tmp_path / "foreign.crt", issued.certificate)
         write_private(tmp_path / "foreign.key", issued.key)
-        with pytest.raises(ssl.SSLError, match="UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE"):
+        with pytest.raises(ssl.SSLError, match=r"UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE"):
             await answer(port, context(trust, tmp_path / "foreign.crt", tmp_path / "foreign.key"))
         # A client of the same authority gets in, and lacks the servers' password.
         alice = cluster.settings_for("alice")
