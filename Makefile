@@ -4,8 +4,13 @@ BIN := .venv/bin
 WITH_BASE_IMAGE = base=$$(tools/base-image) || exit 1; \
 	[ -z "$$base" ] || export BIOREACTOR_NODE_BASE_IMAGE="$$base";
 
-# Most tests wait rather than compute: one worker more than there are processors, whole files each.
-SIDE_BY_SIDE = -n $$(($$(nproc) + 1)) --dist loadfile
+# A service that is started compiles itself anew where Python may not keep what it compiled: that
+# is half of the half second that it takes.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Most tests wait rather than compute: two workers more than there are processors, whole files each,
+# in the order of tests/conftest.py.
+SIDE_BY_SIDE = -n $$(($$(nproc) + 2)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help up test snapshots lint types contract docs screenshots fuzz bench format lock audit images sbom clean
 

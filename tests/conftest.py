@@ -4,6 +4,7 @@ import inspect
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,45 @@ from tests.support.brokers import ROLES, Connector
 # How long an example takes is the machine's business: a busy one fails nothing.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+
+TESTS: Final = Path(__file__).parent
+LONGEST_FIRST: Final = (
+    "integration/deployment/test_compose.py",
+    "faults/test_cluster.py",
+    "faults/test_killed_at_every_step.py",
+    "integration/test_main_job.py",
+    "browser/test_accessible.py",
+    "browser/test_snapshots.py",
+    "faults/test_services_killed.py",
+    "browser/test_live.py",
+    "browser/test_main_job.py",
+    "browser/test_experiment_page.py",
+    "documentation/test_documentation.py",
+    "integration/test_examples.py",
+    "faults/node/test_node_killed.py",
+    "integration/node/test_runs.py",
+    "integration/node/test_control.py",
+    "integration/runner/test_conformance.py",
+    "integration/portal/test_downloads.py",
+    "integration/portal/test_process.py",
+    "integration/portal/test_security.py",
+    "integration/portal/test_pages.py",
+    "integration/test_bad_input.py",
+)
+"""Files that take long: of several workers, one that begins such a file last keeps all waiting.
+
+`pytest --durations=0` tells. The order of the others does not matter.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first; `make test` has the workers keep this order."""
+    place = {TESTS / name: at for at, name in enumerate(LONGEST_FIRST)}
+    gone = [path for path in place if not path.exists()]
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py orders files that are not there: {gone}")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(autouse=True)
