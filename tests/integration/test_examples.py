@@ -19,6 +19,7 @@ from node_service.image.recipe import DEFAULT
 from node_service.image.tree import INTERPRETER, PackageTrees
 from tests.support.gateway import Ended, bench
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all of them
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEED = 3000.0
 
@@ -76,7 +77,7 @@ async def run(directory: Path, packages: Path, name: str, given: Parameters) -> 
     script = source(EXAMPLES / name)
     values = parameters(script, given)
     async with bench(directory, speed=SPEED, parameters=values, steady=True) as it:
-        done = await it.run(script, python=str(INTERPRETER), packages=packages, seconds=150)
+        done = await it.run(script, python=str(INTERPRETER), packages=packages, seconds=800)
         series = [record for record in await it.records() if record.kind == "series"]
         alarms = frozenset(alarm.id for alarm in it.reactor.alarms)
     return Run(done, it.saves.saved, series, alarms)
