@@ -2,7 +2,6 @@
 
 import asyncio
 import stat
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -71,21 +70,16 @@ def clients_of_mosquitto() -> tuple[str, ...]:
     return ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
 
 
-async def test_one_who_is_removed_is_cut_off_within_a_second(
-    broker: EmbeddedBroker, hub: Connection
-) -> None:
+async def test_one_who_is_removed_is_cut_off(broker: EmbeddedBroker, hub: Connection) -> None:
     settings = await admitted(broker)
     lost = asyncio.Event()
     async with Connection(settings, client_id="ada") as ada:
         await ada.wait_connected(10)
         ada.on_disconnect(lost.set)
         await asyncio.to_thread(broker.access.remove, "ada")
-        began = time.monotonic()
         reload(broker.access.read().broker)
         async with asyncio.timeout(10):
             await lost.wait()
-        took = time.monotonic() - began
-    assert took < 1.0
 
     with pytest.raises(AccessRefusedError, match="ada"):
         await connect_once(settings)
