@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def steps(system: System, experiment: str) -> int:
 
 
 def check_record(system: System, experiment: str) -> None:
-    """Check that the record has every step once and that one container ran."""
+    """Check that the record has every step once."""
     content = system.http.get(f"/api/experiments/{experiment}/download").content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         log = archive.read("log.txt").decode().splitlines()
@@ -65,19 +65,29 @@ def check_record(system: System, experiment: str) -> None:
     elapsed = [float(row["elapsed"]) for row in telemetry]
     assert elapsed == sorted(set(elapsed))
     assert elapsed
-    assert container_starts(experiment) == 1
 
 
-def container_starts(experiment: str) -> int:
-    """Count how often the engine started a container of the experiment."""
-    with closing(docker.from_env()) as engine:
-        events = engine.events(
-            since=0,
-            until=int(time.time()) + 1,
-            filters={"type": "container", "event": "start"},
-            decode=True,
-        )
-        return sum(experiment in event["Actor"]["Attributes"].values() for event in events)
+Starts = Callable[[str], int]
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Iterator[Starts]:
+    """Count how often the engine starts a container of an experiment.
+
+    It is listened to all the time: what it remembers of earlier are the last 256 events.
+    """
+    heard = tmp_path / "starts"
+    listening = [
+        *("docker", "events", "--since", str(int(time.time())), "--format", "{{json .Actor}}"),
+        *("--filter", "type=container", "--filter", "event=start"),
+    ]
+    with heard.open("wb") as file, subprocess.Popen(listening, stdout=file) as listener:
+        try:
+            yield lambda experiment: sum(
+                experiment in line for line in heard.read_text().splitlines()
+            )
+        finally:
+            listener.terminate()
 
 
 def finish(system: System, experiment: str) -> None:
@@ -86,7 +96,7 @@ def finish(system: System, experiment: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["hub_service", "portal", "node_service", "broker"])
-def test_killed_under_a_running_experiment(system: System, module: str) -> None:
+def test_killed_under_a_running_experiment(system: System, starts: Starts, module: str) -> None:
     experiment = system.start_experiment(METADATA + SCRIPT)
     system.wait_status(experiment, "running")
     wait_for("steps", lambda: steps(system, experiment) >= 3)
@@ -102,6 +112,7 @@ def test_killed_under_a_running_experiment(system: System, module: str) -> None:
     wait_for("more steps", lambda: (_answering(system, experiment) or 0) >= now + 3)
     finish(system, experiment)
     check_record(system, experiment)
+    assert starts(experiment) == 1
 
 
 def test_everything_killed_and_started_again(tmp_path: Path) -> None:
@@ -129,7 +140,7 @@ def test_everything_killed_and_started_again(tmp_path: Path) -> None:
             system.wait_status(other, "cancelled")
 
 
-def test_stopped_and_started_again_goes_on(tmp_path: Path) -> None:
+def test_stopped_and_started_again_goes_on(tmp_path: Path, starts: Starts) -> None:
     """Ctrl-C leaves the container; the next start re-adopts it and nothing is missing."""
     with System.start(tmp_path, "--runner", "docker") as system:
         experiment = system.start_experiment(METADATA + SCRIPT)
@@ -141,6 +152,7 @@ def test_stopped_and_started_again_goes_on(tmp_path: Path) -> None:
         wait_for("more steps", lambda: steps(system, experiment) >= now + 3)
         finish(system, experiment)
         check_record(system, experiment)
+        assert starts(experiment) == 1
 
 
 def test_killed_up_leaves_nothing_behind(system: System) -> None:
