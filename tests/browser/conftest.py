@@ -16,10 +16,12 @@ from typing import Any, Final, Protocol
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from broker.listening import free_port
 from tests.support.system import System, wait_for
+
+expect.set_options(timeout=30_000)  # what a busy machine may take; nothing waits longer than needed
 
 ARTIFACTS: Final = Path(__file__).parents[1] / "artifacts"
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

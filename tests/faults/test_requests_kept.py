@@ -99,9 +99,7 @@ async def test_each_is_carried_out_once_over_a_kill_and_an_absence(
             *(fire(alice, "alice", n) for n in range(QUEUED)),
             *(fire(bob, "bob", n) for n in range(QUEUED)),
         )
-        await queue.wait_until(
-            lambda: decode(Queue, queue.payloads[-1]).total_queued > 0, within=30
-        )
+        await queue.wait_until(lambda: decode(Queue, queue.payloads[-1]).total_queued > 0)
         os.kill(hub.pid, signal.SIGKILL)
         await hub.wait()
         await publishing

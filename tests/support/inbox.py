@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from broker.connection import Message
+from tests.support.waiting import PATIENCE
 
 
 class Inbox:
@@ -24,12 +25,12 @@ class Inbox:
         """The payloads of all messages so far."""
         return [message.payload for message in self.messages]
 
-    async def wait_for(self, count: int, *, within: float = 10.0) -> list[Message]:
+    async def wait_for(self, count: int, *, within: float = PATIENCE) -> list[Message]:
         """Wait until so many messages have come; return all."""
         await self.wait_until(lambda: len(self.messages) >= count, within=within)
         return self.messages
 
-    async def wait_until(self, done: Callable[[], bool], *, within: float = 10.0) -> None:
+    async def wait_until(self, done: Callable[[], bool], *, within: float = PATIENCE) -> None:
         """Wait until a condition on the messages holds."""
         try:
             async with asyncio.timeout(within), self._news:

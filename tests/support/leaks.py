@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-GRACE = 2.0
-"""Seconds in which what is ending already may end."""
+GRACE = 10.0
+"""Seconds in which what is ending already may end, on a busy machine too."""
 
 
 def threads() -> set[threading.Thread]:

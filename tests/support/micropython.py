@@ -70,7 +70,7 @@ async def micropython_board(directory: Path) -> AsyncIterator[MicroPythonBoard]:
     assert process.stdout is not None
     following = asyncio.create_task(board.follow(process.stdout))
     try:
-        await eventually(lambda: len(board.driven) == len(NAMES), within=20.0)  # it has started
+        await eventually(lambda: len(board.driven) == len(NAMES))  # it has started
         yield board
     finally:
         if process.returncode is None:

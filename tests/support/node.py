@@ -42,7 +42,7 @@ from broker.settings import BrokerSettings
 from broker.topics import Topic
 from node_service.runner.options import LABEL_INSTANCE
 from tests.support.brokers import broker_section
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 BASE_IMAGE: Final = os.environ.get("BIOREACTOR_NODE_BASE_IMAGE", "bioreactor-base:debian12")
 SMALL: Final = RunLimits(
@@ -169,7 +169,7 @@ class Hub:
         return whole
 
     async def until_phase(
-        self, experiment_id: str, phase: str, within: float = 30.0
+        self, experiment_id: str, phase: str, within: float = PATIENCE
     ) -> PhaseRecord:
         """Wait until a step was committed."""
         await eventually(lambda: phase in self.phases(experiment_id), within=within, every=0.05)
@@ -178,7 +178,7 @@ class Hub:
             if isinstance(r, PhaseRecord) and r.phase == phase
         )  # fmt: skip
 
-    async def until_said(self, experiment_id: str, text: str, within: float = 30.0) -> None:
+    async def until_said(self, experiment_id: str, text: str, within: float = PATIENCE) -> None:
         """Wait until the log has a line with the text."""
         await eventually(
             lambda: any(
@@ -254,7 +254,7 @@ class Node:
         """Its exit status, None while it runs."""
         return None if self.child is None else self.child.returncode
 
-    async def until_ready(self, hub: Hub, within: float = 20.0) -> None:
+    async def until_ready(self, hub: Hub, within: float = PATIENCE) -> None:
         """Wait until it reports that it accepts experiments."""
         seen = len(hub.reports)
         try:

@@ -15,6 +15,7 @@ from portal.app import create_app
 from portal.server import Server, make_server
 from portal.settings import PortalSettings
 from tests.support.fake_hub import FakeHub
+from tests.support.waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Portal:
         return self.url.replace("http", "ws") + "/ws"
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=20, **options)
+        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, **options)
 
 
 @asynccontextmanager
@@ -50,7 +51,7 @@ async def portal_on(
     server = make_server(app, options)
     serving = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not server.started:
                 assert not serving.done()
                 await asyncio.sleep(0.005)
@@ -74,7 +75,7 @@ async def hub_on(connection: Connection) -> AsyncIterator[FakeHub]:
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], met: Callable[[T], bool], seconds: float = 10.0
+    look: Callable[[], Awaitable[T]], met: Callable[[T], bool], seconds: float = PATIENCE
 ) -> T:
     """Look until what is seen meets the condition; return it."""
     last: T | None = None

@@ -15,6 +15,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from tests.support.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 BIOREACTOR = Path(sys.executable).with_name("bioreactor")
@@ -219,7 +221,7 @@ class Listener:
             stdout=subprocess.PIPE,
             env={**os.environ, "XDG_CONFIG_HOME": str(self._system.data / "clients")},
         )
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE
         while "Subscribed" not in self._read(deadline):
             pass
         return self
@@ -231,7 +233,7 @@ class Listener:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def line(self, seconds: float = 15.0) -> str:
+    def line(self, seconds: float = PATIENCE) -> str:
         """Return the next message's payload, one line."""
         deadline = time.monotonic() + seconds
         while True:

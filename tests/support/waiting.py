@@ -4,12 +4,17 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+PATIENCE: Final = 40.0
+"""Seconds for what usually takes a moment: only a test that fails waits as long, however busy the
+machine is."""
 
 
 async def eventually(
     condition: Callable[[], object | Awaitable[object]],
     *,
-    within: float = 10.0,
+    within: float = PATIENCE,
     every: float = 0.02,
 ) -> None:
     """Return when the condition holds; fail after `within` seconds."""

@@ -84,7 +84,7 @@ async def test_nothing_is_missing_and_nothing_came_twice(running: Node, hub: Hub
             deaths += 1
             running.start()
     said = len(hub.log(experiment))
-    await eventually(lambda: len(hub.log(experiment)) > said + 20, within=30)
+    await eventually(lambda: len(hub.log(experiment)) > said + 20)
     await hub.again(assignment, parameters={"end": True})
     finished = await hub.until_phase(experiment, "finished")
     assert finished.outcome == "completed"

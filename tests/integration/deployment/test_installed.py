@@ -193,12 +193,12 @@ async def test_each_service_works_with_its_extra_alone(
         service(installed["portal"], "portal", broker, tmp_path, (f"port = {port}",)),
     ):
         await eventually(lambda: online == {"nodes", "portal"}, within=60)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as browser:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as browser:
 
             async def ready() -> bool:
                 return (await browser.get("/health/ready")).status_code == 200
 
-            await eventually(ready, within=30)
+            await eventually(ready)
             upload = await browser.get("/upload", headers={"Accept": "text/html"})
             assert "turbidostat" in upload.text.lower()
             assert (await browser.get("/static/favicon.svg")).status_code == 200

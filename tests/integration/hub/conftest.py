@@ -32,7 +32,7 @@ from broker.topics import ANY, Topic
 from tests.support.brokers import Connector
 from tests.support.contract_node import ContractNode
 from tests.support.hub import SCRIPT, RunningHub, TestClock, running_hub
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 P = TypeVar("P", bound=Payload)
 
@@ -46,14 +46,14 @@ class Person:
 
     async def ask(self, verb: str, request: Request, result: type[P], *, admin: bool = False) -> P:
         """Return the answer, which must be of the type that is named."""
-        answer = await self.asker.ask(verb, request, admin=admin, timeout=15)
+        answer = await self.asker.ask(verb, request, admin=admin, timeout=PATIENCE)
         assert isinstance(answer, result)
         return answer
 
     async def refused(self, verb: str, request: Request, *, admin: bool = False) -> str:
         """Return the code of the refusal, which must come with a sentence."""
         with pytest.raises(ContractError) as told:
-            await self.asker.ask(verb, request, admin=admin, timeout=15)
+            await self.asker.ask(verb, request, admin=admin, timeout=PATIENCE)
         assert told.value.error.message
         return str(told.value.error.code)
 
@@ -79,7 +79,7 @@ class Watcher:
             connection.subscribe(topic, handler)
 
     async def until(
-        self, experiment_id: str, condition: Callable[[Experiment], bool], within: float = 15
+        self, experiment_id: str, condition: Callable[[Experiment], bool], within: float = PATIENCE
     ) -> Experiment:
         """Wait until an experiment's retained state is as wanted."""
         try:
@@ -159,7 +159,7 @@ class Site:
             elif stored.suffix == ".db":
                 stored.unlink()
         os.kill(before, signal.SIGKILL)
-        await eventually(lambda: self.broker.pid != before, within=30)
+        await eventually(lambda: self.broker.pid != before)
 
     async def person(self, principal: str) -> Person:
         return Person(await self.connect(principal), principal)

@@ -57,7 +57,7 @@ async def hub(path: Path, text: str, statuses: Inbox) -> AsyncIterator[Child]:
     before = len(statuses.payloads)
     child = start(path, text)
     try:
-        await statuses.wait_until(lambda: _online(statuses, before), within=30)
+        await statuses.wait_until(lambda: _online(statuses, before))
         yield child
     finally:
         await child.stop()
@@ -117,12 +117,12 @@ async def test_without_any_room_it_waits_and_does_not_give_up(
     await asyncio.to_thread(others.fill)
     child = start(tmp_path, text)
     try:
-        await eventually(lambda: "waits for room" in "".join(child.last_lines), within=20)
+        await eventually(lambda: "waits for room" in "".join(child.last_lines))
         health = await asyncio.to_thread(ask, small_disk / "hub")
         assert (health.alive, health.ready) == (True, False)
         assert "wait for room" in health.sentence
         others.leave()
-        await statuses.wait_until(lambda: _online(statuses, 2), within=30)
+        await statuses.wait_until(lambda: _online(statuses, 2))
         assert (await alice.get(one)).experiment_id == one
     finally:
         await child.stop()

@@ -91,12 +91,12 @@ async def test_a_broker_that_forgot_everything_is_told_again(site: Site) -> None
     watcher.experiments.clear()
     watcher.queue = None
     await site.restart_broker()
-    await eventually(lambda: watcher.queue is not None, within=30)
+    await eventually(lambda: watcher.queue is not None)
     await watcher.until(one, lambda e: e.phase == "executing")
     await watcher.until(two, lambda e: e.queue_position == 1)
     await node.end()
-    await watcher.until(one, lambda e: e.status is Status.COMPLETED, within=30)
-    await watcher.until(two, lambda e: e.phase == "executing", within=30)
+    await watcher.until(one, lambda e: e.status is Status.COMPLETED)
+    await watcher.until(two, lambda e: e.phase == "executing")
     assert node.started == {(one, 1): 1, (two, 1): 1}
     assert hub.store.state.posture is Posture.RUNNING
 
@@ -177,8 +177,8 @@ async def test_a_hub_restored_from_a_backup_starts_nothing_twice(site: Site) -> 
     await eventually(lambda: hub.store.state.posture is Posture.RECOVERY)
     assert "backup" in hub.store.state.posture_reason
     # The node feeds its journal again, so the hub learns what happened since.
-    await watcher.until(one, lambda e: e.status is Status.COMPLETED, within=30)
-    await watcher.until(two, lambda e: e.status is Status.COMPLETED, within=30)
+    await watcher.until(one, lambda e: e.status is Status.COMPLETED)
+    await watcher.until(two, lambda e: e.status is Status.COMPLETED)
     before = hub.store.state.generation
     await admin.ask("resume-queue", Plain(), Done, admin=True)
     assert hub.store.state.generation > before
@@ -205,7 +205,7 @@ async def test_a_full_disk_refuses_and_is_forgiven(site: Site) -> None:
     await node.measure(3)
     await node.end(file=b"results")
     full.clear()
-    await watcher.until(one, lambda e: e.status is Status.COMPLETED, within=30)
+    await watcher.until(one, lambda e: e.status is Status.COMPLETED)
     submitted = await alice.submit("x = 1\n", id="a")
     await watcher.until(submitted.experiment_id, lambda e: e.phase == "executing")
     assert hub.store.state.limits.per_user == 5

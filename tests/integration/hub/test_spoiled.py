@@ -41,7 +41,7 @@ def sendable(model: type[Payload]) -> list[bytes]:
 
 
 async def answered(replies: Inbox, errors: Inbox, count: int) -> None:
-    await eventually(lambda: len(replies.messages) + len(errors.messages) >= count, within=30)
+    await eventually(lambda: len(replies.messages) + len(errors.messages) >= count)
 
 
 def everything(site: Site) -> tuple[object, bytes]:

@@ -214,7 +214,7 @@ async def test_a_node_whose_runner_cannot_work_ends_and_says_why(node: Node) -> 
     with node.config.open("a") as config:
         config.write('\nbad = "/nowhere"\n')
     node.start()
-    await eventually(lambda: node.returncode is not None, within=20)
+    await eventually(lambda: node.returncode is not None)
     assert node.returncode == 78
     assert "the image bad cannot be offered" in node.lines[-1]
 
@@ -254,7 +254,7 @@ async def test_a_second_node_of_the_same_name_leaves_the_first_alone(
     second.config.chmod(0o600)
     second.start()
     try:
-        await eventually(lambda: second.returncode is not None, within=20)
+        await eventually(lambda: second.returncode is not None)
     finally:
         await second.stop()
         await remove_containers(second.data)

@@ -60,7 +60,7 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     assert "data-still" in posted.text
     assert 'http-equiv="refresh"' not in posted.text
     assert refused.headers["retry-after"]
-    assert refused.elapsed.total_seconds() < 1
+    assert refused.elapsed.total_seconds() < 5  # it is not asked for 10 s
     for path in (f"/api/experiments/{one}/cancel", "/api/queue/pause"):
         assert (await client.post(path)).status_code == 503
     form = {"script": (None, "kept = 1\n"), "request_id": (None, "the-same-again")}
@@ -117,7 +117,7 @@ async def test_without_a_broker(tmp_path: Path) -> None:
         refused = await client.post(START, json=BODY)
         assert refused.status_code == 503
         assert "broker" in refused.json()["detail"]
-        assert refused.elapsed.total_seconds() < 1
+        assert refused.elapsed.total_seconds() < 5  # it is not asked for 10 s
         for path in ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/upload"):
             page = await client.get(path, headers=HTML)
             assert page.status_code == 200, path

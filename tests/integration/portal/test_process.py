@@ -71,9 +71,11 @@ async def test_life_of_a_portal(
     port = free_port()
     async with (
         process(broker, tmp_path, port) as running,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=SESSION) as client,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=SESSION, timeout=30
+        ) as client,
     ):
-        await eventually(lambda: _status(client), lambda status: status == 200, 20)
+        await eventually(lambda: _status(client), lambda status: status == 200, 60)
         for _ in range(10):
             await client.post("/api/experiments/start", json={"script_content": "1"})
         for path in ("/", "/queue", "/nodes/reactor-1", "/my-experiments") * 20:
@@ -84,7 +86,7 @@ async def test_life_of_a_portal(
         assert resident <= 80 * 1024 * 1024
         assert said == ["online"]
         running.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await running.wait() == 0
         await eventually(_seen(said), lambda states: states == ["online", "offline"])
 
@@ -102,7 +104,7 @@ async def test_it_serves_https_with_a_certificate_of_its_own(
     trust = ssl.create_default_context(cafile=tmp_path / "ca" / "ca.crt")
     async with (
         process(broker, tmp_path, port, more),
-        httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=trust) as client,
+        httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=trust, timeout=30) as client,
     ):
         await eventually(lambda: _status(client), lambda status: status == 200, 60)
         page = await client.get("/", headers={"Accept": "text/html"})

@@ -22,6 +22,7 @@ from node_service.runner.interface import (
     RunSpec,
 )
 from node_service.runner.process import RunnerProcess, RunnerSettings
+from tests.support.waiting import PATIENCE
 
 BASE_IMAGE = os.environ.get("BIOREACTOR_NODE_BASE_IMAGE", "bioreactor-base:debian12")
 SMALL = Limits(memory=64 * 1024**2, results=4 * 1024**2, tmp=4 * 1024**2, pids=32)
@@ -62,7 +63,7 @@ class Bench:
     def paths(self) -> RunPaths:
         return RunPaths.of(self.settings.runs, self.runs[-1])
 
-    async def finish(self, container_id: str, within: float = 20.0) -> tuple[Exit, str]:
+    async def finish(self, container_id: str, within: float = PATIENCE) -> tuple[Exit, str]:
         """Wait for the end; return how it ended and all that it wrote."""
         async with asyncio.timeout(within):
             ended = await self.client.wait(container_id)
@@ -83,7 +84,7 @@ class Bench:
                     break
         return chunks
 
-    async def until_said(self, container_id: str, text: str, within: float = 15.0) -> None:
+    async def until_said(self, container_id: str, text: str, within: float = PATIENCE) -> None:
         """Wait until it has written a line."""
         async with asyncio.timeout(within), aclosing(self.client.logs(container_id)) as logs:
             async for chunk in logs:

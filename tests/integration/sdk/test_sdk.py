@@ -106,10 +106,8 @@ except reactor.InterlockError as error:
     assert answer["left"] == pytest.approx(3.0, abs=0.2)
 
 
-async def test_every_keeps_its_rhythm_and_ends(it: Bench) -> None:
-    answer = await said(
-        it,
-        """
+async def test_every_keeps_its_rhythm_and_ends(tmp_path: Path) -> None:
+    script = """
 import json, time
 rounds = []
 for elapsed in experiment.every(seconds=20, duration=200):
@@ -117,8 +115,9 @@ for elapsed in experiment.every(seconds=20, duration=200):
     if len(rounds) == 3:
         time.sleep(0.5)  # oversleeps two rounds
 print(json.dumps(rounds))
-""",
-    )
+"""
+    async with bench(tmp_path, speed=100.0, steady=True) as it:
+        answer = await said(it, script)
     assert isinstance(answer, list)
     start = answer[0]
     places = [(elapsed - start) / 20 for elapsed in answer]

@@ -193,7 +193,7 @@ async def test_who_waits_for_a_device_that_hangs_waits_no_longer_than_who_has_it
     clock = RealClock(100.0)
     device = Counting(clock, "bench")
     device.hangs = True
-    devices = Devices(bench(), [device], clock, patience=0.1)
+    devices = Devices(bench(), [device], clock, patience=0.5)
     before = asyncio.get_running_loop().time()
     calls = [
         *(devices.write("light", 1.0) for _ in range(10)),
@@ -201,7 +201,7 @@ async def test_who_waits_for_a_device_that_hangs_waits_no_longer_than_who_has_it
     ]
     ended = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(error, DriverError) for error in ended)
-    assert asyncio.get_running_loop().time() - before < 0.8  # one after another: 1.0 and 1.2
+    assert asyncio.get_running_loop().time() - before < 4.0  # one after another: 5.0 and 6.0
 
 
 async def test_devices_that_are_not_there_are_all_named_and_the_others_closed() -> None:

@@ -451,7 +451,7 @@ BLOCK = "# /// script\n{}\n# ///\n"
 async def test_a_script_made_to_take_for_ever_is_answered_soon(script: str) -> None:
     began = time.monotonic()
     found = await verdict(script)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert len(found.checked.encode()) < 100_000
 
 

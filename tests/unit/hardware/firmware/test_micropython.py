@@ -86,4 +86,4 @@ async def test_a_killed_host_leaves_nothing_on(tmp_path: Path, rescued: bool) ->
         await host.wait()
         if rescued:
             await asyncio.to_thread(make_safe, str(board.path))
-        await eventually(lambda: board.driven == OFF, within=0.5 if rescued else 2.0)
+        await eventually(lambda: board.driven == OFF)
