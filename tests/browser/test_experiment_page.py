@@ -60,7 +60,7 @@ def running(system: System) -> Iterator[str]:
 def open_page(page: Page, experiment_id: str) -> Locator:
     """Go to the page and return its first chart, drawn."""
     page.goto(f"/experiment/{experiment_id}")
-    expect(page.locator("#board .uplot").first).to_be_visible(timeout=30_000)
+    expect(page.locator("#board .uplot").first).to_be_visible()
     return page.locator("#board .panel").first
 
 
@@ -159,7 +159,7 @@ def test_parameters_reach_the_script_and_nobody_overwrites_another(
     accessible(page)
     page.get_by_role("button", name="Keep mine").click()
     page.get_by_role("button", name="Send to the script").click()
-    expect(page.get_by_text("The script saw the last change")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("The script saw the last change")).to_be_visible()
     assert system.status(running)["parameters"]["target"] == 0.7
     page.locator("#parameters-changes summary").click()
     expect(page.locator("#parameters-changes li")).to_have_count(2)

@@ -47,7 +47,7 @@ def test_the_first_experiment_takes_one_click_each_step(
     expect(page.locator("#verdict")).to_contain_text(re.compile("Nothing wrong|It can run"))
     page.get_by_label("hours", exact=True).fill("0.1")
     page.get_by_role("button", name="Queue the experiment").click()
-    page.wait_for_url(re.compile(r"/experiment/[0-9A-Z]{26}$"), timeout=20_000)
+    page.wait_for_url(re.compile(r"/experiment/[0-9A-Z]{26}$"))
     page.goto("/")
     expect(page.locator("#mine")).to_contain_text("Growth curve")
     expect(page.get_by_role("heading", name="Your first experiment")).to_have_count(0)
@@ -69,7 +69,7 @@ def test_nothing_is_called_free_where_nothing_starts(visit: Visit, system: Syste
         for node in ("reactor-1", "reactor-2"):
             wait_for("the stop", lambda: stopped(system, node))  # noqa: B023 - awaited here
             system.http.post(f"/api/nodes/{node}/estop-release")
-    expect(page.locator("#queue-short")).to_contain_text("is free", timeout=15_000)
+    expect(page.locator("#queue-short")).to_contain_text("is free")
     system.http.post("/api/queue/pause")
     try:
         expect(page.locator("#queue-short")).to_contain_text("The queue is paused")
@@ -86,7 +86,7 @@ def test_what_runs_and_what_waits(
     page.goto("/")
     for n in range(3):
         system.start_experiment(FOREVER, name=f"Number {n}")
-    expect(page.locator("#reactors")).to_contain_text("Number 0", timeout=15_000)
+    expect(page.locator("#reactors")).to_contain_text("Number 0")
     expect(page.locator("#reactors")).to_contain_text("simulated")
     expect(page.locator("#queue-short")).to_contain_text("Number 2")
     expect(page.locator("#queue-short")).to_contain_text("starts about")
@@ -138,7 +138,7 @@ def test_no_connection_is_said_and_mends_itself(
     expect(page.get_by_role("heading")).to_have_text("The portal does not answer")
     shot(page, "no-connection")
     page.context.set_offline(False)
-    expect(page.locator("h1")).to_have_text("Reactors", timeout=15_000)
+    expect(page.locator("h1")).to_have_text("Reactors")
 
 
 def test_an_experiment_is_printed_without_what_is_pressed(visit: Visit, system: System) -> None:

@@ -15,8 +15,8 @@ from tests.support.system import System, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(300)]
 SCRIPT = "from bioreactor import experiment\nfor _ in experiment.every(seconds=60):\n    pass\n"
-SOON = 20_000
-"""Milliseconds for what a restarted process brings back."""
+SOON = 60_000
+"""Milliseconds for what a restarted process brings back, on a busy machine too."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_broker_stops_and_starts(system: System, visit: Visit) -> None:
     for page in (home, reactor):
         expect(page.locator("#banners [data-broker]")).to_have_count(0, timeout=SOON)
         expect(page.locator("#banners [data-hub]")).to_have_count(0, timeout=SOON)
-        expect(page.locator("html")).to_have_attribute("data-link", "up")
+        expect(page.locator("html")).to_have_attribute("data-link", "up", timeout=SOON)
         moves(page)
         same(page)
 
@@ -113,7 +113,7 @@ def test_a_reactor_dies_under_an_experiment(system: System, visit: Visit) -> Non
             expect(home.locator(f"#card-{node}")).to_contain_text("offline since")
             expect(home.locator("#mine")).to_contain_text("unreachable since")
             expect(home.locator(f"#card-{node}.stale")).to_have_count(1)
-        expect(experiment.locator("#link")).to_contain_text("Live", timeout=60_000)
+        expect(experiment.locator("#link")).to_contain_text("Live", timeout=SOON)
         expect(experiment.locator("#head")).not_to_contain_text("unreachable")
         expect(home.locator("#mine")).not_to_contain_text("unreachable")
         expect(home.locator(f"#card-{node}")).not_to_contain_text("offline")
@@ -128,7 +128,7 @@ def test_the_portal_is_restarted_under_an_open_page(system: System, visit: Visit
         expect(page.locator("#portal-lost")).to_be_visible(timeout=SOON)
         expect(page.locator("#portal-lost time")).to_have_text(re.compile(r"^\d\d:\d\d$"))
         expect(page.locator("html")).to_have_attribute("data-link", "down")
-    expect(page.locator("#portal-lost")).to_be_hidden(timeout=40_000)
+    expect(page.locator("#portal-lost")).to_be_hidden(timeout=SOON)
     expect(page.locator("#link")).to_contain_text("Live", timeout=SOON)
     moves(page)
     same(page)
@@ -218,7 +218,7 @@ def test_a_refresh_that_fails_is_tried_again(system: System, visit: Visit) -> No
         page.wait_for_timeout(1_000)
         expect(page.locator("#banners")).not_to_contain_text("The queue is paused")
         page.unroute("**/queue")
-        expect(page.locator("#banners")).to_contain_text("The queue is paused", timeout=10_000)
+        expect(page.locator("#banners")).to_contain_text("The queue is paused")
     finally:
         system.http.post("/api/queue/resume")
     same(page)

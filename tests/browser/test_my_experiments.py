@@ -40,7 +40,7 @@ def submit(page: Page, name: str, parameters: Mapping[str, float]) -> str:
 
 def settled(page: Page) -> None:
     """Wait until the page is live: a browser complains of a connection that is left half made."""
-    expect(page.locator("#link")).to_have_text("Live", timeout=15_000)
+    expect(page.locator("#link")).to_have_text("Live")
 
 
 @pytest.mark.complaints("status of 409")
@@ -57,8 +57,8 @@ def test_what_people_do_with_their_runs(
     expect(row).to_be_visible()  # the list is live
     for experiment in (one, other):
         system.wait_status(experiment, "completed")
-    expect(row.get_by_text("completed")).to_be_visible(timeout=15_000)
-    expect(second.get_by_text("completed")).to_be_visible(timeout=15_000)
+    expect(row.get_by_text("completed")).to_be_visible()
+    expect(second.get_by_text("completed")).to_be_visible()
     accessible(page)
 
     # A name and a note, in a sheet over the list; the search finds the note.
@@ -105,7 +105,7 @@ def test_what_people_do_with_their_runs(
     page.wait_for_url(re.compile(f"/compare\\?ids={one}&ids={other}"))
     settled(page)
     chart = page.get_by_role("region", name="Optical density")
-    expect(chart.locator("canvas")).to_be_visible(timeout=30_000)
+    expect(chart.locator("canvas")).to_be_visible()
     expect(chart.locator(".key", has_text=re.compile(r"^A\d"))).to_be_visible()
     expect(page.get_by_role("region", name="seen").locator("canvas")).to_be_visible()
     expect(page.get_by_role("row", name="target")).to_contain_text("0.3")

@@ -104,7 +104,7 @@ def test_the_past_of_a_reactor_is_charted(system: System, visit: Visit) -> None:
     page = visit()
     page.goto(NODE)
     page.locator("#history").scroll_into_view_if_needed()
-    expect(page.locator("#board .uplot").first).to_be_visible(timeout=20_000)
+    expect(page.locator("#board .uplot").first).to_be_visible()
     page.locator("#windows").get_by_role("button", name="7 d").click()
     expect(page.locator("#windows [aria-pressed=true]")).to_have_text("7 d")
     expect(page.locator("#board .uplot").first).to_be_visible()
