@@ -10,6 +10,7 @@ import orjson
 from pydantic import JsonValue
 
 from hub_service.archive.runs import moment
+from hub_service.archive.schema import AUDIT_BY
 
 
 class Audit(NamedTuple):
@@ -79,24 +80,25 @@ def page(
         verb: Only this one.
         who: Only what this one did: a handle, or a user's id.
     """
-    terms, values = ["TRUE"], list[object]()
-    if experiment_id is not None:
-        terms.append("experiment_id = ?")
-        values.append(experiment_id)
-    if verb is not None:
-        terms.append("verb = ?")
-        values.append(verb)
-    if who is not None:
-        terms.append("(user = ? OR json_extract(details, '$.by') = ?)")
-        values += [who, who]
-    if before is not None:
-        terms.append("id < ?")
-        values.append(before)
-    if hidden:
-        terms.append(f"verb NOT IN ({', '.join('?' * len(hidden))})")
-        values += hidden
+    found: list[str] = []
+    values: list[object] = []
+    # Somebody is named in two ways: the newest by either are looked up, by an index each.
+    for whose in ("user",) if who is None else ("user", AUDIT_BY):
+        wanted = {"experiment_id": experiment_id, whose: who, "verb": verb}
+        given = {column: value for column, value in wanted.items() if value is not None}
+        # Behind a plus SQLite uses no index: it could not tell which leaves least to read.
+        terms = [f"{'+' if n else ''}{column} = ?" for n, column in enumerate(given)]
+        if before is not None:
+            terms.append("id < ?")
+        if hidden:
+            terms.append(f"verb NOT IN ({', '.join('?' * len(hidden))})")
+        found.append(
+            "SELECT id FROM (SELECT id FROM audit"  # noqa: S608  constants
+            f" WHERE {' AND '.join(terms) or 'TRUE'} ORDER BY id DESC LIMIT ?)"
+        )
+        values += [*given.values(), *([] if before is None else [before]), *hidden, limit]
     rows = connection.execute(
-        f"SELECT id, at, {_COLUMNS} FROM audit WHERE {' AND '.join(terms)}"  # noqa: S608  constants
+        f"SELECT id, at, {_COLUMNS} FROM audit WHERE id IN ({' UNION '.join(found)})"  # noqa: S608  constants
         " ORDER BY id DESC LIMIT ?",
         [*values, limit],
     )

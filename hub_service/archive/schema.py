@@ -51,6 +51,9 @@ WIDEN: Final = ", ".join(
 )
 """How a row of extremes takes in another one."""
 
+AUDIT_BY: Final = "CASE WHEN json_valid(details) THEN json_extract(details, '$.by') END"
+"""The handle of who did something: an index has it, for queries that say it alike."""
+
 
 def _micros(key: str) -> str:
     """Return the SQL for a time of an experiment's body, in microseconds of the Unix epoch."""
@@ -324,4 +327,11 @@ MIGRATIONS: Final = (
     INSERT INTO tens SELECT run, channel, minute / {TEN}, lo, hi, x_lo, x_hi, t_lo, t_hi
         FROM rollups WHERE true ON CONFLICT DO UPDATE SET {WIDEN};
     """,  # noqa: S608  constants
+    # For who looks up what somebody did, or what was done by one verb. What is filtered besides
+    # stands in the index.
+    f"""
+    CREATE INDEX audit_of_user ON audit (user, id, verb);
+    CREATE INDEX audit_of_handle ON audit ({AUDIT_BY}, id, verb);
+    CREATE INDEX audit_of_verb ON audit (verb, id);
+    """,
 )
