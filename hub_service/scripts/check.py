@@ -195,7 +195,7 @@ def _too_long(metadata: Metadata, limit: float) -> Iterator[ScriptProblem]:
             "declare a longer max_duration"
             if declared is not None
             else "expect less, or ask an administrator to raise the queue's limit",
-            metadata.lines.get("duration"),
+            metadata.line_of("duration"),
             field="duration",
         )
     if declared is not None and declared > limit:
@@ -203,6 +203,6 @@ def _too_long(metadata: Metadata, limit: float) -> Iterator[ScriptProblem]:
             ErrorCode.SCRIPT_METADATA,
             f"max_duration is {declared:g} s, the queue allows {limit:g} s",
             "declare less, or ask an administrator to raise the limit",
-            metadata.lines.get("max_duration"),
+            metadata.line_of("max_duration"),
             field="max_duration",
         )

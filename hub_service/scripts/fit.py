@@ -51,24 +51,24 @@ def places(
     metadata: Metadata, offers: Mapping[str, Offer], candidates: Mapping[str, Offer]
 ) -> Iterator[ScriptProblem]:
     """Complain of a reactor, an image or channels that nobody has."""
-    info, lines = metadata.info, metadata.lines
+    info, line_of = metadata.info, metadata.line_of
     code = ErrorCode.NO_SUITABLE_REACTOR
     if info.node is not None and info.node not in offers:
         near = difflib.get_close_matches(info.node, offers, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {_some(offers)}"
-        yield problem(code, f"there is no reactor {info.node}", hint, lines.get("node"))
+        yield problem(code, f"there is no reactor {info.node}", hint, line_of("node"))
         return
     if not candidates:
         images = {image for offer in offers.values() for image in offer.images}
         hint = f"choose another; there are {_some(images)}" if images else "ask its administrator"
-        yield problem(code, f"no reactor has the image {info.image!r}", hint, lines.get("image"))
+        yield problem(code, f"no reactor has the image {info.image!r}", hint, line_of("image"))
         return
     channels = {channel for offer in candidates.values() for channel in offer.channels}
     for need in info.needs:
         if need not in channels:
             near = difflib.get_close_matches(need, channels, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {_some(channels)}"
-            yield problem(code, f"no reactor has the channel {need!r}", hint, lines.get("needs"))
+            yield problem(code, f"no reactor has the channel {need!r}", hint, line_of("needs"))
 
 
 def union(offers: Mapping[str, Offer], image: str) -> dict[str, str] | None:
@@ -141,7 +141,7 @@ def no_single(metadata: Metadata) -> ScriptProblem:
         ErrorCode.NO_SUITABLE_REACTOR,
         "no single reactor has all the channels and packages that it needs",
         "need less, or ask an administrator which reactor could have them",
-        metadata.lines.get("needs"),
+        metadata.line_of("needs"),
     )
 
 

@@ -61,31 +61,53 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """The lines of metadata in a script.
+
+    Attributes:
+        first_line: Of the script, on which the block begins.
+        text: In TOML.
+    """
+
+    first_line: int
+    text: str
+
+    def line_of(self, key: str) -> int | None:
+        """Return the script's line on which a key is set."""
+        sets = re.compile(rf"""(?m)^[ \t]*(\[.*\b)?["']?{re.escape(key)}["']?[ \t]*(=|\])""")
+        match = sets.search(self.text)
+        if match is None:
+            return None
+        return self.first_line + self.text.count("\n", 0, match.end()) + 1
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """What a script says of itself.
 
     Attributes:
-        lines: Where each key of `[tool.bioreactor]` stands.
+        block: Where that stands: looked into only where there is something to complain of.
     """
 
     info: ScriptInfo = field(default_factory=ScriptInfo)
     dependencies: tuple[Dependency, ...] = ()
-    lines: Mapping[str, int] = field(default_factory=dict)
+    block: Block | None = None
+
+    def line_of(self, key: str) -> int | None:
+        """Return the line that says a key of `[tool.bioreactor]`."""
+        return None if self.block is None else self.block.line_of(key)
 
 
 class _Reader:
     """Reads one block; complaints gather in `problems`."""
 
-    def __init__(self, first_line: int, text: str) -> None:
-        self.first_line = first_line
-        self.text = text
+    def __init__(self, block: Block) -> None:
+        self.block = block
         self.problems: list[ScriptProblem] = []
 
     def line_of(self, key: str) -> int:
-        """Return the script's line on which a key is set, or where the block begins."""
-        sets = re.compile(rf"""(?m)^[ \t]*(\[.*\b)?["']?{re.escape(key)}["']?[ \t]*(=|\])""")
-        match = sets.search(self.text)
-        return self.first_line + (0 if match is None else self.text.count("\n", 0, match.end()) + 1)
+        """Return the line on which a key is set, or where the block begins."""
+        return self.block.line_of(key) or self.block.first_line
 
     def complain(self, key: str, message: str, hint: str) -> None:
         if len(self.problems) < MAX_COMPLAINTS:
@@ -117,7 +139,8 @@ def parse(script: str) -> tuple[Metadata, tuple[ScriptProblem, ...]]:
             blocks[1][0],
         )
         return Metadata(), (told,)
-    reader = _Reader(first_line, text)
+    block = Block(first_line, text)
+    reader = _Reader(block)
     try:
         table = _load(text)
     except tomllib.TOMLDecodeError as error:
@@ -129,8 +152,7 @@ def parse(script: str) -> tuple[Metadata, tuple[ScriptProblem, ...]]:
         reader.complain("bioreactor", "tool.bioreactor is not a table", "write [tool.bioreactor]")
         said = {}
     info = _info(reader, said, dependencies)
-    places = {key: reader.line_of(key) for key in said}
-    return Metadata(info, dependencies, places), tuple(reader.problems)
+    return Metadata(info, dependencies, block), tuple(reader.problems)
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, str | None]]:
