@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from broker.messages import Moved, Posture, QueueLimits, Reply, Time, Withheld
 from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
@@ -30,6 +30,7 @@ UPGRADES: Final[tuple[Upgrade, ...]] = (_without_durations, _with_moves)
 """For each version of the snapshot's form what makes of it the next."""
 SCHEMA: Final = 1 + len(UPGRADES)
 """Version of the form that this hub writes; it refuses what is newer."""
+_NO_MORE: Final = ConfigDict(extra="forbid")
 
 
 class SnapshotError(ValueError):
@@ -46,10 +47,11 @@ class Remembered:
     reply: Reply
 
 
-class _About(BaseModel):
+@dataclass(frozen=True, slots=True)
+class _About:
     """The one document of the table `about`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__ = _NO_MORE
 
     schema_version: int
     store_id: str
@@ -68,10 +70,11 @@ class _About(BaseModel):
     applied_cursor: int
 
 
-class _Node(BaseModel):
+@dataclass(frozen=True, slots=True)
+class _Node:
     """A document of the table `nodes`: what of a node outlives the hub."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__ = _NO_MORE
 
     revision: int
     intent: Intent | None
@@ -80,6 +83,8 @@ class _Node(BaseModel):
     abandoned: tuple[Attempt, ...] = ()
 
 
+_ABOUT: Final[TypeAdapter[_About]] = TypeAdapter(_About)
+_NODE: Final[TypeAdapter[_Node]] = TypeAdapter(_Node)
 _PLAN: Final[TypeAdapter[Plan]] = TypeAdapter(Plan)
 _ENTRY: Final[TypeAdapter[Entry]] = TypeAdapter(Entry)
 _REMEMBERED: Final[TypeAdapter[Remembered]] = TypeAdapter(Remembered)
@@ -87,7 +92,7 @@ _REMEMBERED: Final[TypeAdapter[Remembered]] = TypeAdapter(Remembered)
 
 def about(state: QueueState, cursor: int) -> Document:
     """Return the document about the whole."""
-    return _About(
+    whole = _About(
         schema_version=SCHEMA,
         store_id=state.store_id,
         generation=state.generation,
@@ -103,7 +108,9 @@ def about(state: QueueState, cursor: int) -> Document:
         recovered=state.recovered,
         moved=state.moved,
         applied_cursor=cursor,
-    ).model_dump(mode="json")
+    )
+    document: Document = _ABOUT.dump_python(whole, mode="json")
+    return document
 
 
 def entry(value: Entry) -> Document:
@@ -128,13 +135,9 @@ def read_plan(document: object) -> Plan | None:
 
 def node(value: NodeState) -> Document:
     """Return a node's document: its durable part."""
-    return _Node(
-        revision=value.revision,
-        intent=value.intent,
-        last=value.last,
-        withheld=value.withheld,
-        abandoned=value.abandoned,
-    ).model_dump(mode="json")
+    kept = _Node(value.revision, value.intent, value.last, value.withheld, value.abandoned)
+    document: Document = _NODE.dump_python(kept, mode="json")
+    return document
 
 
 def remembered(value: Remembered) -> Document:
@@ -201,13 +204,13 @@ def contents(tables: Tables) -> Contents:
     tables, version = upgraded(tables)
     said = tables["about"]["queue"]
     try:
-        whole = _About.model_validate(said)
+        whole = _ABOUT.validate_python(said)
         entries = {
             experiment_id: _ENTRY.validate_python(document)
             for experiment_id, document in tables.get("experiments", {}).items()
         }
         nodes = {
-            name: _Node.model_validate(document)
+            name: _NODE.validate_python(document)
             for name, document in tables.get("nodes", {}).items()
         }
         answers = {

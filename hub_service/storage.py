@@ -19,7 +19,7 @@ from tinydb.table import Table
 
 SCRATCH: Final = ("new", "spare", "keep")
 """Endings of files that stand beside a snapshot and mean nothing."""
-_BLOCK: Final = 4096
+_BLOCK: Final = 16 * 1024
 
 Data = dict[str, dict[str, Any]]
 
