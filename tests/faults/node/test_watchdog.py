@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from broker.children import Child
 from broker.settings import BrokerSettings
@@ -169,7 +170,9 @@ async def test_a_node_that_cannot_start_closes_in_peace_and_leaves_its_watchdog(
     config, data = tmp_path / "node.toml", DataDir(tmp_path / "node")
     write_config(
         config,
-        BrokerSettings(url="mqtt://127.0.0.1:1"),
+        BrokerSettings(
+            url="mqtt://127.0.0.1:1", username="reactor-1", password=SecretStr("nobody hears it")
+        ),
         {},
         id="reactor-1",
         data_dir=str(tmp_path / "node"),
