@@ -26,7 +26,8 @@ class ReactorEvent:
 
     Attributes:
         event: set, off (by itself: duration over, on-time spent, interlock), dose, dose-refused
-            (a controller's), alarm, alarm-cleared, fault (a device is lost), hold, safe, estop,
+            (a controller's), alarm, alarm-cleared, silence (a device owes an answer: outputs and
+            pumps rest), answers (they go on), fault (a device is lost), hold, safe, estop,
             estop-released, run, calibrations (those in force from now on, by channel).
         t: Wall time in UTC.
         mono: Seconds of the reactor's clock.
@@ -119,6 +120,14 @@ class Announcements:
         self.emit(
             "fault", data={"device": device, "message": fault.message, "policy": fault.policy}
         )
+
+    def silence(self, device: str, count: int) -> None:
+        """Tell that a device does not answer, for the so-manieth time within a minute."""
+        self.emit("silence", data={"device": device, "count": count})
+
+    def answers(self, device: str) -> None:
+        """Tell that a device that was silent answers again."""
+        self.emit("answers", data={"device": device})
 
     def doubts(self, doubts: Mapping[str, Doubted]) -> None:
         """Let exactly these sensors be doubted; the event says what the run's policy is."""

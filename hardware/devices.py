@@ -58,11 +58,14 @@ class Devices:
         return {p.driver.name: p.fault for p in self._polled if p.fault is not None}
 
     @property
+    def guarded(self) -> tuple[Polled, ...]:
+        """Those that must not be lost."""
+        return tuple(p for p in self._polled if p.policy != "continue")
+
+    @property
     def watched(self) -> tuple[Polled, ...]:
         """Those that must not be lost and know when they are unplugged."""
-        return tuple(
-            p for p in self._polled if p.policy != "continue" and isinstance(p.driver, Pluggable)
-        )
+        return tuple(p for p in self.guarded if isinstance(p.driver, Pluggable))
 
     @property
     def doubts(self) -> Mapping[str, Doubted]:

@@ -30,6 +30,7 @@ class Dosing:
 
     Args:
         apply: Asks the rules and remembers what follows.
+        admitted: Returns when it may be dosed, or raises `ContractError`.
         stopped: Returns when a pump that was to stop has stopped, or raises `DriverError`.
     """
 
@@ -42,6 +43,7 @@ class Dosing:
         book: DoseBook,
         apply: Callable[[Event], Decision],
         *,
+        admitted: Callable[[], Awaitable[None]],
         stopped: Callable[[str], Awaitable[None]],
     ) -> None:
         self._equipment = equipment
@@ -50,6 +52,7 @@ class Dosing:
         self._announcements = announcements
         self._book = book
         self._apply = apply
+        self._admitted = admitted
         self._stopped = stopped
         self._lines = {name: asyncio.Lock() for name in equipment.pumps()}
 
@@ -71,6 +74,10 @@ class Dosing:
         if channel not in self._lines:
             check(self._apply(DoseAsked(channel, ml)).refusal)
         async with self._lines[channel]:
+            try:
+                await self._admitted()
+            except ContractError as error:
+                raise _told(error.error, 0.0) from error
             granted = self._apply(DoseAsked(channel, ml, by_controller, stops))
             if granted.refusal is not None:
                 raise _told(granted.refusal, 0.0)

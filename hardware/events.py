@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -83,6 +84,24 @@ class GoOn:
     """The pause is over."""
 
 
+Scope = Literal["direct", "all"]
+"""What rests while a device is silent: pumps and direct outputs, or whatever moves or heats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Pumps stop, and outputs have their safe value, until it is told that they need not any more.
+
+    Setpoints stay, and what was commanded comes back by itself where it is still in force. Only
+    doses do not: they end with what they delivered.
+
+    Attributes:
+        scope: What rests; None: nothing any more.
+    """
+
+    scope: Scope | None
+
+
 @dataclass(frozen=True, slots=True)
 class MakeSafe:
     """Everything goes to its safe value."""
@@ -121,6 +140,7 @@ Event = (
     | Tick
     | Hold
     | GoOn
+    | Rest
     | MakeSafe
     | EstopEngaged
     | EstopReleased

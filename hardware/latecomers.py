@@ -8,7 +8,8 @@ from typing import Final, NoReturn, Self
 
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import Driver, DriverError, Pluggable
+from hardware.drivers.hearing import Hearing
+from hardware.drivers.interface import Audible, Driver, DriverError, Pluggable
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 60.0
@@ -45,6 +46,7 @@ class Latecomer:
         self._clock = clock
         self._missing: DriverError | None = DriverError("it was not opened")
         self._trying: asyncio.Task[None] | None = None
+        self.hearing = driver.hearing if isinstance(driver, Audible) else Hearing()
 
     @property
     def name(self) -> str:

@@ -89,8 +89,16 @@ def output_due(channel: Channel, output: Output, now: float) -> float:
     return min(instants)
 
 
-def settle(channel: Channel, output: Output, *, forced: bool, now: float) -> Output:
-    """Return the output as it is allowed to be now; forced, it is safe."""
+def settle(channel: Channel, output: Output, *, forced: bool, rests: bool, now: float) -> Output:
+    """Return the output as it is allowed to be now.
+
+    Args:
+        channel: Its channel.
+        output: Its state.
+        forced: It goes to its safe value and stays there until it is commanded.
+        rests: It has its safe value as long as this is so, then goes to its target again.
+        now: Reactor seconds.
+    """
     safe, limits = channel.safe, channel.info.limits
     longest = limits.max_on_time
     spent = (
@@ -101,8 +109,8 @@ def settle(channel: Channel, output: Output, *, forced: bool, now: float) -> Out
     )
     over = output.until is not None and now >= output.until
     target = safe if forced or spent or over else output.target
-    value = target
-    if limits.slew_per_s is not None and target != safe:
+    value = safe if rests else target
+    if limits.slew_per_s is not None and value != safe:
         step = limits.slew_per_s * (now - output.at)
         # What is off begins at the least that the device takes: 10 of 50 to 1000 rpm is no speed.
         start = _clamped(channel, output.value)

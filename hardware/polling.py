@@ -8,10 +8,13 @@ from typing import Final
 
 from hardware.channels import Channel, Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import Driver, DriverError, Pluggable
+from hardware.drivers.hearing import Hearing
+from hardware.drivers.interface import Audible, Driver, DriverError, Pluggable
 from hardware.interlocks import sound
 from hardware.plausibility import Doubted, Policy, Watch, judge, sentence
 
+LOOK: Final = 1.0
+"""Real seconds between two looks at a device that must not be lost, whoever reads the reactor."""
 _SENSORLESS: Final = 2.0
 """Seconds, as the period of a device that measures nothing: whether it is there is looked at."""
 
@@ -48,6 +51,7 @@ class Polled:
         self, driver: Driver, equipment: Equipment, clock: Clock, patience: float, late: float
     ) -> None:
         self.driver = driver
+        self.hearing = driver.hearing if isinstance(driver, Audible) else Hearing()
         self.fault: Fault | None = None
         self.policy = equipment.policy(driver.name)
         self._equipment = equipment
@@ -69,7 +73,7 @@ class Polled:
         self._at = -float("inf")
         self._told = True
         self._reading: asyncio.Task[None] | None = None
-        self._began = 0.0
+        self._began = self._ended = -float("inf")
         self._prompt = True
 
     @property
@@ -104,10 +108,24 @@ class Polled:
     def _plugged_in(self) -> bool:
         return not isinstance(self.driver, Pluggable) or self.driver.plugged_in
 
-    async def trouble(self, seconds: float) -> None:
-        """Return when the device is unplugged, after so many seconds at the latest."""
+    @property
+    def silent(self) -> bool:
+        """Whether an answer of the device is overdue, or it failed when it was last read."""
+        return self.hearing.silent or self.fault is not None
+
+    @property
+    def _rested(self) -> float:
+        """For how long it has not been read, real seconds."""
+        return asyncio.get_running_loop().time() - self._ended
+
+    @property
+    def _every(self) -> float:
+        return min(LOOK, self.hearing.every)
+
+    async def trouble(self) -> None:
+        """Return when the device is unplugged, or it is time to look at it, whoever reads it."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, self._every - self._rested)):
                 if isinstance(self.driver, Pluggable):
                     await self.driver.unplugged()
                 else:
@@ -115,14 +133,15 @@ class Polled:
         except TimeoutError:
             return
 
-    def wanted(self, seconds: float) -> bool:
+    @property
+    def wanted(self) -> bool:
         """Whether to look at the device at once.
 
-        It was unplugged, it has failed once, or nobody has looked for so many real seconds.
+        It was unplugged, it has failed once, or nobody has looked for too long.
         """
-        old = self._clock.monotonic() - self._at >= seconds * self._clock.speed
         failed_once = self.fault is not None and not self.lost
-        return old or failed_once or (self.fault is None and not self._plugged_in)
+        unplugged = self.fault is None and not self._plugged_in
+        return failed_once or unplugged or self._rested >= self._every
 
     async def look(self) -> None:
         """Read now, or wait for what is under way, however long that takes."""
@@ -196,6 +215,7 @@ class Polled:
         else:
             self.fault = None
         self._prompt = self._age() < self._late
+        self._ended = asyncio.get_running_loop().time()
         self._at = self._clock.monotonic()
         self._told = False
         for name, watch in self._watches.items():

@@ -5,6 +5,7 @@ script, broker or hub. Times and durations are seconds of the reactor's clock.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -29,7 +30,9 @@ from hardware.events import (
     Hold,
     MakeSafe,
     Measured,
+    Rest,
     RunBegun,
+    Scope,
     Set,
     Tick,
     check,
@@ -40,11 +43,14 @@ from hardware.obedience import Obedience
 from hardware.polling import Polled
 from hardware.refreshing import Refreshing
 from hardware.ruled import Ruled
+from hardware.safety import Decision
 from hardware.ticker import Ticker
 from hardware.titrating import Titrating
 from hardware.workbench import Workbench
 
 __all__ = ["Dose", "Reactor", "ReactorEvent"]
+
+log = logging.getLogger(__name__)
 
 
 class Reactor:
@@ -95,6 +101,7 @@ class Reactor:
             self._devices,
             self._announcements,
             stop_all=self._stop_all,
+            rest=self._rest,
             look=self._look,
             begin=self._begin_if_open,
         )
@@ -105,6 +112,7 @@ class Reactor:
             self._announcements,
             self._book,
             self._rules.apply,
+            admitted=self._guard.admit,
             stopped=self._obedience.stopped,
         )
         self._refreshing = Refreshing(
@@ -144,6 +152,7 @@ class Reactor:
             stack.callback(self._ticker.close)
             for task in lasting:
                 stack.callback(task.cancel)
+            stack.callback(self._guard.close)
             stack.callback(self._titrating.end)
             self._stack = stack.pop_all()
         self._open = True
@@ -298,7 +307,7 @@ class Reactor:
         self._check_open()
         known = self._equipment.channels.get(channel)
         if known is not None and known.output and value != known.safe:
-            self._guard.check(setpoint=known.info.kind == "setpoint")
+            await self._admit(setpoint=known.info.kind == "setpoint")
         check(self._rules.apply(Set(channel, float(value), duration)).refusal)
         try:
             await self._obedience.write(channel)
@@ -369,6 +378,21 @@ class Reactor:
         self._rules.apply(EstopReleased())
         self._announcements.emit("estop-released")
 
+    async def _admit(self, *, setpoint: bool) -> None:
+        """Return when an output may be commanded; a setpoint may while a device is silent."""
+        if setpoint:
+            self._guard.check(setpoint=True)
+            return
+        stops = self._rules.state.stops
+        await self._guard.admit()
+        if stops != self._rules.state.stops:
+            raise ContractError(
+                ErrorCode.INTERLOCK,
+                "everything was stopped while this waited for a device that does not answer",
+                "command it again",
+                limit="stopped",
+            )
+
     def _check_open(self) -> None:
         if not self._open:
             raise ContractError(
@@ -390,12 +414,23 @@ class Reactor:
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._rules.apply(event)
         self._announcements.emit(name)
+        if errors := await self._carry_out(decision):
+            raise ExceptionGroup("not every channel is known to be safe", errors)
+
+    def _rest(self, scope: Scope | None) -> None:
+        decision = self._rules.apply(Rest(scope))
+        self._begin_if_open(self._carry_out_quietly(decision), "reactor-rest")
+
+    async def _carry_out(self, decision: Decision) -> list[Exception]:
+        """Tell all devices side by side; return what failed, which the control loop tries again."""
         tries = [self._obedience.write(channel) for channel in decision.writes]
         tries += [self._obedience.stop(channel) for channel in decision.stops]
         results = await asyncio.gather(*tries, return_exceptions=True)
-        errors = [result for result in results if isinstance(result, Exception)]
-        if errors:
-            raise ExceptionGroup("not every channel is known to be safe", errors)
+        return [result for result in results if isinstance(result, Exception)]
+
+    async def _carry_out_quietly(self, decision: Decision) -> None:
+        for error in await self._carry_out(decision):
+            log.warning("not everything is known to rest: %s", error)
 
     async def _measure(self) -> Mapping[str, float | None]:
         values, new = await self._devices.read()

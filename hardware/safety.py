@@ -27,7 +27,9 @@ from hardware.events import (
     Hold,
     MakeSafe,
     Measured,
+    Rest,
     RunBegun,
+    Scope,
     Set,
     Tick,
     VialChanged,
@@ -43,6 +45,7 @@ class State:
     """Everything the rules remember.
 
     Attributes:
+        rests: What has its safe value for now, because a device does not answer.
         stops: How often everything was stopped: what was asked for before is not done after.
     """
 
@@ -53,6 +56,7 @@ class State:
     volume: float | None = None
     hot: bool = False
     held: bool = False
+    rests: Scope | None = None
     estop: str | None = None
     stops: int = 0
     alarms: Mapping[str, Note] = field(default_factory=dict)
@@ -124,12 +128,8 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
             after, refusal = _set(equipment, after, event)
         case DoseAsked() | DosePiece() | DoseEnded():
             after, refusal = _dose(equipment, after, event)
-        case Hold(pause=pause):
-            direct = [n for n in after.outputs if equipment.channels[n].info.kind == "actuator"]
-            after, stops = _release(equipment, after, direct)
-            after = replace(after, held=after.held or pause)
-        case GoOn():
-            after = replace(after, held=False)
+        case Hold() | GoOn() | Rest():
+            after, stops = _hold(equipment, after, event)
         case MakeSafe() | EstopEngaged():
             after, stops = _release(equipment, after, after.outputs)
             estop = event.reason if isinstance(event, EstopEngaged) else after.estop
@@ -223,6 +223,13 @@ def _dose(
             )
         case DoseAsked(stops=stops) if stops is not None and stops != state.stops:
             refusal = refuse_stopped(channel)
+        case DoseAsked() if state.rests is not None:
+            refusal = refuse(
+                ErrorCode.INTERLOCK,
+                "a device of the reactor does not answer",
+                "dose again when it does",
+                limit="silence",
+            )
         case DoseAsked():
             pump, refusal = ask(channel, pump, event, content, state.now)
         case DosePiece():
@@ -245,15 +252,39 @@ def _content(equipment: Equipment, state: State) -> Content | None:
     return Content(equipment.vessel, state.volume, coming)
 
 
+def _hold(
+    equipment: Equipment, state: State, event: Hold | GoOn | Rest
+) -> tuple[State, tuple[str, ...]]:
+    """Begin or end a pause, or the rest for a device that does not answer."""
+    match event:
+        case Hold(pause=pause):
+            direct = [n for n in state.outputs if equipment.channels[n].info.kind == "actuator"]
+            state, stops = _release(equipment, state, direct)
+            return replace(state, held=state.held or pause), stops
+        case GoOn():
+            return replace(state, held=False), ()
+        case Rest(scope=None):
+            return replace(state, rests=None), ()
+        case Rest(scope=scope):
+            busy = tuple(name for name, pump in state.pumps.items() if pump.busy)
+            return replace(state, rests=scope, pumps=_stopped(state)), busy
+        case _:
+            assert_never(event)
+
+
 def _release(
     equipment: Equipment, state: State, names: Iterable[str]
 ) -> tuple[State, tuple[str, ...]]:
     outputs = dict(state.outputs)
     for name in names:
         outputs[name] = replace(outputs[name], target=equipment.channels[name].safe, until=None)
-    pumps = {name: replace(pump, left=0.0) for name, pump in state.pumps.items()}
-    after = replace(state, outputs=outputs, pumps=pumps, stops=state.stops + 1)
-    return after, tuple(pumps)
+    after = replace(state, outputs=outputs, pumps=_stopped(state), stops=state.stops + 1)
+    return after, tuple(state.pumps)
+
+
+def _stopped(state: State) -> Mapping[str, Pump]:
+    """Return the pumps, none of which may begin another piece of its dose."""
+    return {name: replace(pump, left=0.0) for name, pump in state.pumps.items()}
 
 
 def _enforce(equipment: Equipment, state: State) -> State:
@@ -269,7 +300,10 @@ def _enforce(equipment: Equipment, state: State) -> State:
             and name == heating.output
             and not heating_allowed(equipment, state.readings, state.volume, hot=state.hot, now=now)
         )
-        outputs[name] = settle(channel, output, forced=forced, now=now)
+        rests = channel.wired and (
+            state.rests == "all" or (state.rests == "direct" and channel.info.kind == "actuator")
+        )
+        outputs[name] = settle(channel, output, forced=forced, rests=rests, now=now)
     alarms = judge(
         equipment,
         state.readings,

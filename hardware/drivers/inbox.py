@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.port_thread import PortError, PortLostError
 
 _KEPT: Final = 65536
@@ -36,9 +37,11 @@ class Inbox:
 
     Args:
         error: Why there is no port yet.
+        hearing: Whether the device answers.
     """
 
-    def __init__(self, error: PortError) -> None:
+    def __init__(self, error: PortError, hearing: Hearing) -> None:
+        self.hearing = hearing
         self.counters = PortCounters()
         self.error: PortError | None = error
         self.ended = asyncio.Event()
@@ -52,6 +55,7 @@ class Inbox:
         """Begin anew: what came before was of another opening."""
         self.counters.openings += 1
         self._bytes.clear()
+        self.hearing.answered()  # maybe another device: nobody has asked it anything
         self.error = None
         self._news.set()
 
@@ -59,6 +63,7 @@ class Inbox:
         """Remember why there is no port."""
         self.counters.losses += 1
         self.error = error
+        self.hearing.answered()  # it is away, which is told otherwise
         self.discard(len(self._bytes))
         self._news.set()
 

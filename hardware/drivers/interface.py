@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pkgutil import resolve_name
 from types import TracebackType
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    from hardware.drivers.hearing import Hearing
 
 MAX_PIECE_SECONDS: Final = 2.0
 """The longest that a pump may run on one command: it must end by itself if the host dies."""
@@ -154,4 +157,17 @@ class Pluggable(Protocol):
 
     async def unplugged(self) -> None:
         """Return when the device is not connected; at once, if it is not now."""
+        ...
+
+
+@runtime_checkable
+class Audible(Protocol):
+    """What a driver may have beside `Driver`: it knows when its device owes it an answer.
+
+    Without it that is found out when a reading has failed, after all its repetitions.
+    """
+
+    @property
+    def hearing(self) -> "Hearing":
+        """Whether the device answers; the same object always."""
         ...

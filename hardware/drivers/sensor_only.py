@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.interface import DriverError, Rescue
 from hardware.drivers.transport import SerialPort
 
@@ -61,6 +62,11 @@ class SerialSensor(SensorOnly, ABC):
         self.name = name
         self._port = port
         self._stack = AsyncExitStack()
+
+    @property
+    def hearing(self) -> Hearing:
+        """Whether the sensor answers, as far as its port was told how long that takes."""
+        return self._port.hearing
 
     @property
     def plugged_in(self) -> bool:

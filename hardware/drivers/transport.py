@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.inbox import Inbox, PortCounters
 from hardware.drivers.port_thread import (
     Backoff,
@@ -64,6 +65,7 @@ class SerialPort:
         settings: How the line is spoken; 9600 8N1 if left out.
         backoff: Between tries to open the port again.
         open_within: Seconds that entering waits for the port to be there.
+        hearing: How long answers take, if anybody is to know when one is overdue.
     """
 
     def __init__(
@@ -73,13 +75,15 @@ class SerialPort:
         *,
         backoff: Backoff | None = None,
         open_within: float = 3.0,
+        hearing: Hearing | None = None,
     ) -> None:
         self.path = path
         self._settings = LineSettings() if settings is None else settings
         self._backoff = Backoff() if backoff is None else backoff
         self._open_within = open_within
         self._line = asyncio.Lock()
-        self._inbox = Inbox(PortUnavailableError(f"{path} was not opened"))
+        self.hearing = Hearing() if hearing is None else hearing
+        self._inbox = Inbox(PortUnavailableError(f"{path} was not opened"), self.hearing)
         self._thread: PortThread | None = None
 
     def __str__(self) -> str:
@@ -94,6 +98,11 @@ class SerialPort:
     def connected(self) -> bool:
         """Whether the port is open now."""
         return self._inbox.error is None
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes have come that nobody took yet."""
+        return len(self._inbox)
 
     @property
     def epoch(self) -> int:
@@ -138,6 +147,9 @@ class SerialPort:
     async def exchange(self, seconds: float) -> AsyncIterator["Exchange"]:
         """Hold the line for one command and its answer.
 
+        Who reads on the line waits for an answer; who leaves it without an error has had a sound
+        one. `hearing` goes by that.
+
         Args:
             seconds: For all of it, from when the line is ours.
 
@@ -148,9 +160,14 @@ class SerialPort:
         async with self._line:
             self._inbox.check()
             deadline = asyncio.timeout(seconds)
+            exchange = Exchange(self._inbox, self._write)
             try:
                 async with deadline:
-                    yield Exchange(self._inbox, self._write)
+                    yield exchange
+                exchange.understood()
+            except asyncio.CancelledError:
+                exchange.given_up()
+                raise
             except TimeoutError:
                 if not deadline.expired():
                     raise
@@ -208,6 +225,18 @@ class Exchange:
         self._inbox = inbox
         self._write = write
         self._opening = inbox.counters.openings
+        self._waits = False
+        self._first = False
+
+    def understood(self) -> None:
+        """Note that the conversation came to a good end: what was read was an answer."""
+        if self._waits:
+            self._inbox.hearing.answered()
+
+    def given_up(self) -> None:
+        """Note that whoever asked does not want to know any more."""
+        if self._first:
+            self._inbox.hearing.withdrawn()
 
     async def write(self, data: bytes) -> None:
         """Send bytes; return when the kernel has taken all of them."""
@@ -216,16 +245,18 @@ class Exchange:
 
     async def read_some(self) -> bytes:
         """Return what has come, at least one byte."""
-        await self._inbox.until(1, self._opening)
-        return self.pending()
+        self._wait()
+        return await self._some()
 
     async def read_exactly(self, count: int) -> bytes:
         """Return so many bytes."""
+        self._wait()
         await self._inbox.until(count, self._opening)
         return self._inbox.take(count)
 
     async def read_line(self, end: bytes = b"\r", *, longest: int = _LONGEST_LINE) -> bytes:
         """Return the next line without its end; longer ones are noise and are skipped."""
+        self._wait()
         while True:
             searched = 0
             while (at := self._inbox.find(end, searched)) < 0:
@@ -241,7 +272,7 @@ class Exchange:
         while True:
             try:
                 async with asyncio.timeout(seconds):
-                    came += await self.read_some()
+                    came += await self._some()
             except TimeoutError:
                 return came
 
@@ -252,3 +283,12 @@ class Exchange:
     def discard(self) -> None:
         """Throw away what has come already; it is counted."""
         self._inbox.discard(len(self._inbox))
+
+    def _wait(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._first = self._inbox.hearing.asked()
+
+    async def _some(self) -> bytes:
+        await self._inbox.until(1, self._opening)
+        return self.pending()

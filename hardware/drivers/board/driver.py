@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from hardware.drivers.board.lines import BAUDRATE, PROTOCOL, BoardReplyError, known, quantity
 from hardware.drivers.board.link import BoardLink, BoardRefusedError
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.heartbeat import Heartbeat
 from hardware.drivers.interface import DriverError, Rescue
 from hardware.drivers.transport import Backoff, LineSettings, SerialPort
@@ -22,8 +23,10 @@ UNITS: Final = {"heater": ("%", 1), "stirring": ("rpm", 0), "light": ("%", 1)}
 OPTICS: Final = frozenset({"density", "signal", "reference"})
 QUANTITIES: Final = frozenset({"temperature", *OPTICS, *UNITS})
 _MEASURING: Final = 0.4
-_BEATS: Final = 4
-"""Beats in each timeout, so that one may get lost."""
+_MARGIN: Final = 0.15
+"""Seconds beyond what the board takes until its answer is overdue."""
+_BEATS: Final = 5
+"""Beats in each timeout, so that two may get lost."""
 _LIVE: Final = "live"
 
 
@@ -80,7 +83,9 @@ class ControllerBoard:
         if "density" in channels and density is None:
             raise ValueError(f"{name}: optical density needs a blank and a slope")
         self._name = name
-        self._port = SerialPort(path, LineSettings(BAUDRATE), backoff=backoff)
+        self._port = SerialPort(
+            path, LineSettings(BAUDRATE), backoff=backoff, hearing=Hearing(_MEASURING + _MARGIN)
+        )
         self._link = BoardLink(self._port, patience=patience)
         self._sensors = {q: channel for q, channel in channels.items() if q not in UNITS}
         self._outputs = {channel: q for q, channel in channels.items() if q in UNITS}
@@ -101,6 +106,11 @@ class ControllerBoard:
     def rescue(self) -> Rescue:
         """Switches every output off."""
         return Rescue("hardware.drivers.board.rescue:make_safe", {"path": str(self._port.path)})
+
+    @property
+    def hearing(self) -> Hearing:
+        """Whether the board answers; its beats ask it more often than its readings do."""
+        return self._port.hearing
 
     @property
     def plugged_in(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Self
 
 from hardware.drivers.ezo.lines import Code
 from hardware.drivers.ezo.link import EzoLink, Identity, Pace
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.transport import Backoff, PortCounters, SerialPort
 
 
@@ -21,6 +22,8 @@ class EzoDevice(ABC):
         path: The port, best one of ``/dev/serial/by-id/``.
         names: What the device calls itself.
         pace: How long things take.
+        seconds: The longest answer takes, of those that are usual.
+        every: Real seconds between two questions at most, where its silence must be noticed.
         backoff: Between tries to open the port again.
         open_within: Seconds that entering waits for the port to be there.
         heard: Told each starred code.
@@ -33,13 +36,20 @@ class EzoDevice(ABC):
         *,
         names: frozenset[str],
         pace: Pace | None,
+        seconds: float,
+        every: float,
         backoff: Backoff | None,
         open_within: float,
         heard: Callable[[Code], None] | None = None,
     ) -> None:
         self.name = name
         self._pace = Pace() if pace is None else pace
-        self._port = SerialPort(path, backoff=backoff, open_within=open_within)
+        self._port = SerialPort(
+            path,
+            backoff=backoff,
+            open_within=open_within,
+            hearing=self._pace.hearing(seconds, every),
+        )
         self._link = EzoLink(self._port, names, self._pace, heard)
         self._stack = AsyncExitStack()
         self._preparing = asyncio.Lock()
@@ -54,6 +64,11 @@ class EzoDevice(ABC):
     def counters(self) -> PortCounters:
         """What happened on the port, for diagnosis."""
         return self._port.counters
+
+    @property
+    def hearing(self) -> Hearing:
+        """Whether the device answers."""
+        return self._port.hearing
 
     @property
     def plugged_in(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hardware.drivers.ezo.lines import Answer, Code, Line, Noise, NoOutput, Values, number, parse
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.interface import DriverError
 from hardware.drivers.transport import Exchange, PortError, PortTimeoutError, SerialPort
 
@@ -56,15 +57,27 @@ class Pace:
 
     Attributes:
         speed: Seconds of the circuit's time in a real one; only an emulator's is not 1.
-        grace: Real seconds beyond the circuit's own time until it counts as silent.
+        grace: Real seconds beyond the circuit's own time until an answer is given up.
+        margin: Real seconds beyond the circuit's own time until its answer is overdue: cables,
+            adapters and this computer need some.
     """
 
     speed: float = 1.0
     grace: float = 0.6
+    margin: float = 0.2
 
     def real(self, seconds: float) -> float:
         """Return the deadline for something that takes so many of the circuit's seconds."""
         return seconds / self.speed + self.grace
+
+    def hearing(self, seconds: float, every: float) -> Hearing:
+        """Return what knows whether a circuit answers.
+
+        Args:
+            seconds: The circuit's, for the longest answer that is usual.
+            every: As in `Hearing`.
+        """
+        return Hearing(seconds / self.speed + self.margin, every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +202,10 @@ class EzoLink:
     async def listen(self) -> None:
         """Wait until the circuit says something unasked, and hear it."""
         await self.port.arrival()
-        async with self._turn, self.port.exchange(self.pace.grace) as line:
-            self._note(parse(await line.read_line()))
+        async with self._turn:
+            if self.port.waiting:  # if not, who asked something meanwhile has heard it
+                async with self.port.exchange(self.pace.grace) as line:
+                    self._note(parse(await line.read_line()))
 
     async def start(self) -> Identity:
         """Bring the line in step and look who is there; tried twice."""

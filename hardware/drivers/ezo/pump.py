@@ -37,6 +37,8 @@ SMALLEST_ML: Final = 0.5
 _ROUNDING: Final = 0.011
 LEAST_ML: Final = SMALLEST_ML - _ROUNDING
 """The least dose that is taken: rounded up to the pump's own."""
+_EVERY: Final = 0.2
+"""Seconds between two questions to a pump whose silence must be noticed."""
 _LATE: Final = 0.5
 """Seconds that a dose may end late: motor and clock are 5 % off before calibration."""
 
@@ -93,6 +95,8 @@ class EzoPump(EzoDevice):
             path,
             names=PUMP_NAMES,
             pace=pace,
+            seconds=SHORT,
+            every=_EVERY,
             backoff=backoff,
             open_within=open_within,
             heard=self._hear,
@@ -144,7 +148,9 @@ class EzoPump(EzoDevice):
         Raises:
             DriverError: It is not.
         """
-        if not self._dosing:
+        if self._dosing:
+            await self._link.ask("D,?", "D")
+        else:
             await self._ready()
             await self._count()
         return {}

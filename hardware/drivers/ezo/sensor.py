@@ -24,6 +24,8 @@ Temperature = Callable[[], float | None]
 _LATEST: Final = 30.0
 """Seconds for which a reading may compensate another circuit's."""
 _COMPENSATION: Final = (0.0, 100.0)
+_AT_ONCE: Final = 0.05
+"""Seconds between two readings where its silence must be noticed: one takes long enough."""
 _STEP: Final = 0.05
 """°C that make a difference, where the temperature is told apart from the reading."""
 
@@ -70,6 +72,8 @@ class EzoSensor(SensorOnly, EzoDevice):
             path,
             names=self.circuit.names,
             pace=pace,
+            seconds=self.circuit.seconds,
+            every=_AT_ONCE,
             backoff=backoff,
             open_within=open_within,
         )

@@ -9,6 +9,7 @@ from typing import Final
 from pymodbus.pdu import ModbusPDU
 
 from hardware.clock import Clock
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.interface import DriverError
 from hardware.drivers.senseair.protocol import (
     ACKNOWLEDGEMENT,
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 _TRIES: Final = 3
 _LATEST: Final = 0.2
 """Seconds after which no answer comes any more; the sensor takes up to 0.18."""
+_WITHIN: Final = 0.6
+_EVERY: Final = 0.3
+"""As in `Hearing`."""
 _CALIBRATION: Final = 20.0
 _LOOK: Final = 1.0
 
@@ -57,10 +61,15 @@ class SenseairCo2(SerialSensor):
         channel: str,
         variant: Variant,
         clock: Clock,
-        patience: float = 0.4,
+        patience: float = 0.25,
         backoff: Backoff | None = None,
     ) -> None:
-        port = SerialPort(path, LineSettings(stop_bits=variant.stop_bits), backoff=backoff)
+        port = SerialPort(
+            path,
+            LineSettings(stop_bits=variant.stop_bits),
+            backoff=backoff,
+            hearing=Hearing(_WITHIN, _EVERY),
+        )
         super().__init__(name, port)
         self._channel = channel
         self._variant = variant

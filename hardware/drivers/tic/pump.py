@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from hardware.clock import Clock
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.interface import DriverError, NotDosedError, Rescue
 from hardware.drivers.tic.link import TicLink
 from hardware.drivers.tic.protocol import (
@@ -46,6 +47,10 @@ _LATE: Final = 1.5
 """Seconds that a piece may take beyond its volume at its flow, for starting and braking."""
 _IDLE: Final = 5.0
 """Seconds after a dose until the coils are switched off."""
+_TRIES: Final = 2
+_MARGIN: Final = 0.05
+_EVERY: Final = 0.25
+"""It is silent when it has not answered twice; how often it is asked, see `Hearing`."""
 _LONGEST_TIMEOUT: Final = 2000
 _TROUBLE: Final = (
     Fault.MOTOR_DRIVER | Fault.LOW_VIN | Fault.KILL_SWITCH | Fault.INPUT | Fault.ERR_LINE
@@ -85,14 +90,15 @@ class TicPump:
         backwards: bool = False,
         crc_for_responses: bool = True,
         baudrate: int = 9600,
-        patience: float = 0.3,
+        patience: float = 0.2,
         backoff: Backoff | None = None,
     ) -> None:
         speed = flow / ml_per_microstep
         if not 0 < speed * VELOCITY_UNIT <= FASTEST:
             raise ValueError(f"{name}: {speed:g} microsteps a second are beyond the Tic")
         self._name = name
-        self._port = SerialPort(path, LineSettings(baudrate), backoff=backoff)
+        hearing = Hearing(_TRIES * patience + _MARGIN, _EVERY)
+        self._port = SerialPort(path, LineSettings(baudrate), backoff=backoff, hearing=hearing)
         self._baudrate = baudrate
         self._channel = channel
         self._ml = ml_per_microstep
@@ -122,6 +128,11 @@ class TicPump:
                 "crc": int(self._crc),
             },
         )
+
+    @property
+    def hearing(self) -> Hearing:
+        """Whether the Tic answers."""
+        return self._port.hearing
 
     @property
     def plugged_in(self) -> bool:

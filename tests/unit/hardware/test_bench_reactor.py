@@ -1,10 +1,11 @@
 """The reactor's rules with real drivers on emulated devices: nothing of it needs a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -44,12 +45,22 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(directory: Path, *, devices: Sequence[str] = ()) -> AsyncIterator[Rig]:
+async def running(
+    directory: Path,
+    *,
+    devices: Sequence[str] = (),
+    on_fault: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Rig]:
     """The bench reactor, or these devices alone: most others take a second to start."""
     clock = RealClock()
     async with Bench(directory) as bench:
+        text = bench.file.read_text("utf-8")
         if devices:
-            bench.file.write_text(only(devices, bench.file.read_text("utf-8")), "utf-8")
+            text = only(devices, text)
+        for name, policy in on_fault.items():
+            head = f"[devices.{name}]\n"
+            text = text.replace(head, f'{head}on_fault = "{policy}"\n')
+        bench.file.write_text(text, "utf-8")
         reactor, label = configured_reactor(clock, bench.file, directory=directory)
         assert label == "Bench"
         async with reactor:

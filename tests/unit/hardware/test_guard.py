@@ -86,15 +86,86 @@ async def test_who_loses_a_device_that_acts_makes_everything_safe() -> None:
         assert len(it.of("fault")) == 1
 
 
-async def test_one_reading_that_fails_is_an_alarm_and_no_more() -> None:
+async def test_one_reading_that_fails_lets_everything_rest_until_the_next() -> None:
+    async with lab() as it:
+        before = dict(it.device.written)
+        dose = asyncio.ensure_future(it.reactor.dose("media", 2.0))
+        await it.clock.advance(0.6)
+        it.device.silent.add("read")
+        await it.reactor.read()
+        await eventually(lambda: set(it.device.written.values()) == {0.0})
+        waiting = asyncio.ensure_future(it.reactor.dose("waste", 0.5))
+        lit = asyncio.ensure_future(it.reactor.set("light", 60.0, duration=90.0))
+        await it.reactor.set("stirring", 120.0)  # a setpoint: in force when it goes on
+        await it.clock.advance(1.0)
+        assert (await dose).delivered_ml == 1.0  # the piece that was under way
+        assert not waiting.done()
+        assert not lit.done()
+        assert set(it.device.written.values()) == {0.0}
+        assert not it.reactor.safe  # it has not forgotten what it goes on with
+        it.device.silent.clear()
+        await it.reactor.read()
+        await it.clock.advance(3.0)
+        assert (await waiting).delivered_ml == 0.5
+        assert await lit == 60.0
+        assert it.device.written == before | {"light": 60.0, "stirring": 120.0}
+        kinds = [e.event for e in it.events if e.event not in {"dose", "set"}]
+        assert kinds == ["silence", "alarm", "answers", "alarm-cleared"]
+        assert it.of("silence")[0].data == {"device": "bench", "count": 1}
+
+
+async def test_what_waits_for_a_silent_device_is_refused_when_it_is_lost() -> None:
     async with lab() as it:
         it.device.silent.add("read")
         await it.reactor.read()
-        it.device.silent.clear()
+        waiting = [
+            asyncio.ensure_future(it.reactor.dose("waste", 0.5)),
+            asyncio.ensure_future(it.reactor.set("light", 60.0, duration=90.0)),
+        ]
         await it.clock.advance(11.0)
-        assert [e.event for e in it.events] == ["alarm", "alarm-cleared"]
-        assert it.device.written["light"] == 50.0
-        assert it.device.written["heater"] > 0
+        for refused in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(refused, ContractError)
+            assert refused.error.code is ErrorCode.INTERLOCK
+            assert refused.error.details["limit"] == "fault"
+        assert it.device.moved["waste"] == 0.0
+
+
+async def test_what_waits_for_a_silent_device_is_not_done_after_a_stop() -> None:
+    async with lab() as it:
+        it.device.silent.add("read")
+        await it.reactor.read()
+        waiting = [
+            asyncio.ensure_future(it.reactor.dose("waste", 0.5)),
+            asyncio.ensure_future(it.reactor.set("light", 60.0, duration=90.0)),
+        ]
+        await asyncio.sleep(0)
+        await it.reactor.make_safe()
+        it.device.silent.clear()
+        await it.clock.advance(1.0)
+        await it.reactor.read()
+        for refused in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(refused, ContractError)
+            assert refused.error.details["limit"] == "stopped"
+        await it.clock.advance(6.0)
+        assert it.reactor.safe
+        assert set(it.device.written.values()) == {0.0}
+
+
+async def test_nothing_goes_on_and_off_with_a_device_that_comes_and_goes() -> None:
+    async with lab("hold") as it:
+        for _ in range(8):
+            it.device.silent.add("read")
+            await it.clock.advance(1.0)
+            await it.reactor.read()
+            it.device.silent.clear()
+            await it.clock.advance(1.0)
+            await it.reactor.read()
+        assert [e.data["count"] for e in it.of("silence")] == [1, 2]  # it went on once between
+        assert len(it.of("answers")) == 1
+        assert it.device.written["light"] == 0.0
+        assert it.device.written["stirring"] == 100.0  # policy "hold": setpoints stay
+        assert [alarm.id for alarm in it.reactor.alarms] == ["device-bench"]
+        assert len(it.of("alarm")) == 2
 
 
 async def test_held_is_what_acts_directly_while_a_device_is_lost() -> None:
@@ -121,6 +192,44 @@ async def test_a_lost_device_may_be_no_reason_to_stop() -> None:
         assert it.device.written["light"] == 50.0
         assert [e.event for e in it.events if e.event != "off"] == ["alarm"]
         assert it.device.written["heater"] == 0.0  # nobody knows the temperature
+
+
+@pytest.mark.parametrize("silent", ["acid", "waste", "ezo-do"])
+async def test_a_device_that_falls_silent_lets_heater_and_pumps_of_the_others_rest(
+    tmp_path: Path, silent: str
+) -> None:
+    """Its cable is in: after one answer that is missed they rest, and go on when it answers."""
+    on_fault = {"ezo-do": "stop"}
+    async with running(tmp_path, devices=("board", "media", silent), on_fault=on_fault) as rig:
+        reactor, media = rig.reactor, rig.bench.pumps["media"]
+        events: list[ReactorEvent] = []
+        reactor.on_event(events.append)
+        await rig.heat()
+        dose = asyncio.ensure_future(reactor.dose("media", 2.5))
+        await eventually(media.energized)
+        events.clear()
+        rig.bench.emulators[silent].inject(Fault.SILENCE)
+        await eventually(lambda: rig.heater() == 0 and not media.energized())
+        rig.bench.emulators[silent].clear()
+        assert (await dose).delivered_ml < 2.5
+        await eventually(lambda: rig.heater() > 0, within=20.0)
+        assert (await reactor.dose("media", 0.1)).delivered_ml == pytest.approx(0.1)
+        told = [(e.event, e.data.get("device")) for e in events]
+        assert told.index(("silence", silent)) < told.index(("answers", silent))
+        assert reactor.setpoints() == {"temperature-setpoint": 37.0}
+        assert "fault" not in {e.event for e in events}
+        await eventually(lambda: reactor.alarms == ())
+
+
+async def test_one_lost_answer_of_a_pump_that_is_asked_again_stops_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, devices=("board", "media", "acid")) as rig:
+        events: list[str] = []
+        rig.reactor.on_event(lambda event: events.append(event.event))
+        acid = rig.bench.emulators["acid"]
+        acid.inject(Fault.SILENCE, times=1)
+        await eventually(lambda: Fault.SILENCE not in acid.faults)
+        assert (await rig.reactor.dose("media", 0.1)).delivered_ml == pytest.approx(0.1)
+        assert set(events) == {"dose"}
 
 
 async def test_a_pulled_cable_stops_the_pumps_and_the_heater_of_the_others(tmp_path: Path) -> None:

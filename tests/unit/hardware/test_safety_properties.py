@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hardware.events import (
     Hold,
     MakeSafe,
     Measured,
+    Rest,
     RunBegun,
     Set,
     Tick,
@@ -51,6 +53,7 @@ events = st.one_of(
     st.sampled_from(
         [Tick(), Hold(), Hold(pause=False), GoOn(), MakeSafe(), EstopReleased(), RunBegun()]
     ),
+    st.sampled_from([Rest("direct"), Rest("all"), Rest(None)]),
     st.just(EstopEngaged("test")),
 )
 delays = st.one_of(
@@ -152,6 +155,7 @@ class Watch:
         self._on_time(before, after)
         if isinstance(event, DosePiece) and granted:
             self._piece(before, event, now)
+        self._rests(event, after, granted)
         if after.estop is not None:
             assert all(output.value == 0.0 for output in after.outputs.values())
         if isinstance(event, Set | DoseAsked) and not granted:
@@ -193,6 +197,13 @@ class Watch:
             else:
                 spans.append((before.now, after.now))
             assert spans[-1][1] - spans[-1][0] <= 100 + EPSILON
+
+    def _rests(self, event: Event, after: State, granted: bool) -> None:
+        resting = {"all": {"heater", "stirring", "light"}, "direct": {"light"}, None: set[str]()}
+        for name in resting[after.rests]:
+            assert after.outputs[name].value == 0.0
+        if after.rests is not None and isinstance(event, DoseAsked | DosePiece):
+            assert not granted
 
     def _piece(self, before: State, event: DosePiece, now: float) -> None:
         channel = self.equipment.channels[event.channel]
@@ -261,3 +272,34 @@ def test_a_greedy_script_gets_the_whole_hour_but_no_more(
         state = decide(equipment, state, DoseEnded("media", ml), now).state
         moved.append((now, ml))
         assert sum(volume for at, volume in moved if now - at < 3600) <= 12 + EPSILON
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["setpoint", "stirring", "light"]), st.floats(50, 100))),
+    st.sampled_from(["direct", "all"]),
+    st.floats(0, 20),
+)
+def test_what_rested_goes_on_as_if_it_had_been_commanded_before(
+    wishes: list[tuple[str, float]], scope: Literal["direct", "all"], seconds: float
+) -> None:
+    equipment = bench()
+    rested = plain = initial(equipment, 0.0)
+    for name, value in wishes:
+        wish = Set(name, value, 90.0)
+        rested, plain = (decide(equipment, state, wish, 1.0).state for state in (rested, plain))
+    rested = decide(equipment, rested, Rest(scope), 2.0).state
+    rested = decide(equipment, rested, Rest(None), 2.0 + seconds).state
+    assert rested.rests is None
+    for name, output in rested.outputs.items():
+        assert (output.target, output.until) == (
+            plain.outputs[name].target,
+            plain.outputs[name].until,
+        )
+    for at in range(30, 60):  # a slewed one needs a while
+        rested, plain = (
+            decide(equipment, state, Tick(), float(at)).state for state in (rested, plain)
+        )
+    assert {n: o.value for n, o in rested.outputs.items()} == {
+        n: o.value for n, o in plain.outputs.items()
+    }
