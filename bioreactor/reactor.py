@@ -156,7 +156,8 @@ def dose(channel: str, *, ml: float) -> Dose:
         ml: mL, above 0.
 
     Returns:
-        What was delivered; less than asked for if the experiment was paused meanwhile.
+        What was delivered; less than asked for if the experiment was paused meanwhile, or a device
+            of the reactor did not answer for a moment.
 
     Raises:
         DoseLimitError: The dose, the hour's or the experiment's volume would be too much; nothing

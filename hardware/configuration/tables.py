@@ -24,7 +24,8 @@ class DeviceTable(Table):
         driver: The kind of device.
         on_fault: What is done when it is unplugged or fails twice in a row: ``stop`` makes
             everything safe and ends the run, ``hold`` stops pumps and direct outputs until it
-            answers again. Left out: ``stop`` if it moves or heats something, else ``continue``.
+            answers again. With either, the same rests from the first answer that is missed until
+            the next comes. Left out: ``stop`` if it moves or heats something, else ``continue``.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)

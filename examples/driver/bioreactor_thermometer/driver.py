@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hardware.drivers.hearing import Hearing
 from hardware.drivers.interface import DriverError
 from hardware.drivers.sensor_only import SerialSensor
 from hardware.drivers.transport import SerialPort
@@ -37,7 +38,7 @@ class Thermometer(SerialSensor):
     """
 
     def __init__(self, name: str, path: Path, channel: str, *, offset: float = 0.0) -> None:
-        super().__init__(name, SerialPort(path))
+        super().__init__(name, SerialPort(path, hearing=Hearing(SECONDS)))
         self._channel = channel
         self._offset = offset
 
