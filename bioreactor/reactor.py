@@ -156,14 +156,15 @@ def dose(channel: str, *, ml: float) -> Dose:
         ml: mL, above 0.
 
     Returns:
-        What was delivered; less than asked for if the experiment was paused meanwhile, or a device
-            of the reactor did not answer for a moment.
+        What was delivered; less than asked for if the experiment was paused meanwhile, or if a
+            device did not answer for a moment and less was left than the pump can move.
 
     Raises:
         DoseLimitError: The dose, the hour's or the experiment's volume would be too much; nothing
             was pumped. ``error.details["left"]`` is what is left in mL, and
             ``error.details["retry_after"]`` when to try again, where that helps.
-        InterlockError: The vessel would run over or dry; nothing more was pumped.
+        InterlockError: The vessel would run over or dry, or a device does not answer; nothing more
+            was pumped.
         UnknownChannel: There is no such channel.
         NotAnActuator: It is no pump.
         OutputsReset: The node restarted; this call did nothing, see there.

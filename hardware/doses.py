@@ -1,15 +1,19 @@
 """The rules for pumps: what may be dosed, piece by piece. Pure."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from broker.messages import Error, ErrorCode
 from hardware.budget import Budget
 from hardware.channels import Channel, Vessel
-from hardware.events import DoseAsked, DoseEnded, DosePiece, refuse
+from hardware.events import DoseAsked, DoseEnded, DosePiece, PieceEnded, refuse
 
 _EPSILON: Final = 1e-9
+_SIGN: Final[Mapping[str | None, float]] = MappingProxyType({"in": -1.0, "out": 1.0})
+"""What becomes of the vessel's volume when something was not pumped after all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,9 @@ class Pump:
         budget: What it has moved.
         pending: What is reserved for the dose under way, mL.
         left: What of that may still be pumped; 0 after the dose was stopped.
+        piece: What was granted last, and may be granted again as far as it is not delivered
+            because the pump had to rest; 0 after the dose was stopped.
+        rested: It had to rest since then.
         busy: A dose is under way.
         on_since: When it started, short rests included.
         off_since: When the last dose ended.
@@ -28,6 +35,8 @@ class Pump:
     budget: Budget = field(default_factory=Budget)
     pending: float = 0.0
     left: float = 0.0
+    piece: float = 0.0
+    rested: bool = False
     busy: bool = False
     on_since: float = -math.inf
     off_since: float = -math.inf
@@ -62,7 +71,14 @@ def ask(
     refusal = _refuse_on_time(channel, event.ml, now - on_since)
     if refusal is not None:
         return pump, refusal
-    granted = replace(pump, pending=event.ml, left=event.ml, busy=True, on_since=on_since)
+    granted = Pump(
+        pump.budget,
+        pending=event.ml,
+        left=event.ml,
+        busy=True,
+        on_since=on_since,
+        off_since=pump.off_since,
+    )
     return granted, None
 
 
@@ -83,10 +99,39 @@ def piece(
         channel, event.ml, now - pump.on_since
     )
     if refusal is not None:
-        return replace(pump, left=0.0), volume, refusal
+        return stopped(pump), volume, refusal
     if content is not None:
         volume = _after(channel, event.ml, content)
-    return replace(pump, left=max(0.0, pump.left - event.ml)), volume, None
+    left = max(0.0, pump.left - event.ml)
+    return replace(pump, left=left, piece=event.ml, rested=False), volume, None
+
+
+def give_back(
+    channel: Channel, pump: Pump, event: PieceEnded, content: Content | None
+) -> tuple[Pump, float | None]:
+    """Let what a pump that had to rest has not delivered be pumped later.
+
+    Returns:
+        The pump, and the vessel's volume as it is without that.
+    """
+    volume = None if content is None else content.volume
+    missing = pump.piece - event.delivered if pump.rested else 0.0
+    if not _EPSILON < missing <= pump.piece:
+        return replace(pump, piece=0.0, rested=False), volume
+    if content is not None and content.vessel.sensor is None:
+        # What it holds is reckoned; a sensor may have shown it already.
+        volume = max(0.0, content.volume + _SIGN.get(channel.direction, 0.0) * missing)
+    return replace(pump, left=pump.left + missing, piece=0.0, rested=False), volume
+
+
+def stopped(pump: Pump) -> Pump:
+    """Return the pump, which may not begin another piece of its dose."""
+    return replace(pump, left=0.0, piece=0.0)
+
+
+def resting(pump: Pump) -> Pump:
+    """Return the pump, which must not deliver all of the piece that is under way."""
+    return replace(pump, rested=pump.piece > 0.0)
 
 
 def refuse_stopped(channel: Channel) -> Error:
@@ -111,6 +156,7 @@ def end(pump: Pump, event: DoseEnded, now: float) -> Pump:
         budget=pump.budget.moved(now, delivered),
         pending=0.0,
         left=0.0,
+        piece=0.0,
         busy=False,
         off_since=now,
     )

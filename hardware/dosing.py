@@ -11,8 +11,8 @@ from hardware.clock import Clock
 from hardware.devices import Devices
 from hardware.dosebook import DoseBook
 from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError
-from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, check, refuse
-from hardware.pieces import pieces
+from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, PieceEnded, check, refuse
+from hardware.pieces import TINY, pieces
 from hardware.safety import Decision
 
 
@@ -106,23 +106,41 @@ class Dosing:
         return Dose(ml, delivered, seconds)
 
     async def _pump(self, channel: str, ml: float) -> tuple[float, Error | None]:
-        delivered = 0.0
-        try:
-            await self._stopped(channel)
-        except DriverError as error:
-            return delivered, _refuse_fault(channel, error)
+        """Pump piece after piece; while a device is silent, wait, and then pump what is left."""
+        delivered, left, cut = 0.0, ml, False
         most = self._equipment.channels[channel].flow * MAX_PIECE_SECONDS
-        for piece in pieces(ml, most):
-            if (refusal := self._apply(DosePiece(channel, piece)).refusal) is not None:
+        while (piece := next(pieces(left, most), None)) is not None:
+            if (refusal := await self._grant(channel, piece)) is not None:
                 return delivered, refusal
             try:
-                delivered += await self._devices.dose(channel, piece)
+                pumped = await self._devices.dose(channel, piece)
             except NotDosedError as error:
-                return delivered, _refuse_fault(channel, error)
+                # What is left of a piece that was cut may be less than the pump can dose.
+                return delivered, None if cut else _refuse_fault(channel, error)
             except DriverError as error:
                 fault = _refuse_fault(channel, error)
                 raise ContractError(fault.code, fault.message, fault.hint) from error
+            delivered += pumped
+            left -= piece
+            allowed = self._apply(PieceEnded(channel, pumped)).state.pumps[channel].left
+            cut = allowed > left + TINY
+            left = max(left, allowed)
         return delivered, None
+
+    async def _grant(self, channel: str, piece: float) -> Error | None:
+        """Return when a piece may be pumped, or why it may not."""
+        while True:
+            try:
+                await self._stopped(channel)
+            except DriverError as error:
+                return _refuse_fault(channel, error)
+            refusal = self._apply(DosePiece(channel, piece)).refusal
+            if refusal is None or refusal.details.get("limit") != "silence":
+                return refusal
+            try:
+                await self._admitted()
+            except ContractError as error:
+                return error.error
 
 
 def _refuse_fault(channel: str, error: DriverError) -> Error:

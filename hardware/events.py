@@ -55,6 +55,14 @@ class DosePiece:
 
 
 @dataclass(frozen=True, slots=True)
+class PieceEnded:
+    """A piece is over; `delivered` is what was pumped of it, mL."""
+
+    channel: str
+    delivered: float
+
+
+@dataclass(frozen=True, slots=True)
 class DoseEnded:
     """A dose is over; `delivered` is None if it is not known how much was pumped."""
 
@@ -92,8 +100,8 @@ Scope = Literal["direct", "all"]
 class Rest:
     """Pumps stop, and outputs have their safe value, until it is told that they need not any more.
 
-    Setpoints stay, and what was commanded comes back by itself where it is still in force. Only
-    doses do not: they end with what they delivered.
+    Setpoints stay, and what was commanded comes back by itself where it is still in force. A dose
+    waits: what its piece under way does not deliver may be pumped later.
 
     Attributes:
         scope: What rests; None: nothing any more.
@@ -136,6 +144,7 @@ Event = (
     | Set
     | DoseAsked
     | DosePiece
+    | PieceEnded
     | DoseEnded
     | Tick
     | Hold

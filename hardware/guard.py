@@ -62,6 +62,7 @@ class Guard:
         self._silent: frozenset[str] = frozenset()
         self._scope: Scope | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._interruptions = 0
         self._news = asyncio.Event()
 
     @property
@@ -106,13 +107,16 @@ class Guard:
     async def admit(self) -> None:
         """Return when a dose or a direct output is allowed: at once, if no device is silent.
 
+        Who waits when everything is stopped returns, too: the rules know what was stopped.
+
         Raises:
             ContractError: INTERLOCK: it is not.
         """
         self.check()
+        interruptions = self._interruptions
         try:
             async with asyncio.timeout(_PATIENCE):
-                while self._scope is not None:
+                while self._scope is not None and interruptions == self._interruptions:
                     self._news.clear()
                     await self._news.wait()
                     self.check()
@@ -123,6 +127,11 @@ class Guard:
                 "look at the device, its power and its cable",
                 limit="silence",
             ) from None
+
+    def interrupt(self) -> None:
+        """Let nobody wait any more: everything is stopped."""
+        self._interruptions += 1
+        self._news.set()
 
     def check(self, *, setpoint: bool = False) -> None:
         """Return if a command is allowed. Setpoints are, unless everything was made safe.

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-_TINY: Final = 1e-9
+TINY: Final = 1e-9
+"""mL that are nothing."""
 
 
 def pieces(ml: float, most: float) -> Iterator[float]:
@@ -14,7 +15,7 @@ def pieces(ml: float, most: float) -> Iterator[float]:
         most: The largest piece, mL, above 0.
     """
     left = ml
-    while left > _TINY:
-        piece = left / 2 if most + _TINY < left < 1.5 * most else min(left, most)
+    while left > TINY:
+        piece = left / 2 if most + TINY < left < 1.5 * most else min(left, most)
         yield piece
         left -= piece

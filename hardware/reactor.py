@@ -413,6 +413,7 @@ class Reactor:
 
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._rules.apply(event)
+        self._guard.interrupt()
         self._announcements.emit(name)
         if errors := await self._carry_out(decision):
             raise ExceptionGroup("not every channel is known to be safe", errors)

@@ -14,8 +14,18 @@ from typing import assert_never
 
 from broker.messages import Error, ErrorCode
 from hardware.budget import Budget
-from hardware.channels import Equipment
-from hardware.doses import Content, Pump, ask, end, piece, refuse_stopped
+from hardware.channels import Channel, Equipment
+from hardware.doses import (
+    Content,
+    Pump,
+    ask,
+    end,
+    give_back,
+    piece,
+    refuse_stopped,
+    resting,
+    stopped,
+)
 from hardware.events import (
     DoseAsked,
     DoseEnded,
@@ -27,6 +37,7 @@ from hardware.events import (
     Hold,
     MakeSafe,
     Measured,
+    PieceEnded,
     Rest,
     RunBegun,
     Scope,
@@ -126,7 +137,7 @@ def decide(equipment: Equipment, state: State, event: Event, now: float) -> Deci
             )
         case Set():
             after, refusal = _set(equipment, after, event)
-        case DoseAsked() | DosePiece() | DoseEnded():
+        case DoseAsked() | DosePiece() | PieceEnded() | DoseEnded():
             after, refusal = _dose(equipment, after, event)
         case Hold() | GoOn() | Rest():
             after, stops = _hold(equipment, after, event)
@@ -200,7 +211,7 @@ def _unknown(name: str) -> Error:
 
 
 def _dose(
-    equipment: Equipment, state: State, event: DoseAsked | DosePiece | DoseEnded
+    equipment: Equipment, state: State, event: DoseAsked | DosePiece | PieceEnded | DoseEnded
 ) -> tuple[State, Error | None]:
     channel, pump = equipment.channels.get(event.channel), state.pumps.get(event.channel)
     if channel is None:
@@ -209,11 +220,13 @@ def _dose(
         return state, refuse(
             ErrorCode.NOT_AN_ACTUATOR, f"{event.channel} is not a pump", "only pumps can dose"
         )
-    if state.estop is not None and not isinstance(event, DoseEnded):
+    content = _content(equipment, state)
+    if isinstance(event, PieceEnded | DoseEnded):
+        return _ended(channel, state, event, content), None
+    if state.estop is not None:
         return state, refuse_estop(state.estop)
     refusal: Error | None = None
     volume = state.volume
-    content = _content(equipment, state)
     match event:
         case DoseAsked(by_controller=True) if state.held:
             refusal = refuse(
@@ -223,7 +236,7 @@ def _dose(
             )
         case DoseAsked(stops=stops) if stops is not None and stops != state.stops:
             refusal = refuse_stopped(channel)
-        case DoseAsked() if state.rests is not None:
+        case DoseAsked() | DosePiece() if state.rests is not None and (pump.left or not pump.busy):
             refusal = refuse(
                 ErrorCode.INTERLOCK,
                 "a device of the reactor does not answer",
@@ -234,11 +247,24 @@ def _dose(
             pump, refusal = ask(channel, pump, event, content, state.now)
         case DosePiece():
             pump, volume, refusal = piece(channel, pump, event, content, state.now)
+        case _:
+            assert_never(event)
+    return replace(state, pumps={**state.pumps, event.channel: pump}, volume=volume), refusal
+
+
+def _ended(
+    channel: Channel, state: State, event: PieceEnded | DoseEnded, content: Content | None
+) -> State:
+    """Count what a dose, or a piece of it, has delivered."""
+    pump, volume = state.pumps[event.channel], state.volume
+    match event:
+        case PieceEnded():
+            pump, volume = give_back(channel, pump, event, content)
         case DoseEnded():
             pump = end(pump, event, state.now)
         case _:
             assert_never(event)
-    return replace(state, pumps={**state.pumps, event.channel: pump}, volume=volume), refusal
+    return replace(state, pumps={**state.pumps, event.channel: pump}, volume=volume)
 
 
 def _content(equipment: Equipment, state: State) -> Content | None:
@@ -267,7 +293,8 @@ def _hold(
             return replace(state, rests=None), ()
         case Rest(scope=scope):
             busy = tuple(name for name, pump in state.pumps.items() if pump.busy)
-            return replace(state, rests=scope, pumps=_stopped(state)), busy
+            pumps = {name: resting(pump) for name, pump in state.pumps.items()}
+            return replace(state, rests=scope, pumps=pumps), busy
         case _:
             assert_never(event)
 
@@ -278,13 +305,9 @@ def _release(
     outputs = dict(state.outputs)
     for name in names:
         outputs[name] = replace(outputs[name], target=equipment.channels[name].safe, until=None)
-    after = replace(state, outputs=outputs, pumps=_stopped(state), stops=state.stops + 1)
-    return after, tuple(state.pumps)
-
-
-def _stopped(state: State) -> Mapping[str, Pump]:
-    """Return the pumps, none of which may begin another piece of its dose."""
-    return {name: replace(pump, left=0.0) for name, pump in state.pumps.items()}
+    pumps = {name: stopped(pump) for name, pump in state.pumps.items()}
+    after = replace(state, outputs=outputs, pumps=pumps, stops=state.stops + 1)
+    return after, tuple(pumps)
 
 
 def _enforce(equipment: Equipment, state: State) -> State:

@@ -98,7 +98,8 @@ async def test_one_reading_that_fails_lets_everything_rest_until_the_next() -> N
         lit = asyncio.ensure_future(it.reactor.set("light", 60.0, duration=90.0))
         await it.reactor.set("stirring", 120.0)  # a setpoint: in force when it goes on
         await it.clock.advance(1.0)
-        assert (await dose).delivered_ml == 1.0  # the piece that was under way
+        assert it.device.moved["media"] == 1.0  # the piece that was under way
+        assert not dose.done()
         assert not waiting.done()
         assert not lit.done()
         assert set(it.device.written.values()) == {0.0}
@@ -106,6 +107,7 @@ async def test_one_reading_that_fails_lets_everything_rest_until_the_next() -> N
         it.device.silent.clear()
         await it.reactor.read()
         await it.clock.advance(3.0)
+        assert (await dose).delivered_ml == 2.0
         assert (await waiting).delivered_ml == 0.5
         assert await lit == 60.0
         assert it.device.written == before | {"light": 60.0, "stirring": 120.0}
@@ -210,8 +212,10 @@ async def test_a_device_that_falls_silent_lets_heater_and_pumps_of_the_others_re
         events.clear()
         rig.bench.emulators[silent].inject(Fault.SILENCE)
         await eventually(lambda: rig.heater() == 0 and not media.energized())
+        assert not dose.done()
         rig.bench.emulators[silent].clear()
-        assert (await dose).delivered_ml < 2.5
+        assert (await dose).delivered_ml == pytest.approx(2.5, abs=0.001)
+        assert media.steps() == pytest.approx(5000, abs=2)  # of 0.0005 mL
         await eventually(lambda: rig.heater() > 0, within=20.0)
         assert (await reactor.dose("media", 0.1)).delivered_ml == pytest.approx(0.1)
         told = [(e.event, e.data.get("device")) for e in events]

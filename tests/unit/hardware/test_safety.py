@@ -15,6 +15,8 @@ from hardware.events import (
     Hold,
     MakeSafe,
     Measured,
+    PieceEnded,
+    Rest,
     RunBegun,
     Set,
     Tick,
@@ -333,3 +335,37 @@ def test_time_never_goes_back(rules: Rules) -> None:
     rules.tell(Tick(), after=10.0)
     for odd in (5.0, float("nan"), float("-inf")):
         assert decide(rules.equipment, rules.state, Tick(), odd).state.now == 10.0
+
+
+@pytest.mark.parametrize(("pump", "start", "end"), [("media", 6.0, 6.3), ("waste", 14.0, 13.7)])
+def test_what_a_resting_pump_did_not_deliver_is_pumped_later_and_counted_once(
+    pump: str, start: float, end: float
+) -> None:
+    equipment = bench(measured=False, straw=5.0)
+    state = initial(equipment, 0.0, volume=start)
+
+    def tell(event: Event) -> Decision:
+        nonlocal state
+        decision = decide(equipment, state, event, 1.0)
+        state = decision.state
+        return decision
+
+    assert tell(DoseAsked(pump, 2.0)).refusal is None
+    assert tell(DosePiece(pump, 1.0)).refusal is None
+    assert tell(Rest("all")).stops == (pump,)
+    refusal = tell(DosePiece(pump, 1.0)).refusal
+    assert refusal is not None
+    assert refusal.details["limit"] == "silence"
+    tell(PieceEnded(pump, 0.3))
+    assert state.volume == pytest.approx(end)
+    assert state.pumps[pump].left == pytest.approx(1.7)
+    tell(PieceEnded(pump, 0.0))  # told twice: nothing more comes back
+    assert state.pumps[pump].left == pytest.approx(1.7)
+    tell(Rest(None))
+    assert tell(DosePiece(pump, 1.0)).refusal is None
+    tell(PieceEnded(pump, 0.9))  # it did not rest: its own count is a little short
+    assert state.pumps[pump].left == pytest.approx(0.7)
+    tell(Rest("all"))
+    tell(MakeSafe())
+    tell(PieceEnded(pump, 0.1))  # what was stopped stays stopped
+    assert state.pumps[pump].left == 0.0

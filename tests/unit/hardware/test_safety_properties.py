@@ -19,6 +19,7 @@ from hardware.events import (
     Hold,
     MakeSafe,
     Measured,
+    PieceEnded,
     Rest,
     RunBegun,
     Set,
@@ -49,6 +50,7 @@ events = st.one_of(
     st.builds(Set, st.just("heater"), values, st.just(15.0), st.just(True)),
     st.builds(DoseAsked, st.one_of(pumps, st.sampled_from(NAMES)), volumes),
     st.builds(DosePiece, st.one_of(pumps, st.sampled_from(NAMES)), volumes),
+    st.builds(PieceEnded, pumps, volumes),
     st.builds(DoseEnded, pumps, st.none()),
     st.sampled_from(
         [Tick(), Hold(), Hold(pause=False), GoOn(), MakeSafe(), EstopReleased(), RunBegun()]
@@ -155,6 +157,8 @@ class Watch:
         self._on_time(before, after)
         if isinstance(event, DosePiece) and granted:
             self._piece(before, event, now)
+        if isinstance(event, PieceEnded):
+            self._give_back(before, event, after)
         self._rests(event, after, granted)
         if after.estop is not None:
             assert all(output.value == 0.0 for output in after.outputs.values())
@@ -197,6 +201,17 @@ class Watch:
             else:
                 spans.append((before.now, after.now))
             assert spans[-1][1] - spans[-1][0] <= 100 + EPSILON
+
+    def _give_back(self, before: State, event: PieceEnded, after: State) -> None:
+        """What a pump did not deliver, for it had to rest, is granted again: once, and no more."""
+        back = after.pumps[event.channel].left - before.pumps[event.channel].left
+        assert back == 0.0 or (before.pumps[event.channel].rested and event.delivered >= 0.0)
+        assert after.pumps[event.channel].left <= after.pumps[event.channel].pending + EPSILON
+        if back:
+            last = max(n for n, (name, _, _) in enumerate(self.pumped) if name == event.channel)
+            name, at, ml = self.pumped[last]
+            assert back <= ml + EPSILON
+            self.pumped[last] = (name, at, ml - back)
 
     def _rests(self, event: Event, after: State, granted: bool) -> None:
         resting = {"all": {"heater", "stirring", "light"}, "direct": {"light"}, None: set[str]()}
