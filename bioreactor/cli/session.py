@@ -16,7 +16,7 @@ from rich.console import Console
 from bioreactor.cli.exits import EXIT_CODES
 from bioreactor.lab import Lab
 from broker.messages import ContractError, Error, ErrorCode
-from broker.settings import BrokerSettings, load_settings
+from broker.settings import BrokerSettings, SettingsError, load_settings
 
 T = TypeVar("T")
 
@@ -52,11 +52,14 @@ class Session:
     as_json: bool
 
     def settings(self) -> BrokerSettings:
-        """Return where the broker is: the named file, the local system's, or the environment."""
-        if self.config is not None:
-            return load_settings(BrokerSettings, "broker", self.config)
+        """Return where the broker is: the named file, the local system's, or the environment.
+
+        Raises:
+            ContractError: No system is found, or the settings are wrong.
+        """
+        file = self.config
         local = client_file(self.data)
-        if "BIOREACTOR_BROKER_URL" not in os.environ:
+        if file is None and "BIOREACTOR_BROKER_URL" not in os.environ:
             if not local.exists():
                 raise ContractError(
                     ErrorCode.UNAVAILABLE,
@@ -64,8 +67,15 @@ class Session:
                     "start one with `bioreactor up`, name its directory with --data, "
                     "or set BIOREACTOR_BROKER_URL",
                 )
-            return load_settings(BrokerSettings, "broker", local)
-        return load_settings(BrokerSettings, "broker", None)
+            file = local
+        try:
+            return load_settings(BrokerSettings, "broker", file)
+        except SettingsError as error:
+            raise ContractError(
+                ErrorCode.MALFORMED,
+                str(error),
+                "the settings reference lists what [broker] may say",
+            ) from error
 
     def run(self, work: Callable[[Lab], Awaitable[T]]) -> T:
         """Connect, do the work, and turn errors into exit codes."""

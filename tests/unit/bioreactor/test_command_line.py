@@ -49,6 +49,32 @@ def test_no_system_is_said_with_a_remedy(tmp_path: Path) -> None:
     assert "bioreactor up" in error["hint"]
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: No such file"),
+        ('[broker]\nurll = "mqtt://lab"', "did you mean url?"),
+        ("[broker", "is not TOML"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(tmp_path: Path, content: str | None, why: str) -> None:
+    config = tmp_path / "client.toml"
+    if content is not None:
+        config.write_text(content)
+    result = CliRunner().invoke(app, ["list", "--json", "--config", str(config)])
+    assert result.exit_code == 64
+    assert why in json.loads(result.stderr)["error"]["message"]
+
+
+def test_a_wrong_address_in_the_environment_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BIOREACTOR_BROKER_URL", "http://lab")
+    result = CliRunner().invoke(app, ["list", "--json", "--data", str(tmp_path)])
+    assert result.exit_code == 64
+    assert "BIOREACTOR_BROKER_URL" in json.loads(result.stderr)["error"]["message"]
+
+
 def test_nonsense_for_an_id(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["show", "nonsense", "--json", "--data", str(tmp_path)])
     assert result.exit_code == 66
