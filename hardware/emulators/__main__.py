@@ -108,12 +108,13 @@ async def _until_told(obey: Callable[[list[str]], str | None]) -> None:
 async def _listen(obey: Callable[[list[str]], str | None], ended: asyncio.Event) -> None:
     """Do what the standard input says; without one, nothing."""
     reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
     try:
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-        )
-    except ValueError:  # a file: there is nobody to talk to
+        loop.add_reader(sys.stdin, lambda: None)  # tells at once whether it can be waited for
+    except (PermissionError, ValueError):  # /dev/null, a file, or closed: nobody to talk to
         return
+    loop.remove_reader(sys.stdin)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         answer = obey(line.decode("utf-8", "replace").split())
         if answer is None:

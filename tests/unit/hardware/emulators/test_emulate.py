@@ -63,6 +63,23 @@ async def test_a_driver_talks_to_it_and_a_person_too(child: Process, tmp_path: P
     assert not (tmp_path / "usb").is_symlink()
 
 
+async def test_it_runs_without_anybody_to_talk_to() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "ezo-ph",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    port = Path((await process.stdout.readline()).decode().strip())
+    async with EzoPh("ezo-ph", port, {"pH": "ph"}) as driver:
+        assert (await driver.read())["ph"] is not None
+    process.terminate()
+    _, said = await process.communicate()
+    assert (process.returncode, said) == (0, b"")
+
+
 async def run(*arguments: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         *COMMAND, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
