@@ -197,11 +197,15 @@ class Terminal:
     """Asks at the terminal."""
 
     async def ask(self, question: str) -> str:
-        """Return a line; an end of input is an empty one."""
+        """Return a line.
+
+        Raises:
+            CalibrationError: The input has ended.
+        """
         try:
             return await asyncio.to_thread(input, question)
         except EOFError:
-            return ""
+            raise CalibrationError("the input ended; nothing was kept") from None
 
     def tell(self, text: str) -> None:
         """Show a line."""

@@ -1,6 +1,7 @@
 """Calibrate a channel step by step, with somebody who prepares the standards."""
 
 import asyncio
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from hardware.pieces import pieces
 
 READINGS: Final = 5
 """Of which a point is the mean."""
-_WIDTH: Final = 41
+_WIDTH: Final = 37
 """Columns of the residual plot."""
+NOISE: Final = 3.0
+"""Readings of two standards lie further apart than so many times their spread, or are alike."""
 MOST_OFF: Final = 2.0
 """A pump that moves more than so many times what it believes, or less than that part, is broken."""
 
@@ -32,6 +35,26 @@ class Person(Protocol):
     def tell(self, text: str) -> None:
         """Show a line."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What was read of a standard.
+
+    Attributes:
+        read: The mean of the readings.
+        spread: Their standard deviation.
+        true: Its true value.
+    """
+
+    read: float
+    spread: float
+    true: float
+
+    def cannot_be_told_from(self, other: "Standard") -> bool:
+        """Return whether it reads as another one does, whose true value is different."""
+        apart = NOISE * (self.spread + other.spread)
+        return self.true != other.true and abs(self.read - other.read) <= apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +112,7 @@ async def calibrate(bench: Bench, person: Person, *, degree: int = 1) -> Calibra
 
 async def _in_device(bench: Bench, person: Person) -> Calibration:
     """Have the device calibrate itself, and keep the record of it."""
-    points: list[Point] = []
+    standards: list[Standard] = []
     for step in bench.steps:
         person.tell(step.prompt)
         wish = " (empty: leave it out)" if step.optional else ""
@@ -97,34 +120,37 @@ async def _in_device(bench: Bench, person: Person) -> Calibration:
             answer = await person.ask(f"Ready? [y]{wish} ")
             if not answer.strip() and step.optional:
                 continue
-            true = 0.0
+            await _steady(bench, person)
+            await step.take(bench.driver, 0.0)
         else:
-            answer = await person.ask(f"Its true value [{step.usual:g} {bench.unit}]{wish}: ")
-            if not answer.strip() and step.optional:
-                continue
-            true = _number(answer) if answer.strip() else step.usual
-        read = await _steady(bench, person)
-        await step.take(bench.driver, true)
-        if step.usual is not None:
-            points.append(Point(read, true))
+            question = f"Its true value [{step.usual:g} {bench.unit}]{wish}: "
+            true = await _number(person, question)
+            if true is None:
+                if step.optional:
+                    continue
+                true = step.usual
+            standards.append(await _standard(bench, person, true, standards))
+            await step.take(bench.driver, true)
         person.tell("Taken.")
-    return Calibration(bench.channel, bench.now(), "device", bench.unit, tuple(points))
+    return Calibration(bench.channel, bench.now(), "device", bench.unit, _points(standards))
 
 
 async def _by_standards(bench: Bench, person: Person, degree: int) -> Calibration:
     """Read standards whose true values are known; for optical density the blank comes first."""
-    points: list[Point] = []
+    standards: list[Standard] = []
     while True:
-        number = len(points) + 1
-        answer = await person.ask(
+        number = len(standards) + 1
+        true = await _number(
+            person,
             f"Standard {number}: put it in and type its true value in {bench.unit or 'its unit'} "
-            f"({'the blank is 0' if number == 1 else 'empty: that was the last'}): "
+            f"({'the blank is 0' if number == 1 else 'empty: that was the last'}): ",
         )
-        if not answer.strip():
+        if true is None:
             break
-        points.append(Point(await _steady(bench, person), _number(answer)))
+        standards.append(await _standard(bench, person, true, standards))
+    points = _points(standards)
     curve = fit(points, min(degree, max(len({p.read for p in points}) - 1, 1)))
-    return Calibration(bench.channel, bench.now(), "curve", bench.unit, tuple(points), curve)
+    return Calibration(bench.channel, bench.now(), "curve", bench.unit, points, curve)
 
 
 async def _by_weighing(bench: Bench, person: Person) -> Calibration:
@@ -136,18 +162,20 @@ async def _by_weighing(bench: Bench, person: Person) -> Calibration:
     points: list[Point] = []
     person.tell("Fill the tube, and put an empty cup on the scale below its end.")
     while True:
-        answer = await person.ask(
-            f"Dose {len(points) + 1}: how many mL, at most {most:g} (empty: that was the last)? "
+        wanted = await _number(
+            person,
+            f"Dose {len(points) + 1}: how many mL, at most {most:g} (empty: that was the last)? ",
         )
-        if not answer.strip():
+        if wanted is None:
             break
-        wanted = _number(answer)
         if not 0 < wanted <= most or wanted < least:
             bottom = f"at least {least:.2g}" if least else "more than 0"
             person.tell(f"A dose is {bottom} mL and at most {most:g} mL.")
             continue
         believed = await _pump(bench, wanted, nominal * MAX_PIECE_SECONDS)
-        grams = _number(await person.ask(f"It believes {believed:.3f} mL. The scale says, in g: "))
+        grams = None
+        while grams is None:
+            grams = await _number(person, f"It believes {believed:.3f} mL. The scale says, in g: ")
         points.append(Point(believed, grams))
     if not points:
         raise CalibrationError("weigh at least one dose")
@@ -177,8 +205,25 @@ async def _pump(bench: Bench, ml: float, most: float) -> float:
     return moved
 
 
-async def _steady(bench: Bench, person: Person) -> float:
-    """Return the mean of some readings, and say how far they spread."""
+async def _standard(
+    bench: Bench, person: Person, true: float, taken: Sequence[Standard]
+) -> Standard:
+    """Read a standard; one that reads as another did is read again, unless the person insists."""
+    while True:
+        standard = await _steady(bench, person, true)
+        alike = (other for other in taken if standard.cannot_be_told_from(other))
+        if (other := next(alike, None)) is None:
+            return standard
+        answer = await person.ask(
+            f"That is what {other.true:g} {bench.unit} read. Put {true:g} {bench.unit} in, wait "
+            "until it is steady, and press Enter (or type keep: take it as it is): "
+        )
+        if answer.strip() == "keep":
+            return standard
+
+
+async def _steady(bench: Bench, person: Person, true: float = 0.0) -> Standard:
+    """Return the mean of some readings and how far they spread, and say them."""
     period = bench.reactor.equipment.channels[bench.channel].info.period
     found: list[float] = []
     for last in reversed(range(READINGS)):
@@ -190,14 +235,24 @@ async def _steady(bench: Bench, person: Person) -> float:
             await asyncio.sleep(min(period, 1.0))
     mean, spread = statistics.fmean(found), statistics.stdev(found)
     person.tell(f"Read {mean:.4g} ± {spread:.2g} {bench.unit} of {READINGS} readings.")
-    return mean
+    return Standard(mean, spread, true)
 
 
-def _number(answer: str) -> float:
-    try:
-        return float(answer.replace(",", "."))
-    except ValueError:
-        raise CalibrationError(f"{answer.strip()!r} is no number") from None
+def _points(standards: Sequence[Standard]) -> tuple[Point, ...]:
+    return tuple(Point(standard.read, standard.true) for standard in standards)
+
+
+async def _number(person: Person, question: str) -> float | None:
+    """Ask until the answer is a number, and return it; None: it was empty."""
+    while answer := (await person.ask(question)).strip():
+        try:
+            number = float(answer.replace(",", "."))
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        person.tell(f"{answer!r} is no number.")
+    return None
 
 
 def report(calibration: Calibration) -> Sequence[str]:
