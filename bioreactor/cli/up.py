@@ -158,8 +158,8 @@ def up(
         raise typer.Exit(REFUSED)
     options = Options(
         data=(data or default_data_dir()).resolve(),
-        portal_port=_port(portal_port, PORTAL_PORT),
-        broker_port=_port(broker_port, BROKER_PORT),
+        portal_port=_port("--portal-port", portal_port, PORTAL_PORT),
+        broker_port=_port("--broker-port", broker_port, BROKER_PORT),
         broker=broker,
         runner=runner,
         reactors=reactors,
@@ -186,8 +186,8 @@ def up(
         raise typer.Exit(EXIT_CODES[error.error.code]) from None
 
 
-def _port(wanted: int | None, usual: int) -> int:
-    """Return the wanted port, or the usual one if it is free, or a free one."""
+def _port(option: str, wanted: int | None, usual: int) -> int:
+    """Return the wanted port, or the usual one if it is free, or a free one, which is said."""
     for port in (usual if wanted is None else wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -197,10 +197,16 @@ def _port(wanted: int | None, usual: int) -> int:
                 if wanted is not None:
                     err.print(
                         f"[bold red]Port {port} is in use[/] ({error.strerror}): "
-                        "choose another, or 0 for any free one.",
+                        f"choose another {option}, or 0 for any free one.",
                         highlight=False,
+                        soft_wrap=True,
                     )
                     raise typer.Exit(1) from None
+                err.print(
+                    f"Port {port} is in use: a free one instead, or name it with {option}.",
+                    highlight=False,
+                    soft_wrap=True,
+                )
                 continue
             return int(probe.getsockname()[1])
     raise StartError("no free port on 127.0.0.1")

@@ -126,6 +126,7 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
         )
     assert result.exit_code == 1
     assert f"Port {port} is in use" in result.stderr
+    assert "choose another --portal-port, or 0" in result.stderr
 
 
 def test_a_forecast_is_told_as_exactly_as_it_is_known() -> None:
