@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 
 _HEARD_WITHIN_S: Final = 5.0
+AGAIN_S: Final = 30.0
+"""How often a status is said once more."""
 
 
 class NotHeardError(ContractError):
@@ -39,7 +41,9 @@ class Presence:
 
     Publishes `online` at each connect, has the broker publish `offline` when the connection is
     lost, and publishes `offline` at a clean exit. After a partition the old session's last will can
-    arrive later than `online`, so whoever reads its own `offline` says `online` again.
+    arrive later than `online`, so whoever reads its own `offline` says `online` again. The servers
+    of a cluster may bring the will late to others alone, or `online` to nobody while they elect
+    who leads: so `online` is said once more now and again, whatever was heard.
 
     Brokers acknowledge what they forbid. So a service that never hears its own status has the
     credentials of somebody else: `NotHeardError` then ends the connection.
@@ -47,12 +51,21 @@ class Presence:
     Args:
         topic: The status topic of this service.
         status: Version, boot id and whatever else is said; state and time are filled in here.
+        again: Seconds after which `online` is said once more.
     """
 
-    def __init__(self, connection: "Connection", topic: str, status: ServiceStatus) -> None:
+    def __init__(
+        self,
+        connection: "Connection",
+        topic: str,
+        status: ServiceStatus,
+        *,
+        again: float = AGAIN_S,
+    ) -> None:
         self._connection = connection
         self._topic = topic
         self._status = status
+        self._again = again
         self._since = utc_now()
         self._active = False
         self._said = asyncio.Event()
@@ -80,7 +93,10 @@ class Presence:
         self._active = True
         self._connection.on_connect(self._say_online)
         self._connection.on_disconnect(self._said.clear)
-        self._listening = asyncio.create_task(self._listen(), name=f"presence {self._topic}")
+        self._tasks = [
+            asyncio.create_task(work, name=f"presence {self._topic}")
+            for work in (self._listen(), self._repeat())
+        ]
         self._unsubscribe = self._connection.subscribe(self._topic, self._read)
         return self
 
@@ -92,8 +108,9 @@ class Presence:
     ) -> None:
         """Say that the service leaves; if the broker is away, it has said so itself."""
         self._active = False
-        self._listening.cancel()
-        await asyncio.gather(self._listening, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._unsubscribe()
         try:
             await self._connection.publish_message(self._message("offline", utc_now()), timeout=2.0)
@@ -120,6 +137,11 @@ class Presence:
                 if self._said.is_set():
                     self._connection.fail(NotHeardError(self._topic, self._connection.username))
                     return
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._again)
+            await self.say_online()
 
     async def _read(self, message: Message) -> None:
         try:

@@ -49,6 +49,23 @@ async def test_presence_is_said_at_connect_and_at_a_clean_exit(
     assert LONG_AGO < online.since <= offline.since
 
 
+async def test_what_others_did_not_hear_is_said_again(
+    broker: EmbeddedBroker, connect: Connector
+) -> None:
+    """Others may be told `offline` late, or not of `online`: the service itself notices neither."""
+    inbox, status = Inbox(), node_status()
+    hub = await connect("hub")
+    topic = hub.topics.build(Topic.NODE_STATUS, node="reactor-1")
+    connection = Connection(broker.settings_for("reactor-1"), client_id="reactor-1")
+    async with connection, Presence(connection, topic, status, again=0.05):
+        await connection.wait_connected(10)
+        hub.subscribe(topic, inbox)
+        await inbox.wait_for(4)
+    said = {decode(ServiceStatus, payload) for payload in inbox.payloads[:4]}
+    assert len(said) == 1, "always the same, since the same moment"
+    assert said.pop().state == "online"
+
+
 async def test_the_last_will_says_offline_when_the_connection_is_cut(
     broker: EmbeddedBroker, connect: Connector
 ) -> None:
