@@ -245,7 +245,7 @@ class HubService:
                 ("journal", self._receiver.run()),
                 ("archivist", self._desk.run()),
                 ("clock", self._tick()),
-                ("deletions", self._archive.finish_deletions()),
+                ("deletions", self._archive.keep_deleting()),
                 ("trash", self._keeping.run()),
                 ("retention", self._retention.run()),
                 ("notifier", self._notifier.run()),

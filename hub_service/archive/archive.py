@@ -97,6 +97,7 @@ class Archive:
         self._applied = 0
         finish_staged(connection, self.blobs)
         self._unfinished = unfinished(connection)
+        self._cut_short = asyncio.Event()
         self._ingest = Ingest(self.blobs)
         self._writer = Writer(
             connection, name="archive", on_rollback=self._ingest.forget, explain=_explain
@@ -357,8 +358,8 @@ class Archive:
     async def delete(self, experiment_id: str, noted: Audit) -> bool:
         """Delete a finished experiment and all it recorded; False if there is none.
 
-        The audit stays, and says who deleted it exactly if it is deleted. A crash leaves it out of
-        all lists; `finish_deletions` does the rest.
+        The audit stays, and says who deleted it exactly if it is deleted. A crash or a full disk
+        leaves it out of all lists; `keep_deleting` does the rest.
         """
         row = audits.row_of(noted)
 
@@ -370,19 +371,23 @@ class Archive:
 
         if not await self._write(forget):
             return False
-        await self._delete(experiment_id)
+        await self._delete_now_or_later(experiment_id)
         return True
 
     async def purge(self, experiment_id: str) -> None:
         """Remove a deleted experiment and all it recorded for good; unknown ones are ignored."""
         if await self.trash.purge(experiment_id):
-            await self._delete(experiment_id)
+            await self._delete_now_or_later(experiment_id)
+
+    async def keep_deleting(self) -> None:
+        """Go on with deletions that a crash or a full disk cut short, until cancelled."""
+        while True:
+            await self.finish_deletions()
+            self._cut_short.clear()
+            await self._cut_short.wait()
 
     async def finish_deletions(self) -> None:
-        """Go on with deletions that a crash cut short; to be called after a start.
-
-        While the disk is full they wait.
-        """
+        """Go on with deletions that were cut short; while the disk is full they wait."""
         while self._unfinished:
             try:
                 await self._delete(self._unfinished[0])
@@ -439,6 +444,15 @@ class Archive:
         return await self._reader.run(
             partial(result_files, blobs=self.blobs, experiment_id=experiment_id)
         )
+
+    async def _delete_now_or_later(self, experiment_id: str) -> None:
+        """Delete what the order to delete, which is durable, leaves of an experiment."""
+        try:
+            await self._delete(experiment_id)
+        except ContractError as error:
+            _log.error("a deletion waits: %s", error)
+            self._unfinished.append(experiment_id)
+            self._cut_short.set()
 
     async def _delete(self, experiment_id: str) -> None:
         piece = partial(delete_piece, blobs=self.blobs, experiment_id=experiment_id)

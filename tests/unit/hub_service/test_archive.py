@@ -1,9 +1,11 @@
 """The archive on a real disk."""
 
 import asyncio
+import errno
 import hashlib
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +13,14 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from broker.database import DatabaseError, open_database
+from broker.database import DatabaseError, Transaction, open_database
 from broker.journal.reception import Commit
 from broker.messages import ContractError, Error, ErrorCode, Status, utc_now
 from hub_service.archive import Archive, Audit, Wanted
 from hub_service.archive import archive as archive_module
 from hub_service.archive.archive import DATABASE
+from hub_service.archive.blobs import Blobs
+from hub_service.archive.deletion import delete_piece
 from hub_service.archive.finished import Cursor
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS
 from tests.unit.hub_service.archive_entries import (
@@ -502,6 +506,37 @@ async def test_a_deletion_cut_short_waits_while_the_disk_is_full(
     assert tries == [EXPERIMENT, EXPERIMENT]
     assert (await archive.logs(EXPERIMENT, 0, 10)).lines == ()
     archive.close()
+
+
+@pytest.mark.parametrize("how", ["purge", "delete"])
+async def test_a_deletion_that_a_full_disk_cut_short_goes_on_when_there_is_room(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(archive_module, "RETRY_S", 0.01)
+    await Node(archive).record(log(1))
+    await archive.finish(experiment(1, experiment_id=EXPERIMENT))
+    noted = Audit("p", "u", "delete", EXPERIMENT, "done", {})
+    keeping = asyncio.create_task(archive.keep_deleting())
+    room = threading.Event()
+
+    def full(transaction: Transaction, blobs: Blobs, experiment_id: str) -> bool:
+        if not room.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return delete_piece(transaction, blobs, experiment_id)
+
+    monkeypatch.setattr(archive_module, "delete_piece", full)
+    if how == "purge":
+        assert await archive.trash.put(EXPERIMENT, noted)
+        await archive.purge(EXPERIMENT)
+    else:
+        assert await archive.delete(EXPERIMENT, noted)
+    assert await archive.finished(EXPERIMENT) is None
+    assert len((await archive.logs(EXPERIMENT, 0, 10)).lines) == 1
+    room.set()
+    async with asyncio.timeout(30):
+        while (await archive.logs(EXPERIMENT, 0, 10)).lines:
+            await archive.probe()
+    keeping.cancel()
 
 
 async def test_everything_is_there_after_a_power_cut(archive: Archive, tmp_path: Path) -> None:
