@@ -200,7 +200,9 @@ class Laboratory:
                 await _until(self._stands)
                 took = time.perf_counter() - begun
                 self.victim.clear()
+                dose.cancel()
                 await asyncio.wait([dose])
+                await _until(lambda: reactor.unfit is None)
                 return took
 
     def _stands(self) -> bool:

@@ -162,6 +162,7 @@ async def run(
                     on_exit=settings.on_exit,
                     portals=settings.portals,
                     manual_hold=settings.manual_hold,
+                    taken=directory.taken,
                 )
                 judge = partial(_judge, connection, settings.id)
                 async with serve(directory.path, judge), Systemd.of().told():

@@ -2,7 +2,8 @@
 
 Commands are live: a retained one would come back at every reconnect, an old one would surprise
 whoever stands beside the reactor. Each is carried out once by its id, and answered alike when it
-comes again. Commands begin in the order in which they came.
+comes again; a node that has restarted meanwhile refuses it then. Commands begin in the order in
+which they came.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from broker.topics import Address, Topic
 from hardware.clock import Clock
 from hardware.reactor import Reactor
 from node_service.manual import Hands
+from node_service.taken import Taken
 from node_service.voice import Voice
 
 MAX_AGE: Final = timedelta(seconds=10)
@@ -51,6 +53,7 @@ class ManualControl:
 
     Args:
         portals: Principals that are believed when they say who acts.
+        taken: What was taken, kept over a restart.
         busy: Returns the id of the experiment that holds the reactor, None while idle.
         tasks: Where commands are carried out; a dose takes its time.
     """
@@ -64,6 +67,7 @@ class ManualControl:
         hands: Hands,
         portals: frozenset[str],
         record: Callable[[Record], None],
+        taken: Taken,
         busy: Callable[[], str | None],
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -73,6 +77,7 @@ class ManualControl:
         self._hands = hands
         self._portals = portals
         self._record = record
+        self._taken = taken
         self._busy = busy
         self._tasks = tasks
         self._under_way: set[asyncio.Task[None]] = set()
@@ -126,12 +131,18 @@ class ManualControl:
                 if answered is not None:
                     await self._voice.answer(back, answered)
                 return
+            self._check_new(*key)
             self._check_time(order)
-            begin(order, back)
+            self._known[key] = None
+            try:
+                await self._taken.add(*key, order.expires_at)
+                begin(order, back)
+            except ContractError:
+                del self._known[key]
+                raise
         except ContractError as error:
             await self._voice.refuse(back, error.error)
             return
-        self._known[key] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
@@ -151,6 +162,14 @@ class ManualControl:
                 "log in as administrator",
             )
         return order
+
+    def _check_new(self, principal: str, id_: str) -> None:
+        if self._taken.earlier(principal, id_):
+            raise ContractError(
+                ErrorCode.OUTPUTS_RESET,
+                "the node has restarted since it took this command, and made everything safe",
+                "look at what was dosed by then; to have it again, send a new command",
+            )
 
     def _check_time(self, order: ByHand) -> None:
         now = self._clock.now()

@@ -42,6 +42,11 @@ class DataDir:
         return self.path / "watchdog.lock"
 
     @property
+    def taken(self) -> Path:
+        """Which commands by hand were taken within the last seconds."""
+        return self.path / "taken.json"
+
+    @property
     def rescue(self) -> Path:
         """Where a watchdog that had to act says what it did, until the node's next start."""
         return self.path / "rescue.json"

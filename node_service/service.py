@@ -42,6 +42,7 @@ from node_service.runs import RunKey, Stage
 from node_service.sampler import Sampler
 from node_service.statement import Statement
 from node_service.steps import Outbox
+from node_service.taken import Taken
 from node_service.voice import Voice
 from node_service.watchdog.process import Watchdog
 from node_service.workplace import Station
@@ -68,6 +69,7 @@ class NodeService:
         on_exit: What becomes of a running experiment when the node stops.
         portals: Principals that are believed when they say who acts.
         manual_hold: Real seconds that manual control lasts after the last command.
+        taken: File of the commands by hand that were taken lately.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class NodeService:
         on_exit: Literal["leave", "stop"],
         portals: frozenset[str],
         manual_hold: float,
+        taken: Path,
     ) -> None:
         self._identity = identity
         self._ledger = ledger
@@ -112,6 +115,7 @@ class NodeService:
             seconds=manual_hold,
             changed=self._news,
         )
+        self._taken = Taken(taken, self._clock.now)
         self._voice = Voice(connection, identity.node)
         self._live = Live(connection, connection.topics, identity.node)
         self._engine = Engine(runner, self._alarms, self._news)
@@ -159,6 +163,7 @@ class NodeService:
             ContractError: WRONG_STATE, another node of this name was at the broker before.
         """
         self._stopping = stopping
+        await self._taken.load()
         async with asyncio.TaskGroup() as outer:
             outer.create_task(self._recorder.run(), name="recorder")
             unlisten = self._reactor.on_event(self._hear_reactor)
@@ -192,6 +197,7 @@ class NodeService:
             hands=self._hands,
             portals=self._portals,
             record=self._recorder.post,
+            taken=self._taken,
             busy=lambda: duties.taken_by.experiment_id if duties.taken_by else None,
             tasks=tasks,
         )

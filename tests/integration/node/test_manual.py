@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from hardware.reactors import simulated_reactor
 from node_service.alarms import Alarms
 from node_service.commands import ManualControl
 from node_service.manual import Hands
+from node_service.taken import Taken
 from node_service.voice import Voice
 from tests.support.brokers import Connector
 from tests.support.waiting import eventually
@@ -96,6 +98,7 @@ class Bench:
     reactor: Reactor
     hands: Hands
     records: list[Record]
+    taken: Taken
     holder: str | None = None
 
     def events(self, name: str) -> list[EventRecord]:
@@ -109,7 +112,7 @@ def hold_seconds() -> float:
 
 
 @pytest.fixture
-async def bench(connect: Connector, hold_seconds: float) -> AsyncIterator[Bench]:
+async def bench(connect: Connector, hold_seconds: float, tmp_path: Path) -> AsyncIterator[Bench]:
     clock = RealClock()
     records: list[Record] = []
     async with AsyncExitStack() as stack:
@@ -125,7 +128,7 @@ async def bench(connect: Connector, hold_seconds: float) -> AsyncIterator[Bench]
             seconds=hold_seconds,
             changed=lambda: None,
         )
-        bench = Bench(reactor, hands, records)
+        bench = Bench(reactor, hands, records, Taken(tmp_path / "taken.json", clock.now))
         stack.callback(reactor.on_event(hands.hear))
 
         def listen(connection: Connection) -> None:
@@ -136,6 +139,7 @@ async def bench(connect: Connector, hold_seconds: float) -> AsyncIterator[Bench]
                 hands=hands,
                 portals=frozenset({"portal"}),
                 record=records.append,
+                taken=bench.taken,
                 busy=lambda: bench.holder,
                 tasks=tasks,
             )
@@ -192,6 +196,26 @@ async def test_a_portal_learns_what_became_of_its_command(bench: Bench, connect:
     assert bench.hands.current is None
     assert [e.data["why"] for e in bench.events("manual-ended")] == [f"ended by {ADMIN.name}"]
     assert portal.errors == []
+
+
+async def test_a_command_is_not_carried_out_again_by_a_node_that_has_restarted(
+    bench: Bench, connect: Connector, tmp_path: Path
+) -> None:
+    def of_another_process() -> Taken:
+        return Taken(tmp_path / "taken.json", utc_now)
+
+    await of_another_process().add("portal", "one", utc_now() + timedelta(seconds=9))
+    await bench.taken.load()
+    portal = await desk(connect, "portal")
+    what = {"channel": "media", "dose_ml": 0.05, "actor": ADMIN}
+    assert await portal.refused("one", **what) is ErrorCode.OUTPUTS_RESET
+    assert bench.events("command") == []
+    reply = await portal.ask(Topic.NODE_COMMAND, "two", **what)
+    assert isinstance(reply.result, Done)
+    next_one = of_another_process()
+    await next_one.load()
+    assert next_one.earlier("portal", "two")
+    assert not next_one.earlier("portal", "three")
 
 
 async def test_what_is_refused_is_told_and_holds_nothing(bench: Bench, connect: Connector) -> None:
