@@ -212,6 +212,8 @@ class Guard:
 
     def _sentence(self, name: str) -> str:
         count = self._hiccups[name].count
+        if count == 1:
+            return "it does not answer"
         return f"it fell silent {count} times within a minute: look at its power and its cable"
 
     async def _rest(self, event: Event, name: str) -> None:
