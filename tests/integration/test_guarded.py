@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from broker.access.clients import write_mosquitto_options
@@ -61,6 +62,13 @@ def secrets_of(system: System) -> dict[str, str]:
 def test_secrets_stay_where_they_are_kept(system: System, tmp_path: Path) -> None:
     told = system.cli("access", "add", "ada", "--role", "script").stdout
     secrets = secrets_of(system)
+    made = system.http.post("/api/tokens", json={"name": "a reader", "role": "user"}).json()
+    secrets["token of a script"] = made["token"]
+    with httpx.Client(base_url=system.ready["portal"]) as browser:
+        browser.get("/")
+        secrets["cookie of a browser"] = browser.cookies["bioreactor_session"]
+    secrets["password at the login"] = "guessed by somebody"
+    secrets["token that is none"] = made["token"][:-4] + "none"
     with ExitStack() as stack:
         heard = [stack.enter_context(overheard(system, tmp_path, who)) for who in ("hub", "admin")]
         arguments = "\n".join(arguments_of_all(system))
@@ -72,6 +80,10 @@ def test_secrets_stay_where_they_are_kept(system: System, tmp_path: Path) -> Non
         system.cli("list")
         refused = system.cli("list", "--config", str(wrong_password(system, tmp_path)), check=False)
         system.http.get("/api/experiments/user", headers={"X-Session-ID": "short"})
+        for what in ("token of a script", "token that is none"):
+            bearer = {"Authorization": f"Bearer {secrets[what]}"}
+            system.http.get("/api/experiments/user", headers=bearer)
+        system.http.post("/login", data={"password": secrets["password at the login"]})
     messages = "\n".join(path.read_text(errors="replace") for path in heard)
     assert identity in messages, "what was said was overheard"
     places = {

@@ -11,7 +11,9 @@ import tomllib
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import packages_distributions
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -24,10 +26,11 @@ from broker.connection import Message
 from broker.embedded import EmbeddedBroker
 from broker.extras import EXTRAS
 from broker.identity import write_private
-from broker.listening import free_port
+from broker.listening import Address, free_port, listening
 from broker.messages import ServiceStatus, decode
 from broker.topics import Topic
 from tests.support.brokers import Connector
+from tests.support.system import descendants
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -141,10 +144,22 @@ def test_the_base_is_the_command_line_and_says_what_is_missing(
     assert "pip install 'bioreactor[hub]'" in said.stderr
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running one."""
+
+    config: Path
+    pid: int
+
+    def listens(self) -> set[tuple[Address, int]]:
+        """Return on which addresses and ports, with all that it started."""
+        return set().union(*map(listening, (self.pid, *descendants(self.pid))))
+
+
 @asynccontextmanager
 async def service(
     home: Path, name: str, broker: EmbeddedBroker, place: Path, settings: Sequence[str]
-) -> AsyncIterator[Path]:
+) -> AsyncIterator[Service]:
     """Run a service from where it is installed, as its unit does; it must leave with status 0."""
     principal = "reactor-1" if name == "node" else name
     there = broker.settings_for(principal)
@@ -162,7 +177,7 @@ async def service(
         on_line=lambda _: None,
     )
     try:
-        yield config
+        yield Service(config, child.pid)
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(30):
             status = await child.wait()
@@ -188,9 +203,9 @@ async def test_each_service_works_with_its_extra_alone(
     port = free_port()
     reduced = ('runner = "bubblewrap"', "allow_reduced_isolation = true")
     async with (
-        service(installed["hub"], "hub", broker, tmp_path, ()) as config,
-        service(installed["node"], "node", broker, tmp_path, reduced),
-        service(installed["portal"], "portal", broker, tmp_path, (f"port = {port}",)),
+        service(installed["hub"], "hub", broker, tmp_path, ()) as hub,
+        service(installed["node"], "node", broker, tmp_path, reduced) as node,
+        service(installed["portal"], "portal", broker, tmp_path, (f"port = {port}",)) as portal,
     ):
         await eventually(lambda: online == {"nodes", "portal"}, within=60)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as browser:
@@ -202,5 +217,8 @@ async def test_each_service_works_with_its_extra_alone(
             upload = await browser.get("/upload", headers={"Accept": "text/html"})
             assert "turbidostat" in upload.text.lower()
             assert (await browser.get("/static/favicon.svg")).status_code == 200
+        # Nobody configured an address: nothing is to be reached from elsewhere.
+        assert hub.listens() == node.listens() == set()
+        assert portal.listens() == {(ip_address("127.0.0.1"), port)}
         asked = installed["hub"] / "bin" / "bioreactor"
-        await asyncio.to_thread(run, asked, "hub", "health", "--config", config)
+        await asyncio.to_thread(run, asked, "hub", "health", "--config", hub.config)
