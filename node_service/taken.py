@@ -39,13 +39,12 @@ class Taken:
     async def load(self) -> None:
         """Take up what an earlier process kept; a file that cannot be read holds nothing."""
         try:
-            kept = _KEPT.validate_json(await asyncio.to_thread(self._file.read_bytes))
+            self._until = await asyncio.to_thread(read, self._file)
         except FileNotFoundError:
             return
         except (OSError, ValidationError) as error:
             log.warning("which commands were taken before is not known: %s", error)
             return
-        self._until = {(principal, id_): until for principal, id_, until in kept}
         self._earlier = frozenset(self._until)
 
     def earlier(self, principal: str, id_: str) -> bool:
@@ -64,3 +63,14 @@ class Taken:
             except OSError as error:
                 # Somebody stands at the reactor and wants something off: that goes first.
                 log.warning("a command is not remembered over a restart: %s", error)
+
+
+def read(file: Path) -> dict[tuple[str, str], datetime]:
+    """Return what a file keeps: until when, by principal and id.
+
+    Raises:
+        OSError: It cannot be read.
+        ValidationError: It is not such a file.
+    """
+    rows = _KEPT.validate_json(file.read_bytes())
+    return {(principal, id_): until for principal, id_, until in rows}

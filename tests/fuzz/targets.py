@@ -40,6 +40,7 @@ from hub_service.queue.state import Entry, Plan, QueueState
 from hub_service.scripts.metadata import parse as parse_metadata
 from hub_service.scripts.outline import outline_here
 from hub_service.storage import StoreError
+from node_service import taken
 from node_service.gateway_models import DoseRequest, LogRequest, RecordRequest, SetRequest
 from node_service.runner import wire
 from node_service.runner.docker_logs import LogReader
@@ -324,6 +325,11 @@ TARGETS: Final[Mapping[str, Target]] = {
         _file("doses.json", lambda p: DoseBook(p, Equipment({}), ManualClock()).load()),
         (),
         [_DOSES],
+    ),
+    "taken file": Target(
+        _file("taken.json", taken.read),
+        (ValidationError,),
+        [b'[["ada", "one", "2026-02-17T14:26:09Z"]]'],
     ),
     "vial file": Target(_file("vial.json", memory.load), (), [b'{"schema": 1, "culture": {}}']),
     "outputs file": Target(
