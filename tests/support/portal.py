@@ -15,6 +15,7 @@ from portal.app import create_app
 from portal.server import Server, make_server
 from portal.settings import PortalSettings
 from tests.support.fake_hub import FakeHub
+from tests.support.plain import PLAIN
 from tests.support.waiting import PATIENCE
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Portal:
         return self.url.replace("http", "ws") + "/ws"
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, **options)
+        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE, verify=PLAIN, **options)
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ from node_service.recorder import Recorder
 from node_service.runclock import RunClock
 from node_service.runs import LogPosition, RunKey
 from node_service.saves import Saves
+from tests.support.plain import PLAIN
 
 KEY = RunKey(str(ULID()), 1)
 
@@ -205,7 +206,8 @@ async def gate(
         await stack.enter_async_context(GatewayServer(socket, create_app(access), lease.touch))
         client = await stack.enter_async_context(
             httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://reactor/v1"
+                transport=httpx.AsyncHTTPTransport(uds=str(socket), verify=PLAIN),
+                base_url="http://reactor/v1",
             )
         )
         yield Gate(
