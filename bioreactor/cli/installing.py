@@ -6,7 +6,7 @@ What is written is decided first, as a list, and then either shown or done.
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from bioreactor.cli.session import err
+from broker.access import clients
 from broker.extras import missing
 from broker.identity import write_private
+from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.topics import NAME
 
 service_app = typer.Typer(
@@ -59,13 +61,14 @@ class Step:
     kept: bool = False
 
 
-def plan(part: Part, name: str, program: str) -> Iterator[Step]:
+def plan(part: Part, name: str, program: str, client: Path | None = None) -> Iterator[Step]:
     """Yield what is written for a service.
 
     Args:
         part: Which service.
         name: Of the reactor, for a node.
         program: The command that the unit starts.
+        client: The folder that `bioreactor access add` wrote for this service.
     """
     systemd = _DEPLOY / "systemd"
 
@@ -79,22 +82,48 @@ def plan(part: Part, name: str, program: str) -> Iterator[Step]:
         rules = "99-bioreactor.rules"
         yield Step(Path("etc/udev/rules.d", rules), (_DEPLOY / "udev" / rules).read_text())
         yield unit("bioreactor-node@.service")
-        yield Step(Path(f"etc/bioreactor/node-{name}.toml"), _settings("node", name), kept=True)
-        return
-    yield unit(f"bioreactor-{part}.service")
+    else:
+        yield unit(f"bioreactor-{part}.service")
     if part is Part.HUB:
         yield unit("bioreactor-hub-backup.service")
         yield unit("bioreactor-hub-backup.timer")
-    yield Step(Path(f"etc/bioreactor/{part}.toml"), _settings(part, part), kept=True)
+    if client is not None:
+        yield Step(Path(_UNITS, f"{_unit(part, name)}.service.d/client.conf"), _secrets(client))
+    principal = name if part is Part.NODE else part
+    yield Step(Path(_settings_file(part, name)), _settings(part, principal, client), kept=True)
 
 
-def _settings(section: str, principal: str) -> str:
-    more = {"portal": 'host = "127.0.0.1"\nport = 8000\n', "node": 'reactor = "simulated"\n'}
-    return (
-        "# All settings: docs/reference/settings.md\n"
-        f'[broker]\nurl = "mqtt://127.0.0.1:1883"\nusername = "{principal}"\n'
-        '# password = "..."\n'
-        f"\n[{section}]\n{more.get(section, '')}"
+def _unit(part: Part, name: str) -> str:
+    return f"bioreactor-node@{name}" if part is Part.NODE else f"bioreactor-{part}"
+
+
+def _settings_file(part: Part, name: str) -> str:
+    return f"etc/bioreactor/{f'node-{name}' if part is Part.NODE else part}.toml"
+
+
+_MORE: Final[Mapping[Part, str]] = {
+    Part.HUB: "",
+    Part.PORTAL: 'host = "127.0.0.1"\nport = 8000\n',
+    # Named, so that a node without its engine still watches over its reactor, and says so.
+    Part.NODE: 'reactor = "simulated"\nrunner = "docker"\n',
+}
+
+
+def _settings(part: Part, principal: str, client: Path | None) -> str:
+    broker = (
+        f'[broker]\nurl = "mqtt://127.0.0.1:1883"\nusername = "{principal}"\n# password = "..."\n'
+        if client is None
+        else (client / clients.SETTINGS).read_text("utf-8")
+    )
+    return f"# All settings: docs/reference/settings.md\n{broker}\n[{part}]\n{_MORE[part]}"
+
+
+def _secrets(client: Path) -> str:
+    """Return the lines by which a service gets its own copy of what its client's folder holds."""
+    names = (clients.PASSWORD, clients.CA_CERTIFICATE, clients.CERTIFICATE, clients.KEY)
+    there = [name for name in names if (client / name).exists()]
+    return "# What the service proves with who it is; copied at each start.\n[Service]\n" + "".join(
+        f"LoadCredential={name}:{client / name}\n" for name in there
     )
 
 
@@ -102,6 +131,14 @@ def _settings(section: str, principal: str) -> str:
 def install(
     part: Annotated[Part, typer.Argument(help="Which service.")],
     name: Annotated[str, typer.Option(help="Of the reactor, for a node.")] = "reactor-1",
+    client: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder that `bioreactor access add` wrote for this service: "
+            "its address and password are used from there.",
+            resolve_path=True,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written; change nothing.")
     ] = False,
@@ -118,7 +155,9 @@ def install(
     if not (_DEPLOY / "systemd").is_dir():
         _stop(f"this installation lacks {_DEPLOY / 'systemd'}: install the package anew")
     program = str(Path(sys.prefix) / "bin" / "bioreactor")
-    for step in plan(part, name, program):
+    if client is not None:
+        _must_be_of(client, name if part is Part.NODE else part)
+    for step in plan(part, name, program, client):
         path = root / step.path
         if step.kept and path.exists():
             print(f"kept     {path}")
@@ -127,16 +166,30 @@ def install(
         else:
             _write(path, step)
             print(f"wrote    {path}")
-    unit = f"bioreactor-node@{name}" if part is Part.NODE else f"bioreactor-{part}"
     if not dry_run and root == Path("/"):
         _tell_the_system(part)
-    file = f"node-{name}.toml" if part is Part.NODE else f"{part}.toml"
-    settings = root / "etc/bioreactor" / file
-    print(f"\nNext: put the broker's address and password into {settings}, then\n")
+    settings = root / _settings_file(part, name)
+    broker = "" if client else "put the broker's address and password there, "
+    print(f"\nNext: look at {settings}, {broker}then\n")
+    unit = _unit(part, name)
     print(f"  systemctl enable --now {unit}.service")
     if part is Part.HUB:
         print("  systemctl enable --now bioreactor-hub-backup.timer")
     print(f"  journalctl -u {unit} -f")
+
+
+def _must_be_of(client: Path, principal: str) -> None:
+    """Stop unless a folder has the credentials of this principal."""
+    try:
+        settings = load_settings(BrokerSettings, "broker", client / clients.SETTINGS)
+        settings.secret()
+    except SettingsError as error:
+        _stop(f"{error}; give the folder that `bioreactor access add {principal}` wrote")
+    if settings.username != principal:
+        _stop(
+            f"{client} is the folder of {settings.username}, and this service is {principal}: "
+            f"give the one that `bioreactor access add {principal}` wrote"
+        )
 
 
 def _write(path: Path, step: Step) -> None:

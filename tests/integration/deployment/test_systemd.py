@@ -20,7 +20,7 @@ EXPOSED = {"hub": 2.0, "portal": 2.0, "node@": 2.5, "hub-backup": 2.0}
 """The most that `systemd-analyze security` may say, of 10."""
 
 
-def install(root: Path, *arguments: str) -> str:
+def install(root: Path, *arguments: str | Path) -> str:
     done = subprocess.run(
         [PROGRAM, "service", "install", *arguments, "--root", root],
         check=True,
@@ -96,6 +96,47 @@ def test_settings_are_private_good_and_never_replaced(root: Path) -> None:
     path.write_text(path.read_text() + "open = false\n")
     assert f"kept     {path}" in install(root, "hub")
     assert tomllib.loads(path.read_text())["hub"] == {"open": False}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the hub is given to reach its broker."""
+    place = tmp_path_factory.mktemp("access")
+    url = ("--url", "mqtt://lab.example.org:1883")
+    for command in (
+        ("init", "--broker", "mosquitto", *url, "--files", place / "broker", "--reload", "true"),
+        ("add", "hub", "--role", "hub", "--unchecked"),
+    ):
+        subprocess.run(
+            [PROGRAM, "access", *command, "--directory", place / "access"],
+            check=True,
+            capture_output=True,
+        )
+    return place / "access" / "clients" / "hub"
+
+
+def test_a_clients_folder_gives_address_and_password(client: Path, tmp_path: Path) -> None:
+    install(tmp_path, "hub", "--client", client)
+    settings = load_settings(BrokerSettings, "broker", tmp_path / "etc/bioreactor/hub.toml")
+    assert (settings.url, settings.username) == ("mqtt://lab.example.org:1883", "hub")
+    assert settings.password_file == tmp_path / "etc/bioreactor/password"
+    drop_in = tmp_path / "etc/systemd/system/bioreactor-hub.service.d/client.conf"
+    assert f"LoadCredential=password:{client / 'password'}" in drop_in.read_text().splitlines()
+    assert (client / "password").read_text().strip() not in drop_in.read_text()
+
+
+def test_anothers_folder_is_refused(client: Path, tmp_path: Path) -> None:
+    for folder, why in ((client, "is the folder of hub"), (tmp_path, "cannot be read")):
+        done = subprocess.run(
+            [PROGRAM, "service", "install", "portal", "--client", folder, "--root", tmp_path],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert why in done.stderr
+        assert "bioreactor access add portal" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
