@@ -15,7 +15,8 @@ from typing import Final
 from node_service.image.cache import default_cache
 from node_service.image.recipe import recipes_of
 from node_service.runner import volumes
-from node_service.runner.interface import Runner, RunnerError
+from node_service.runner.interface import Runner, RunnerError, RunPaths
+from node_service.runner.leftovers import runs_in
 from node_service.runner.server import Server, only_one
 
 REFUSED: Final = 78
@@ -68,6 +69,7 @@ async def _runner(options: argparse.Namespace) -> AsyncIterator[Runner]:
             yield sandboxes
         finally:
             await sandboxes.close()
+            await _close_results(sandboxes, runs)
         return
     from node_service.image.build import DockerImages  # noqa: PLC0415
     from node_service.runner import seccomp  # noqa: PLC0415
@@ -95,7 +97,20 @@ async def _runner(options: argparse.Namespace) -> AsyncIterator[Runner]:
         yield containers
     finally:
         await containers.close()
+        await _close_results(containers, runs)
         await engine.close()
+
+
+async def _close_results(runner: Runner, runs: Path) -> None:
+    """Unmount the results of what does not run; the next start opens what the node still wants."""
+    log = logging.getLogger(__name__)
+    try:
+        at_work = {found.run for found in await runner.find() if found.state != "exited"}
+        for run in await asyncio.to_thread(lambda: list(runs_in(runs))):
+            if run not in at_work:
+                await asyncio.to_thread(volumes.release, RunPaths.of(runs, run))
+    except RunnerError as error:
+        log.warning("results stay mounted until the next start: %s", error.message)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
+from node_service.runner import volumes
 from node_service.runner.interface import (
     Attempt,
     LogChunk,
@@ -181,6 +182,37 @@ async def test_results_come_back_after_a_reboot(bench: Bench) -> None:
     await bench.client.open_results(bench.runs[-1])
     await bench.client.open_results(bench.runs[-1])
     assert (bench.paths.results / "a.txt").read_text() == "kept"
+
+
+async def test_a_runner_that_ends_leaves_mounted_what_runs_alone(bench: Bench) -> None:
+    done = await bench.start("open('a.txt', 'w').write('kept')")
+    await bench.finish(done)
+    ended = bench.runs[-1]
+    running = await bench.start(FOREVER)
+    await bench.until_said(running, "up")
+    before = bench.process.pid
+    assert before is not None
+    os.kill(before, signal.SIGTERM)
+    await eventually(lambda: not process_is_there(before), within=20)
+    lasts = bench.settings.kind == "docker"
+    assert mounted(bench) <= {bench.runs[-1]}
+    # Containers live on and so do their results.
+    assert (bench.runs[-1] in mounted(bench)) == lasts
+    await bench.client.open_results(ended)
+    assert (RunPaths.of(bench.settings.runs, ended).results / "a.txt").read_text() == "kept"
+
+
+def mounted(bench: Bench) -> set[Attempt]:
+    runs = bench.settings.runs
+    return {run for run in bench.runs if volumes.is_mounted(RunPaths.of(runs, run).results)}
+
+
+def process_is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def test_status_is_measured(bench: Bench) -> None:
