@@ -70,7 +70,9 @@ def submit(
             filename=filename,
             request_id=request_id or str(ULID()),
         )
-        told = submitted.experiment_id if quiet else submitted.message
+        told = submitted.experiment_id
+        if not quiet:
+            told += f": {submitted.message}"
         session.show(submitted, lambda: out.print(told, highlight=False, soft_wrap=True))
         for warning in submitted.warnings:
             err.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)

@@ -71,6 +71,15 @@ def test_command_line(system: System, tmp_path: Path) -> None:
     check_results(archive.read_bytes())
 
 
+def test_submit_says_the_experiments_id(system: System) -> None:
+    said = system.cli("submit", "-", "--name", "short", stdin="x = 1\n").stdout
+    experiment, _, rest = said.partition(": ")
+    assert "short is queued" in rest
+    assert system.wait_status(experiment, "completed")["name"] == "short"
+    experiment = system.cli("submit", "-", "--quiet", stdin="x = 1\n").stdout.strip()
+    system.wait_status(experiment, "completed")
+
+
 @pytest.mark.engine
 def test_rest(system: System) -> None:
     experiment = system.start_experiment(
