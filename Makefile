@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # in the order of tests/conftest.py.
 SIDE_BY_SIDE = -n $$(($$(nproc) + 2)) --dist loadfile --no-loadscope-reorder
 
+DIST := dist
+
 .PHONY: help up test snapshots lint types contract docs screenshots fuzz bench format lock audit images sbom clean
 
 help: ## Show this help
@@ -73,20 +75,19 @@ lock: ## Pin every package anew that pyproject.toml asks for; what is pinned sta
 
 audit: ## Ask PyPI for known vulnerabilities of every pinned package (needs pypi.org itself)
 	@tools/setup up
-	@$(BIN)/uvx -q pip-audit@2.9.0 --strict --no-deps --disable-pip -r requirements.lock || { \
-		echo "audit: a package above is vulnerable (make lock after raising its bound in pyproject.toml)," \
-			"or its data could not be had: pypi.org must be reachable, a mirror will not do" >&2; exit 1; }
+	@$(BIN)/python -m tools.audit $(ARGS)
 
 images: ## Build the images of all services for compose.yaml
-	@export BIOREACTOR_REVISION=$$(git describe --always --dirty); \
+	@export BIOREACTOR_REVISION=$$(git describe --always --dirty) \
+		BIOREACTOR_VERSION=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml); \
 	if docker compose version >/dev/null 2>&1; then docker compose build; else docker-compose build; fi
 
 sbom: ## Write the bill of materials of each image into dist/
-	@mkdir -p dist
+	@mkdir -p $(DIST)
 	@for name in broker access hub portal node runner; do \
 		docker run --rm --network none --entrypoint cat bioreactor-$$name \
-			/usr/share/doc/bioreactor/sbom.cdx.json >dist/bioreactor-$$name.cdx.json || exit 1; \
-		echo dist/bioreactor-$$name.cdx.json; \
+			/usr/share/doc/bioreactor/sbom.cdx.json >$(DIST)/bioreactor-$$name.cdx.json || exit 1; \
+		echo $(DIST)/bioreactor-$$name.cdx.json; \
 	done
 
 clean: ## Remove what was built (experiments and their data stay)
