@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 from ulid import ULID
 
 from broker import VERSION
+from broker.allocator import return_what_is_freed
 from broker.connection import Connection, stable_client_id
 from broker.database import DatabaseError
 from broker.health import Health, ask, serve, serve_if_free
@@ -22,7 +23,6 @@ from broker.messages import ContractError, utc_now
 from broker.probing import insist_on_access_lists
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
-from hub_service.allocator import return_what_is_freed
 from hub_service.archive import Archive, Wanted
 from hub_service.exports import Exports
 from hub_service.ids import GrowingIds

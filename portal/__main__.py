@@ -11,6 +11,7 @@ from typing import NoReturn
 from ulid import ULID
 
 from broker import VERSION
+from broker.allocator import return_what_is_freed
 from broker.connection import Connection, Presence, stable_client_id
 from broker.database import DatabaseError
 from broker.extras import REFUSED
@@ -93,6 +94,7 @@ def main() -> None:
         return
     set_up(settings.log_format, settings.log_level, secrets)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return_what_is_freed()
     try:
         asyncio.run(run(settings, broker))
     except ContractError as error:

@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket
 
 from broker import VERSION
+from broker.allocator import keep_trimmed
 from broker.connection import Connection
 from broker.messages import ContractError, Error, ErrorCode
 from broker.requests import Asker
@@ -58,10 +58,12 @@ from portal.site import Site
 from portal.state import State
 from portal.tokens import ScriptTokens
 from portal.uploads import Uploads
-from portal.websocket import serve
+from portal.websocket import Watching
 
 _log = logging.getLogger(__name__)
 
+_TRIMMED_EVERY = 5.0
+"""Seconds."""
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not bound to
 _HTTP_CODES = {
@@ -113,12 +115,16 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(live.run(), name="drop stalled viewers")
+        tasks = (
+            asyncio.create_task(live.run(), name="drop stalled viewers"),
+            asyncio.create_task(keep_trimmed(_TRIMMED_EVERY), name="give memory back"),
+        )
         try:
             yield
         finally:
-            watch.cancel()
-            await asyncio.wait([watch])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             rotation.close()
 
     app = FastAPI(
@@ -140,6 +146,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
                 writes=settings.writes_per_second,
                 refuse=renderer.refuse,
             ),
+            Middleware(Watching, live=live),
             Middleware(Compressed),
             Middleware(Conditional),
             Middleware(Headless),
@@ -179,10 +186,6 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         app.include_router(routes)
     app.mount("/static", assets)
     app.openapi = partial(document, app)  # type: ignore[method-assign]  # as FastAPI advises
-
-    @app.websocket("/ws")
-    async def watch(websocket: WebSocket) -> None:
-        await serve(websocket, live)
 
     _tell_errors(app, renderer)
     return app

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import orjson
 from pydantic import Field, JsonValue
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from broker.messages import ContractError, Error, ErrorCode, Payload, decode
@@ -12,6 +13,7 @@ from portal.live import Live, Viewer
 from portal.ratelimit import Bucket
 from portal.sessions import Session
 
+_PATH: Final = "/ws"
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MESSAGES_PER_SECOND: Final = 20.0
 _BURST: Final = 100.0
@@ -37,7 +39,26 @@ class _LeftError(Exception):
         self.code = code
 
 
-async def serve(websocket: WebSocket, live: Live) -> None:
+class Watching:
+    """Serves viewers, before all that only HTTP needs: they would hold it for as long as they look.
+
+    Args:
+        live: What they watch.
+    """
+
+    def __init__(self, app: ASGIApp, live: Live) -> None:
+        self._app = app
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] == "websocket" and scope["path"] == _PATH:
+            await _serve(WebSocket(scope, receive, send), self._live)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _serve(websocket: WebSocket, live: Live) -> None:
     """Serve one viewer until it leaves or is dropped.
 
     Who it is, whether its page is ours and how often it may come is decided before, for all

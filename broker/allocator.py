@@ -1,7 +1,8 @@
 """What the C library does with memory that was freed."""
 
+import asyncio
 import ctypes
-from typing import Final
+from typing import Final, NoReturn
 
 _MMAP_THRESHOLD: Final = (-3, 128 * 1024)
 _ARENA_MAX: Final = (-8, 2)
@@ -20,3 +21,22 @@ def return_what_is_freed() -> None:
         return  # another C library
     for option in (_MMAP_THRESHOLD, _ARENA_MAX):
         mallopt(*option)
+
+
+async def keep_trimmed(every: float) -> NoReturn:
+    """Give back what lies free between what is in use, every so many seconds, until cancelled.
+
+    Blocks that are too small for `return_what_is_freed` leave holes, of which glibc gives nothing
+    back by itself: pages that a portal made left it with 8 MiB of them.
+    """
+    while True:
+        await asyncio.sleep(every)
+        _trim()
+
+
+def _trim() -> None:
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return  # another C library
+    trim(0)
