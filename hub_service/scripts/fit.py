@@ -92,11 +92,11 @@ def imports(required: Sequence[Import], image: Mapping[str, str]) -> Iterator[Sc
             )
             continue
         near = difflib.get_close_matches(found.name[:80], image, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {_some(image)}"
+        there = f"there are {_some(image)}, and Python's standard library"
         yield problem(
             ErrorCode.SCRIPT_IMPORT,
             f"{found.name[:80]!r} is not an allowed package",
-            f"{hint}, and Python's standard library",
+            f"did you mean {near[0]}?" if near else there,
             found.line,
             package=found.name[:80],
         )
