@@ -39,6 +39,7 @@ class Obedience:
         self._unwritten = set(self._wired)
         self._unstopped = dict.fromkeys(equipment.pumps(), 0)
         self._told = 0
+        self._complaints: dict[str, str] = {}
         self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
@@ -63,6 +64,7 @@ class Obedience:
         await self._devices.write(channel, value := self._value(channel))
         if self._value(channel) == value:
             self._unwritten.discard(channel)
+            self._complaints.pop(channel, None)
 
     async def write_quietly(self, channels: Iterable[str]) -> None:
         """Write, leaving what fails to `again`."""
@@ -71,7 +73,7 @@ class Obedience:
             try:
                 await self.write(channel)
             except DriverError as error:
-                log.warning("%s is not known to be set: %s", channel, error)
+                self._complain(channel, f"is not known to be set: {error}")
 
     async def stop(self, pump: str) -> None:
         """Stop a pump, at once.
@@ -84,6 +86,7 @@ class Obedience:
         await self._devices.stop(pump)
         if self._unstopped.get(pump) == told:  # if not, it was told once more meanwhile
             del self._unstopped[pump]
+            self._complaints.pop(pump, None)
 
     async def stopped(self, pump: str) -> None:
         """Return when a pump that was to stop has stopped; it is told again if need be.
@@ -107,4 +110,10 @@ class Obedience:
         try:
             await self.stopped(pump)
         except DriverError as error:
-            log.warning("%s is not known to have stopped: %s", pump, error)
+            self._complain(pump, f"is not known to have stopped: {error}")
+
+    def _complain(self, channel: str, why: str) -> None:
+        """Log why a channel does not obey: once, as long as it stays so."""
+        if self._complaints.get(channel) != why:
+            self._complaints[channel] = why
+            log.warning("%s %s", channel, why)

@@ -213,6 +213,8 @@ class Polled:
             self._values = {}
             self._note_fault(str(error) or "it does not answer")
         else:
+            if self.fault is not None:
+                log.info("device %s answers again", self.driver.name)
             self.fault = None
         self._prompt = self._age() < self._late
         self._ended = asyncio.get_running_loop().time()

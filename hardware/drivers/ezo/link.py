@@ -146,6 +146,8 @@ class EzoLink:
             except EzoRefusedError:
                 raise
             except (EzoGarbledError, PortError) as error:
+                if not self.port.connected:
+                    raise
                 log.info("%s: %s; asking once more", self.port, error)
             return await self._synchronised(command, seconds, wanted, either=either)
 

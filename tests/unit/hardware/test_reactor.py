@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -243,6 +244,28 @@ async def test_a_pump_that_does_not_stop_is_told_again(it: Bench, stop: str) -> 
     await it.clock.advance(10.0)
     assert it.device.calls == ["stopped base"]  # until it obeys, and the others not again
     assert reactor.safe
+
+
+async def test_what_does_not_obey_is_complained_of_once(
+    it: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told again every few seconds for as long as it takes; the log need not grow by that."""
+    await it.reactor.set("light", 50.0, duration=60.0)
+    it.device.silent |= {"light", "base"}
+    with pytest.raises(ExceptionGroup):
+        await it.reactor.make_safe()
+    with caplog.at_level(logging.WARNING, "hardware.obedience"):
+        await it.clock.advance(30.0)
+        assert caplog.text.count("light is not known to be set") == 1
+        assert caplog.text.count("base is not known to have stopped") == 1
+        it.device.silent.clear()
+        await it.clock.advance(10.0)
+        assert it.reactor.safe
+        it.device.silent.add("base")
+        with pytest.raises(ExceptionGroup):
+            await it.reactor.hold()
+        await it.clock.advance(30.0)
+    assert caplog.text.count("base is not known to have stopped") == 2
 
 
 async def test_a_pump_that_is_to_stop_doses_only_when_it_has(it: Bench) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -94,6 +95,18 @@ async def test_another_circuit_on_the_port_is_refused(make: MakeRig) -> None:
     with pytest.raises(EzoWrongCircuitError, match="has an EZO-pH on it and not an EZO-DO"):
         async with wrong:
             pass
+
+
+async def test_one_whose_port_is_gone_is_not_asked_once_more(
+    make: MakeRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = make("ezo-ph")
+    async with rig.driver:
+        rig.emulator.unplug()
+        await rig.driver.unplugged()
+        with caplog.at_level(logging.INFO), pytest.raises(DriverError, match=r"gone|not there"):
+            await rig.value()
+    assert "asking once more" not in caplog.text
 
 
 async def test_another_circuit_after_replugging_is_refused(make: MakeRig, tmp_path: Path) -> None:
