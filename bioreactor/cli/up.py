@@ -156,23 +156,25 @@ def up(
     for sentence in filter(None, map(missing, EXTRAS)):
         err.print(f"[bold red]{escape(sentence)}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(REFUSED)
-    options = Options(
-        data=(data or default_data_dir()).resolve(),
-        portal_port=_port("--portal-port", portal_port, PORTAL_PORT),
-        broker_port=_port("--broker-port", broker_port, BROKER_PORT),
-        broker=broker,
-        runner=runner,
-        reactors=reactors,
-        speed=speed,
-        organism=organism,
-        replay=None if replay is None else replay.resolve(),
-        reactor=None if reactor is None else reactor.resolve(),
-        on_exit=on_exit,
-        transport=transport,
-        as_json=as_json,
-    )
+    where = (data or default_data_dir()).resolve()
     try:
-        asyncio.run(_run(options))
+        with _lock(where):  # before ports are looked for: those of the other one are in use
+            options = Options(
+                data=where,
+                portal_port=_port("--portal-port", portal_port, PORTAL_PORT),
+                broker_port=_port("--broker-port", broker_port, BROKER_PORT),
+                broker=broker,
+                runner=runner,
+                reactors=reactors,
+                speed=speed,
+                organism=organism,
+                replay=None if replay is None else replay.resolve(),
+                reactor=None if reactor is None else reactor.resolve(),
+                on_exit=on_exit,
+                transport=transport,
+                as_json=as_json,
+            )
+            asyncio.run(_run(options))
     except StartError as error:
         err.print(f"[bold red]{error}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -240,7 +242,6 @@ async def _run(options: Options) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        stack.enter_context(_lock(options.data))
         names = reactor_names(options.reactors)
         files = LocalFiles(options.data)
         broker = await stack.enter_async_context(

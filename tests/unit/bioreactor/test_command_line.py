@@ -1,5 +1,6 @@
 """What the command line says before it ever reaches a hub."""
 
+import fcntl
 import json
 import socket
 from datetime import datetime, timedelta
@@ -127,6 +128,19 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"Port {port} is in use" in result.stderr
     assert "choose another --portal-port, or 0" in result.stderr
+
+
+def test_a_second_one_is_told_of_the_first_and_of_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "up.lock").open("a+") as first, socket.socket() as taken:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr("bioreactor.cli.up.PORTAL_PORT", taken.getsockname()[1])
+        result = CliRunner().invoke(app, ["up", "--data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"another `bioreactor up` runs on {tmp_path}")
 
 
 def test_a_forecast_is_told_as_exactly_as_it_is_known() -> None:
