@@ -134,6 +134,37 @@ def test_several_are_paused_moved_and_cancelled_together(
     expect(names(page)).to_have_text(["gamma", "alpha"])
 
 
+@pytest.mark.parametrize("size", [(1440, 420), (390, 700)], ids=["desktop", "phone"])
+def test_what_to_do_with_those_selected_is_always_in_sight(
+    visit: Visit, waiting: list[str], accessible: Callable[[Page], None], size: tuple[int, int]
+) -> None:
+    page = visit(viewport={"width": size[0], "height": size[1]})
+    page.goto("/queue")
+    expect(names(page)).to_have_count(len(waiting))
+    bar = page.get_by_role("region", name="What is selected")
+    tick = page.get_by_role("checkbox", name="Select alpha")
+    tick.focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#audit")).not_to_be_in_viewport()
+    expect(bar).to_be_in_viewport(ratio=1)
+    accessible(page)
+    # Whoever hears the page comes to it after the list; a key leads there at once.
+    order = "document.querySelector('#waiting').compareDocumentPosition(arguments[0]) & 4"
+    assert bar.evaluate(f"(...arguments) => {order}")
+    page.keyboard.press("s")
+    expect(bar.get_by_role("button", name="Pause")).to_be_focused()
+    # It covers nothing that has the focus.
+    page.locator("#waiting > li").first.get_by_role("link").first.focus()
+    seen = """() => { const on = document.activeElement, at = on.getBoundingClientRect();
+        const top = document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2);
+        return on.contains(top) || top?.contains(on) ? '' : on.outerHTML; }"""
+    for _ in range(24):
+        page.keyboard.press("Tab")
+        assert page.evaluate(seen) == ""
+    tick.uncheck()
+    expect(bar).to_be_hidden()
+
+
 def test_run_now_names_what_it_stops(
     visit: Visit, system: System, accessible: Callable[[Page], None]
 ) -> None:

@@ -7,11 +7,11 @@ const WAIT = 1500;
 const OFF = 'shortcuts-off';
 /** @type {Map<string, [string, string]>} */
 const GO = new Map([['h', ['/', 'Home']], ['u', ['/upload', 'Upload']], ['m', ['/my-experiments', 'My experiments']], ['q', ['/queue', 'Queue']], ['r', ['/nodes', 'Reactors']]]);
-const ACTS = new Map([['g', 'prefix'], ['?', 'help'], ['/', 'search']]);
+const ACTS = new Map([['g', 'prefix'], ['?', 'help'], ['/', 'search'], ['s', 'selection']]);
 const WRITES = 'input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable], [role=textbox]';
 
 /**
- * What a key means after the one before: where to go, `help`, `search`, `prefix`, or nothing.
+ * What a key means after the one before: where to go, `help`, `search`, `selection`, `prefix`, or nothing.
  * @param {string} key @param {boolean} prefixed Whether `g` was pressed just now.
  */
 export function meaning(key, prefixed) {
@@ -45,6 +45,7 @@ function dialog() {
         { class: 'keys' },
         ...[...GO].map(([key, [, name]]) => row(['g', key], name)),
         row(['/'], 'Search, where the page can'),
+        ...(document.querySelector('.selection') ? [row(['s'], 'What to do with those selected')] : []),
         row(['?'], 'This list'),
         ...(document.body.dataset.page === 'upload' ? [row(['Ctrl', 'Enter'], 'Queue the experiment'), row(['Esc', 'Tab'], 'Leave the editor')] : []),
       ),
@@ -66,8 +67,11 @@ export function takeShortcuts() {
     if (!act || (act !== 'help' && memory.get(OFF) !== null)) return;
     if (act === 'help') dialog().showModal();
     else if (act === 'search') /** @type {HTMLElement | null} */ (document.querySelector('main input[type=search]'))?.focus();
+    else if (act === 'selection') /** @type {HTMLElement | null} */ (document.querySelector('.selection button'))?.focus();
     else if (act !== 'prefix') location.href = act;
     if (act !== 'prefix') event.preventDefault();
   });
-  byId('keys')?.addEventListener('click', () => dialog().showModal());
+  document.addEventListener('click', (event) => {
+    if (/** @type {Element} */ (event.target).closest('#keys')) dialog().showModal();
+  });
 }
