@@ -19,6 +19,7 @@ from broker.messages import (
 )
 from portal.access import ERRORS, Asking, ChannelNames, ExperimentId, Points, as_json
 from portal.api import read_experiment
+from portal.bundles import MAX_BUNDLED, Bundles
 from portal.downloads import Downloads, disposition
 from portal.reader import Reader
 from portal.security import FILE_SECURITY_POLICY
@@ -41,10 +42,13 @@ _FORMATS = {
 class DataApi:
     """The calls that read data of experiments."""
 
-    def __init__(self, reader: Reader, state: State, downloads: Downloads) -> None:
+    def __init__(
+        self, reader: Reader, state: State, downloads: Downloads, bundles: Bundles
+    ) -> None:
         self._reader = reader
         self._state = state
         self._downloads = downloads
+        self._bundles = bundles
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -64,6 +68,18 @@ class DataApi:
         ):
             whole = _types(media_type)
             add(f"{one}/{path}", handler, methods=get, response_class=Response, responses=whole)
+        return router
+
+    def several_router(self) -> APIRouter:
+        """Return the route of several experiments; it goes before those of one."""
+        router = APIRouter(prefix="/api", tags=["experiments"], responses=ERRORS)
+        router.add_api_route(
+            "/experiments/download",
+            self.several,
+            methods=["GET"],
+            response_class=Response,
+            responses=_types("application/zip"),
+        )
         return router
 
     async def history(
@@ -187,6 +203,27 @@ class DataApi:
     ) -> Response:
         """Download everything as one ZIP; of a running one, what there is so far."""
         return await self._file(request, session, experiment_id, ExportKind.RESULTS)
+
+    async def several(
+        self,
+        request: Request,
+        session: Asking,
+        ids: Annotated[
+            list[str],
+            Query(
+                min_length=1,
+                max_length=MAX_BUNDLED,
+                description="Experiments; repeat it for each.",
+                examples=[["01JM9ZQ8E6Y7W5V4T3S2R1Q0P9", "01JM9ZQ8E6Y7W5V4T3S2R1Q0PA"]],
+            ),
+        ],
+    ) -> Response:
+        """Download several experiments as one ZIP, each in a folder.
+
+        It is made while it is sent: it has no length, and what was cut short begins anew. Where one
+        of them may not be downloaded, none is.
+        """
+        return await self._bundles.respond(request, session, ids)
 
     async def file(
         self,

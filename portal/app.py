@@ -29,6 +29,7 @@ from portal.api_data import DataApi
 from portal.api_nodes import NodesApi
 from portal.asking import Line
 from portal.assets import STATIC, Assets
+from portal.bundles import Bundles
 from portal.compression import Compressed
 from portal.conditional import Conditional, Headless
 from portal.desk import Desk
@@ -158,9 +159,13 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
     admin = AdminPages(reader, state, renderer, login=settings.admin == "login")
     manual = ManualControl(connection, state, settings.id)
     experiments = ExperimentsApi(desk, reader, state)
+    downloads = Downloads()
+    bundles = Bundles(reader, downloads)
+    data = DataApi(reader, state, downloads, bundles)
     for routes in (
+        data.several_router(),
         experiments.router(),
-        DataApi(reader, state, Downloads()).router(),
+        data.router(),
         experiments.queue_router(),
         NodesApi(reader, state, estop, desk, manual).router(),
         AdminApi(desk, reader, state, tokens).router(),
@@ -174,6 +179,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
             reader,
             state,
             selection=Selection(desk, state),
+            bundles=bundles,
             renderer=renderer,
             postbox=postbox,
         ).router(),

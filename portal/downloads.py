@@ -25,6 +25,7 @@ from broker.messages import (
     Fetched,
 )
 from portal.conditional import REVALIDATE, is_head, matches
+from portal.joining import Part, joined
 from portal.security import FILE_SECURITY_POLICY
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ _STALL_SECONDS: Final = 120.0
 
 FetchPiece = Callable[[int, int], Awaitable[Fetched]]
 """Fetches `length` bytes from `offset` of one file."""
+
+Ready = tuple[str, Exported, FetchPiece]
+"""The folder that it becomes, a ZIP, and what fetches it."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -65,12 +69,7 @@ class Downloads:
         Raises:
             ContractError: UNAVAILABLE, too many downloads run already.
         """
-        if self._running >= MAX_DOWNLOADS:
-            raise ContractError(
-                ErrorCode.UNAVAILABLE,
-                f"{MAX_DOWNLOADS} downloads run already",
-                "try again when one of them has ended",
-            )
+        self._demand_room()
         headers = {
             "Accept-Ranges": "bytes",
             "ETag": f'"{file.sha256}"',
@@ -95,8 +94,59 @@ class Downloads:
         headers["Content-Length"] = str(span.stop - span.start)
         if is_head(request):
             return Response(status_code=status, headers=headers, media_type=file.media_type)
-        body = self.pieces(span, file.size, fetch)
+        body = self._counted(self.pieces(span, file.size, fetch))
         return PiecesResponse(body, status, headers, file.media_type)
+
+    def respond_joined(
+        self, request: Request, filename: str, ready: AsyncGenerator[Ready, None]
+    ) -> Response:
+        """Return one ZIP of several, each of which is made ready when its turn comes.
+
+        How large it becomes is not known before: it has no length, and no part of it resumes.
+
+        Raises:
+            ContractError: As `respond`.
+        """
+        self._demand_room()
+        headers = {
+            "Accept-Ranges": "none",
+            "Cache-Control": "no-store",
+            "Content-Disposition": disposition(filename),
+            "Content-Security-Policy": FILE_SECURITY_POLICY,
+        }
+        if is_head(request):
+            return Response(headers=headers, media_type="application/zip")
+
+        async def parts() -> AsyncGenerator[Part, None]:
+            async with aclosing(ready):
+                async for folder, file, fetch in ready:
+
+                    def read(
+                        start: int, stop: int, file: Exported = file, fetch: FetchPiece = fetch
+                    ) -> AsyncGenerator[bytes, None]:
+                        return self.pieces(Span(start, stop), file.size, fetch)
+
+                    yield Part(folder, file.size, read)
+
+        body = self._counted(joined(parts()))
+        return PiecesResponse(body, HTTPStatus.OK, headers, "application/zip")
+
+    def _demand_room(self) -> None:
+        if self._running >= MAX_DOWNLOADS:
+            raise ContractError(
+                ErrorCode.UNAVAILABLE,
+                f"{MAX_DOWNLOADS} downloads run already",
+                "try again when one of them has ended",
+            )
+
+    async def _counted(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        self._running += 1
+        try:
+            async with aclosing(body):
+                async for piece in body:
+                    yield piece
+        finally:
+            self._running -= 1
 
     async def pieces(self, span: Span, size: int, fetch: FetchPiece) -> AsyncGenerator[bytes, None]:
         """Yield the span's bytes in order, a few pieces being asked for ahead.
@@ -113,7 +163,6 @@ class Downloads:
                 length = min(MAX_FETCH_BYTES, span.stop - offset)
                 ahead.append(asyncio.create_task(self._piece(fetch, offset, length, size)))
 
-        self._running += 1
         try:
             for _ in range(OUTSTANDING):
                 ask()
@@ -122,7 +171,6 @@ class Downloads:
                 ask()
                 yield piece
         finally:
-            self._running -= 1
             for task in ahead:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)

@@ -23,8 +23,9 @@ from broker.messages import (
 from broker.topics import EXPERIMENT_ID
 from portal.access import Asking
 from portal.api import read_experiment
+from portal.bundles import Bundles
 from portal.desk import Desk
-from portal.errors import status_of
+from portal.errors import page_of, status_of
 from portal.flash import Flash
 from portal.listing import newest, read_page
 from portal.mine_views import PATH, PERIODS, SORTS, Compared, Filters, Period, parameter_rows
@@ -53,6 +54,7 @@ class Mine:
         state: State,
         *,
         selection: Selection,
+        bundles: Bundles,
         renderer: Renderer,
         postbox: Postbox,
     ) -> None:
@@ -60,6 +62,7 @@ class Mine:
         self._reader = reader
         self._state = state
         self._selection = selection
+        self._bundles = bundles
         self._renderer = renderer
         self._postbox = postbox
 
@@ -68,6 +71,7 @@ class Mine:
         router = APIRouter(include_in_schema=False)
         for method, path, handler in (
             ("GET", PATH, self.show),
+            ("GET", f"{PATH}/download", self.download),
             ("POST", f"{PATH}/{{verb}}", self.selected),
             ("GET", "/compare", self.compare),
             ("GET", "/experiment/{experiment_id}/annotate", self.ask_annotation),
@@ -135,6 +139,16 @@ class Mine:
                 return RedirectResponse(address, HTTPStatus.SEE_OTHER)
         flash = Flash("error" if outcome.refused else "ok", outcome.message)
         return self._postbox.go(request, address, flash)
+
+    async def download(
+        self, request: Request, session: Asking, ids: Annotated[list[str] | None, Query()] = None
+    ) -> Response:
+        """Download what is selected as one ZIP, or say in the list why not."""
+        try:
+            return await self._bundles.respond(request, session, ids or ())
+        except ContractError as refused:
+            flash = Flash("error", refused.error.message, refused.error.hint)
+            return self._postbox.go(request, page_of(request) or PATH, flash)
 
     async def ask_annotation(
         self, request: Request, session: Asking, experiment_id: str

@@ -329,7 +329,8 @@ class FakeHub:
 
     def _export(self, request: Export) -> Exported:
         self._known(request.experiment_id)
-        key = request.file or request.kind.value
+        own = f"{request.experiment_id}.zip"
+        key = own if own in self.files else request.file or request.kind.value
         data = self.files.get(key)
         if data is None:
             raise ContractError(ErrorCode.NOT_FOUND, f"{key} does not exist")

@@ -2,14 +2,18 @@
 
 import asyncio
 import hashlib
+import io
 import os
 import random
 from contextlib import AsyncExitStack
+from zipfile import ZIP_STORED, ZipFile
 
 import httpx
 import pytest
+from ulid import ULID
 
 from broker.messages import MAX_FETCH_BYTES
+from portal.bundles import MAX_BUNDLED
 from portal.downloads import MAX_DOWNLOADS
 from portal.metrics import resident_bytes
 from tests.support.fake_hub import FakeHub
@@ -143,4 +147,85 @@ async def test_memory_stays_constant(client: httpx.AsyncClient, hub: FakeHub, ad
             taken += len(piece)
             most = max(most, resident_bytes())
     assert taken == size
+    assert most - before < 48 * 1024 * 1024
+
+
+def zip_of(name: str, content: bytes) -> bytes:
+    made = io.BytesIO()
+    with ZipFile(made, "w", ZIP_STORED) as file:
+        file.writestr(name, content)
+    return made.getvalue()
+
+
+async def queued(client: httpx.AsyncClient, hub: FakeHub, content: bytes) -> str:
+    """Queue an experiment whose results are a ZIP of this."""
+    answer = await client.post("/api/experiments/start", json={"script_content": "1"})
+    one = str(answer.json()["experiment_id"])
+    hub.files[f"{one}.zip"] = zip_of("files/data.bin", content)
+    return one
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto", "nats"])
+async def test_several_come_as_one_zip(client: httpx.AsyncClient, hub: FakeHub) -> None:
+    contents = [os.urandom(SIZE), b"", os.urandom(1000)]
+    ids = [await queued(client, hub, content) for content in contents]
+    answer = await client.get("/api/experiments/download", params={"ids": [*ids, ids[0]]})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/zip"
+    assert 'filename="3-experiments.zip"' in answer.headers["content-disposition"]
+    with ZipFile(io.BytesIO(answer.content)) as file:
+        assert file.testzip() is None
+        found = {name: file.read(name) for name in file.namelist()}
+    assert found == {
+        f"{one}/files/data.bin": content for one, content in zip(ids, contents, strict=True)
+    }
+    head = await client.head("/api/experiments/download", params={"ids": ids})
+    assert head.status_code == 200
+
+
+async def test_several_are_refused_before_anything_is_sent(
+    portal: Portal, client: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    one = await queued(client, hub, b"1")
+    path = "/api/experiments/download"
+
+    async def code(ids: list[str]) -> tuple[int, str]:
+        answer = await client.get(path, params={"ids": ids})
+        return answer.status_code, answer.json()["error"]["code"]
+
+    assert await code([]) == (400, "MALFORMED")
+    assert await code([str(ULID()) for _ in range(MAX_BUNDLED + 1)]) == (400, "MALFORMED")
+    assert await code([one, str(ULID())]) == (404, "NOT_FOUND")
+    assert await code([one, "../etc"]) == (404, "NOT_FOUND")
+    # In the list it is said there; the list keeps its filters.
+    page = {"Accept": "text/html", "Referer": f"{portal.url}/my-experiments?sort=name"}
+    async with portal.client(headers=page) as browser:
+        answer = await browser.get("/my-experiments/download")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/my-experiments?sort=name"
+        assert "tick the experiments" in (await browser.get("/my-experiments")).text.lower()
+
+
+async def test_what_goes_wrong_in_the_middle_ends_the_download(
+    client: httpx.AsyncClient, hub: FakeHub
+) -> None:
+    ids = [await queued(client, hub, os.urandom(2 * MAX_FETCH_BYTES)) for _ in range(2)]
+    hub.files[f"{ids[1]}.zip"] = b"no ZIP at all"
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get("/api/experiments/download", params={"ids": ids})
+    good = await client.get("/api/experiments/download", params={"ids": ids[:1]})
+    assert good.status_code == 200
+
+
+async def test_memory_stays_constant_for_several(client: httpx.AsyncClient, hub: FakeHub) -> None:
+    content = b"x" * (64 * 1024 * 1024)
+    ids = [await queued(client, hub, content) for _ in range(3)]
+    before = resident_bytes()
+    most = taken = 0
+    address = "/api/experiments/download"
+    async with client.stream("GET", address, params={"ids": ids}) as answer:
+        async for piece in answer.aiter_bytes():
+            taken += len(piece)
+            most = max(most, resident_bytes())
+    assert taken > 3 * len(content)
     assert most - before < 48 * 1024 * 1024

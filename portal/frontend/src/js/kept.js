@@ -6,9 +6,6 @@ import { carryOut } from './commands.js';
 import { byId, setText } from './dom.js';
 import { refresh } from './regions.js';
 
-/** Milliseconds between two downloads: browsers drop those that come at once. */
-const SPACED = 400;
-
 const ticked = () => /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('input[name="ids"][form="chosen"]:checked')]);
 
 function count() {
@@ -49,15 +46,6 @@ async function several(verb, ids, button) {
   }
 }
 
-async function download() {
-  for (const { value } of ticked()) {
-    const link = /** @type {HTMLAnchorElement | null} */ (document.querySelector(`a[data-download="${CSS.escape(value)}"]`));
-    if (!link) continue;
-    link.click();
-    await new Promise((resolve) => setTimeout(resolve, SPACED));
-  }
-}
-
 /** Take over the forms of a list of experiments. */
 export function takeKept() {
   document.addEventListener('submit', (event) => {
@@ -71,6 +59,5 @@ export function takeKept() {
   });
   document.addEventListener('change', count);
   document.addEventListener('regions', count);
-  byId('chosen-download')?.addEventListener('click', download);
   count();
 }
