@@ -102,11 +102,13 @@ class Session:
         user: `web:` and the keyed hash of the secret.
         handle: A name that others may see.
         admin: May use the administrator's controls.
+        admin_until: Unix time at which a login ends by itself; None where none does.
     """
 
     user: str
     handle: str
     admin: bool
+    admin_until: int | None = None
 
     @property
     def actor(self) -> Actor:
@@ -203,7 +205,7 @@ class Sessions:
             and ticket.proof == self._proof
             and not self._rotation.logged_out(user, ticket.serial)
         )
-        return self._session(ticket.secret, logged_in)
+        return self._session(ticket.secret, ticket.admin_until if logged_in else None)
 
     def from_header(self, value: str) -> Session:
         """Return whose `X-Session-ID` it is.
@@ -225,7 +227,7 @@ class Sessions:
                 "send a long random text, and the same one each time",
                 field=HEADER,
             )
-        return self._session(value, logged_in=False)
+        return self._session(value)
 
     def logged_in(self, ticket: Ticket, password: str) -> Ticket | None:
         """Return the ticket with an administrator's rights, or None if the password is wrong."""
@@ -242,11 +244,12 @@ class Sessions:
     def _proof_of(self, password: str) -> str:
         return _short(_digest(self._site_key, "login", password))
 
-    def _session(self, secret: str, logged_in: bool) -> Session:
+    def _session(self, secret: str, admin_until: int | None = None) -> Session:
         digest = _digest(self._site_key, "user", secret)
-        return Session(
-            self._user(secret), handle_of(digest[-4:]), self._everybody_admin or logged_in
-        )
+        user, handle = self._user(secret), handle_of(digest[-4:])
+        if self._everybody_admin:
+            return Session(user, handle, admin=True)
+        return Session(user, handle, admin_until is not None, admin_until)
 
     def _user(self, secret: str) -> str:
         return user_of(self._site_key, "user", secret)

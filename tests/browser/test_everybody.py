@@ -66,7 +66,7 @@ def test_what_one_does_the_others_see(visit: Visit, system: System, guarded: str
     boss.goto("/login")
     boss.get_by_label("Password").fill(PASSWORD)
     boss.get_by_role("button", name="Log in").click()
-    expect(boss.locator("body")).to_have_attribute("data-admin", "")
+    expect(boss.locator(".foot")).to_contain_text("Administration")
     assert system.http.post("/api/queue/pause").status_code == 200
     for page in (ada, ben, boss):
         page.goto("/queue")
@@ -78,7 +78,12 @@ def test_what_one_does_the_others_see(visit: Visit, system: System, guarded: str
     for path in ("/", "/queue", f"/experiment/{one}", "/nodes", "/nodes/reactor-1"):
         ben.goto(path)
         expect(ben.locator("h1").first).to_be_attached()
-        for control in ("#queue-admin", "#manual", "[data-sheet='run-now']", "a[href='/admin']"):
+        for control in (
+            "#queue-admin *",
+            "#manual *",
+            "[data-sheet='run-now']",
+            "a[href='/admin']",
+        ):
             expect(ben.locator(control)).to_have_count(0)
         expect(ben.get_by_role("button", name=re.compile("^(Cancel|Pause)"))).to_have_count(0)
     ben.goto("/queue")
@@ -97,6 +102,26 @@ def test_what_one_does_the_others_see(visit: Visit, system: System, guarded: str
     boss.get_by_role("button", name="Resume queue").click()
     for page in (ada, ben, boss):
         expect(page.locator("#banners")).not_to_contain_text("The queue is paused")
+
+
+def test_a_login_begins_and_ends_in_every_tab(visit: Visit, guarded: str) -> None:
+    first = visit(guarded)
+    first.goto("/nodes/reactor-1")
+    second = first.context.new_page()
+    second.goto("/login")
+    expect(first.locator("#link")).to_have_text("Live")
+    expect(first.locator("#manual")).to_be_hidden()
+    second.get_by_label("Password").fill(PASSWORD)
+    second.get_by_role("button", name="Log in").click()
+    expect(first.locator("#manual")).to_contain_text("Nobody holds the reactor")
+    expect(first.locator(".foot")).to_contain_text("Administration")
+    third = first.context.new_page()
+    third.goto("/admin")
+    expect(third.locator("#link")).to_have_text("Live")
+    second.goto("/admin")
+    second.get_by_role("button", name="Log out").click()
+    expect(first.locator("#manual")).to_be_hidden()
+    third.wait_for_url("**/login")  # of the whole page nothing is left for him
 
 
 def tab_to(page: Page, selector: str) -> None:

@@ -53,6 +53,21 @@ def test_the_first_experiment_takes_one_click_each_step(
     expect(page.get_by_role("heading", name="Your first experiment")).to_have_count(0)
 
 
+def test_a_first_experiment_of_mine_appears_by_itself(visit: Visit) -> None:
+    page = visit()
+    page.goto("/")
+    expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#mine")).to_be_hidden()
+    page.evaluate(
+        """script => fetch('/api/experiments/start', {method: 'POST',
+            headers: {'Content-Type': 'application/json'},
+            body: JSON.stringify({script_content: script, name: 'the first of mine'})})""",
+        FOREVER,
+    )
+    expect(page.locator("#mine")).to_contain_text("the first of mine")
+    expect(page.locator("#first")).to_be_hidden()
+
+
 def test_nothing_is_called_free_where_nothing_starts(visit: Visit, system: System) -> None:
     page = visit()
     page.goto("/")

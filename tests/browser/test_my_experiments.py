@@ -61,6 +61,13 @@ def test_what_people_do_with_their_runs(
     expect(second.get_by_text("completed")).to_be_visible()
     accessible(page)
 
+    # What is ticked stays so while the list changes under it.
+    row.get_by_role("checkbox").check()
+    system.http.patch(f"/api/experiments/{other}", json={"note": "from elsewhere"})
+    expect(second).to_contain_text("from elsewhere")
+    expect(row.get_by_role("checkbox")).to_be_checked()
+    row.get_by_role("checkbox").uncheck()
+
     # A name and a note, in a sheet over the list; the search finds the note.
     row.get_by_role("link", name="Name and note").click()
     sheet = page.get_by_role("dialog")

@@ -4,7 +4,8 @@
     python -m portal.frontend.dev.preview [PORT]
 
 `?state=` chooses the laboratory: busy (default), new, empty, hub-offline, broker-down, paused,
-recovery, estop, alarms, manual, errors. The live connection and the interface answer with samples
+recovery, estop, alarms, manual, errors; `?as=guest` shows what somebody sees who may change
+nothing. The live connection and the interface answer with samples
 too. With `PREVIEW_FROZEN=1` in the environment nothing moves, and it is always the same moment.
 """
 
@@ -45,6 +46,7 @@ from portal.mine_views import PERIODS, SORTS, Compared, Filters, parameter_rows
 from portal.posting import Question
 from portal.queue_views import late_move, places_of
 from portal.sdk import sdk
+from portal.sessions import Session
 from portal.timeline import life_of
 from portal.upload_form import Upload, read_upload
 
@@ -81,7 +83,7 @@ async def with_policy(request: Request, call_next: Any) -> Response:
     return response
 
 
-def _context(page: str, state: str) -> dict[str, Any]:
+def _context(page: str, state: str, *, guest: bool = False) -> dict[str, Any]:
     hub = {"state": "online", "since": records.NOW, "posture": "running", "posture_reason": ""}
     broker = {"connected": True, "since": records.NOW}
     queue: Any = samples.queue()
@@ -116,7 +118,7 @@ def _context(page: str, state: str) -> dict[str, Any]:
                  "hint": "Wait until one ends, or cancel one."},
             ]  # fmt: skip
     return {
-        "page": page, "session": {"handle": "calm-otter", "user": samples.ME, "admin": True},
+        "page": page, "session": Session(samples.ME, "calm-otter", admin=not guest),
         "hub": hub, "broker": broker, "queue": queue, "nodes": list(nodes), "version": "0.1.0",
         "flash": flash,
     }  # fmt: skip
@@ -124,8 +126,13 @@ def _context(page: str, state: str) -> dict[str, Any]:
 
 def _page(request: Request, template: str, page: str, **more: Any) -> HTMLResponse:
     state = request.query_params.get("state", "busy")
-    text = templates.get_template(template).render(**_context(page, state), **more)
+    context = _context(page, state, guest=_guest(request))
+    text = templates.get_template(template).render(**context, **more)
     return HTMLResponse(text, status_code=more.get("status", 200))
+
+
+def _guest(request: Request) -> bool:
+    return request.query_params.get("as") == "guest"
 
 
 @app.get("/")
@@ -304,8 +311,10 @@ async def experiment(request: Request, experiment_id: str) -> Response:
     lines = records.log_lines(0 if e.started_at is None else 60)
     log = LogPage(lines=lines, last=len(lines), complete=True)
     return _page(
-        request, "experiment.html", "experiment", experiment=e, script=records.SCRIPT, log=log,
-        readings=records.values_at(records.ELAPSED), may_change=True, results=e.results,
+        request, "experiment.html", "experiment", experiment=e,
+        script=None if _guest(request) else records.SCRIPT, log=log,
+        readings=records.values_at(records.ELAPSED), may_change=not _guest(request),
+        results=e.results,
         info=samples.INFO, declared=samples.INFO.parameters, milestones=samples.milestones(e),
         life=life_of(e, samples.milestones(e), records.NOW),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import { live } from './live.js';
 import { takeCommands } from './commands.js';
 import { install } from './install.js';
+import { watchSession } from './session.js';
 import { takeSheets } from './sheets.js';
 import { takeShortcuts } from './shortcuts.js';
 import { keepTab } from './tab.js';
@@ -20,6 +21,7 @@ keepTab();
 install();
 watchLink();
 watchStructure();
+watchSession();
 
 document.addEventListener('click', (event) => {
   const button = /** @type {Element} */ (event.target).closest('[data-dismiss]');

@@ -1,14 +1,18 @@
 // @ts-check
 // The server alone knows how a page looks. When something changed that is more than a number, the
 // page is fetched again and its regions are morphed in place: focus, open details, charts and the
-// log stay. The same serves as the fall-back without a live connection.
+// log stay. The same serves as the fall-back without a live connection. A page has the same regions
+// at all times, those that have nothing to show hidden: what is not there could not come.
 import { Idiomorph } from 'idiomorph/dist/idiomorph.esm.js';
 import { byId, isWriting } from './dom.js';
 
 const SPACING = 400;
 const RETRY = 2_000;
 const LONGEST_RETRY = 30_000;
-const USER_STATE = new Set(['open', 'data-shown']);
+/** The page is not there any more, or not for who looks at it. */
+const GONE = new Set([401, 403, 404]);
+/** What people opened and ticked is theirs. */
+const theirs = (name, element) => (/^(DETAILS|DIALOG)$/.test(element.tagName) ? ['open', 'data-shown'].includes(name) : name === 'checked' && element.matches('.mark input'));
 
 let running = false;
 let again = false;
@@ -23,7 +27,7 @@ function morph(region, fresh) {
     ignoreActiveValue: isWriting(),
     callbacks: {
       beforeNodeMorphed: (from) => !(from instanceof Element && from.hasAttribute('data-keep')),
-      beforeAttributeUpdated: (name, element) => !(USER_STATE.has(name) && /^(DETAILS|DIALOG)$/.test(element.tagName)),
+      beforeAttributeUpdated: (name, element) => !theirs(name, element),
     },
   });
 }
@@ -35,7 +39,7 @@ async function fetchPage() {
     signal: AbortSignal.timeout(10_000),
   });
   const lost = document.body.dataset.page === 'error';
-  if (lost ? response.ok : response.status === 404 || response.redirected) {
+  if (lost ? response.ok : GONE.has(response.status) || response.redirected) {
     location.reload();
     return;
   }

@@ -39,10 +39,8 @@ export class Board {
     this.voice = byId('board-voice');
     this.hidden = new Choices('charts.hidden');
     this.logs = new Choices('charts.logarithmic');
-    const { wall = false, speed = 1, simulated = false } = run;
-    this.time = { clock: wall || memory.get('charts.clock') === 'yes', base: new Timebase([], speed) };
-    /** How many times faster than real time a simulation runs; 1 where none does. */
-    this.speed = simulated ? speed : 1;
+    this.time = { clock: run.wall || memory.get('charts.clock') === 'yes', base: new Timebase() };
+    this.describe(channels, run);
     /** @type {Map<string, Panel>} */
     this.panels = new Map();
     this.marks = new Marks();
@@ -63,7 +61,6 @@ export class Board {
     this.drawn = 0;
     /** The range of the last drawing: when it moves, every panel does. */
     this.axis = '';
-    this.channels = groupChannels(channels);
     this.seen = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
         const panel = [...this.panels.values()].find(({ element }) => element === target);
@@ -238,6 +235,17 @@ export class Board {
     this.widen();
     this.root.dispatchEvent(new CustomEvent('panels'));
     this.soon();
+  }
+
+  /**
+   * Say what is measured and how its time runs: of an experiment that waits, its reactor tells later.
+   * @param {any[]} channels @param {{speed?: number, simulated?: boolean}} clock
+   */
+  describe(channels, { speed = 1, simulated = false }) {
+    this.channels = groupChannels(channels);
+    /** How many times faster than real time a simulation runs; 1 where none does. */
+    this.speed = simulated ? speed : 1;
+    this.time.base.speed = speed > 0 ? speed : 1;
   }
 
   /** Make panels for what has values; channels that nobody measured get none. @param {Iterable<string>} names */

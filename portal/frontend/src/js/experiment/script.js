@@ -43,11 +43,16 @@ async function compare(select, script) {
   }
 }
 
+/** @type {HTMLElement | null} */
+let taken = null;
+
 /** @param {string} id of the experiment */
-export function takeScript(id) {
+function take(id) {
+  const fold = byId('script-card');
+  if (fold === taken) return;
+  taken = fold;
   const place = byId('script');
   const script = place?.textContent ?? '';
-  const fold = byId('script-card');
   // Colours cost some time for a long script: only when it is looked at.
   fold?.addEventListener('toggle', () => colourScript(place), { once: true });
   byId('copy')?.addEventListener('click', async () => {
@@ -62,5 +67,10 @@ export function takeScript(id) {
   const select = /** @type {HTMLSelectElement | null} */ (byId('compare'));
   select?.addEventListener('focus', () => offer(select, id));
   select?.addEventListener('change', () => compare(select, script));
-  return script;
+}
+
+/** Take over the script's card, also one that comes later. @param {string} id of the experiment */
+export function takeScript(id) {
+  document.addEventListener('regions', () => take(id));
+  take(id);
 }

@@ -21,11 +21,10 @@ const RETRY = 10_000;
 /** As many as a wide chart has pixels; a closer look fetches more. The template has the same. */
 const POINTS = 800;
 
-const data = pageData('experiment-data');
+let data = pageData('experiment-data');
 const id = data.experiment_id;
-const { speed, simulated } = data;
 const board = new Board(/** @type {HTMLElement} */ (byId('board')), data.channels, {
-  id, name: data.name, speed, simulated, every: `/api/experiments/${id}/telemetry?format=csv`,
+  id, name: data.name, speed: data.speed, simulated: data.simulated, every: `/api/experiments/${id}/telemetry?format=csv`,
 });
 const log = new Console(id);
 
@@ -133,6 +132,10 @@ document.addEventListener('visibilitychange', () => {
 
 let wasOver = over();
 document.addEventListener('regions', () => {
+  if (data.channels.length === 0) {
+    data = pageData('experiment-data');
+    board.describe(data.channels, data);
+  }
   takeTimes();
   follow();
   findSparks();

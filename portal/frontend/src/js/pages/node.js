@@ -12,6 +12,7 @@ const POINTS = 800;
 const RETRY = 10_000;
 
 const { node, channels } = pageData('node-data');
+const announced = byId('node-data')?.textContent;
 
 /** The moment at which the axis has its zero: a midnight, so that ticks stand at whole hours. */
 let zero = 0;
@@ -100,7 +101,11 @@ function countDown() {
   }
 }
 whileSeen(1000, countDown);
-document.addEventListener('regions', countDown);
+document.addEventListener('regions', () => {
+  // It came back with other channels: other charts, too.
+  if (byId('node-data')?.textContent !== announced) location.reload();
+  countDown();
+});
 countDown();
 
 followReadings();
