@@ -218,7 +218,8 @@ class ManualControl:
         info = self._reactor.channels.get(channel)
         label = channel if info is None else info.label
         beginning = f"{label} is being set" if command.dose_ml is None else f"{label} is dosing"
-        refused = await self._perform(self._act(channel, command, label), back, beginning)
+        work = self._act(channel, command, label)
+        refused = await self._perform(work, command, back, beginning)
         if refused is not None:
             self._tell("command-refused", channel, command, back, refused)
             if not held and len(self._under_way) == 1 and self._reactor.safe:
@@ -241,10 +242,10 @@ class ManualControl:
             await self._hands.end(f"ended by {_handle(order, back)}")
             return "manual control has ended; everything is safe"
 
-        await self._perform(end(), back, "everything is being made safe")
+        await self._perform(end(), order, back, "everything is being made safe")
 
     async def _perform(
-        self, work: Coroutine[None, None, str], back: Back, beginning: str
+        self, work: Coroutine[None, None, str], order: ByHand, back: Back, beginning: str
     ) -> Error | None:
         """Do it and answer soon; return why it was refused or failed."""
         doing = asyncio.create_task(work, name="command's work")
@@ -263,7 +264,10 @@ class ManualControl:
             if soon:
                 await self._reply(back, error.error)
             else:
-                await self._voice.complain(back.principal, back.topic, error.error, back.id)
+                user = None if order.actor is None else order.actor.user
+                await self._voice.complain(
+                    back.principal, back.topic, error.error, back.id, user=user
+                )
             return error.error
         if soon:
             await self._reply(back, Done(outcome="done", message=done))

@@ -46,10 +46,24 @@ class Voice:
             )
 
     async def complain(
-        self, principal: str, topic: str, error: Error, id_: str | None = None
+        self,
+        principal: str,
+        topic: str,
+        error: Error,
+        id_: str | None = None,
+        *,
+        user: str | None = None,
     ) -> None:
-        """Tell a principal what was wrong with its message; lost if the broker is away."""
-        report = ErrorReport(id=id_, topic=topic, error=error)
+        """Tell a principal what was wrong with its message; lost if the broker is away.
+
+        Args:
+            principal: Who sent it.
+            topic: That it came on.
+            error: What was wrong.
+            id_: Of the message.
+            user: The person behind it, where the principal is a portal.
+        """
+        report = ErrorReport(id=id_, user=user, topic=topic, error=error)
         await self._say(self._connection.topics.build(Topic.ERRORS, principal=principal), report)
 
     async def answer(self, back: Back, reply: Reply) -> None:

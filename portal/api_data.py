@@ -210,12 +210,7 @@ class DataApi:
         session: Asking,
         ids: Annotated[
             list[str],
-            Query(
-                min_length=1,
-                max_length=MAX_BUNDLED,
-                description="Experiments; repeat it for each.",
-                examples=[["01JM9ZQ8E6Y7W5V4T3S2R1Q0P9", "01JM9ZQ8E6Y7W5V4T3S2R1Q0PA"]],
-            ),
+            Query(min_length=1, max_length=MAX_BUNDLED),
         ],
     ) -> Response:
         """Download several experiments as one ZIP, each in a folder.

@@ -42,6 +42,7 @@ from portal.live import Live
 from portal.manual import ManualControl
 from portal.metrics import HubFigures, Measured, RequestFigures
 from portal.mine import Mine
+from portal.mishaps import Mishaps
 from portal.node_forms import NodeForms
 from portal.openapi import document
 from portal.pages import Pages
@@ -107,7 +108,8 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
         _log.warning("%s is missing: pages have no style until the frontend is built", STATIC)
     flashes = Flashes(signer(site_key, "flash"))
     tokens = ScriptTokens(site_key, lambda: state.tokens)
-    renderer = Renderer(state, assets, flashes)
+    mishaps = Mishaps(connection, state, live, settings.id)
+    renderer = Renderer(state, assets, flashes, mishaps)
     line = Line(Asker(connection, settings.id), state)
     reader, desk = Reader(line), Desk(line, state, seconds=settings.ask_timeout)
     estop = EmergencyStop(connection, state, settings.id)
@@ -157,7 +159,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
     examples = load_examples(settings.examples)
     pages = Pages(reader, state, renderer, examples)
     admin = AdminPages(reader, state, renderer, login=settings.admin == "login")
-    manual = ManualControl(connection, state, settings.id)
+    manual = ManualControl(connection, state, settings.id, mishaps)
     experiments = ExperimentsApi(desk, reader, state)
     downloads = Downloads()
     bundles = Bundles(reader, downloads)
@@ -184,7 +186,7 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
             postbox=postbox,
         ).router(),
         QueueForms(desk, Selection(desk, state), state, postbox).router(),
-        NodeForms(desk, estop, manual, postbox).router(),
+        NodeForms(desk, estop, manual, mishaps, postbox).router(),
         Forms(
             desk, sessions=sessions, state=state, reader=reader, renderer=renderer, postbox=postbox
         ).router(),

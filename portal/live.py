@@ -170,6 +170,12 @@ class Live:
             self.viewers_dropped += 1
             _log.info("dropped a viewer that did not keep up")
 
+    def tell(self, user: str, **fields: object) -> None:
+        """Send a user's windows, and nobody else's, a small frame."""
+        for viewer in self._viewers:
+            if user in viewer.owners:
+                viewer.tell(**fields)
+
     def count(self, characters: int) -> None:
         """Count a frame that was sent."""
         self.frames_sent += 1

@@ -26,6 +26,7 @@ from broker.topics import Topic
 from portal.asking import build, expect, need_admin
 from portal.errors import not_found
 from portal.known import NodeView
+from portal.mishaps import Mishaps
 from portal.sessions import Session
 from portal.state import State
 
@@ -43,11 +44,15 @@ class ManualControl:
 
     Args:
         principal: The portal's own name at the broker.
+        mishaps: What failed before.
     """
 
-    def __init__(self, connection: Connection, state: State, principal: str) -> None:
+    def __init__(
+        self, connection: Connection, state: State, principal: str, mishaps: Mishaps
+    ) -> None:
         self._connection = connection
         self._state = state
+        self._mishaps = mishaps
         self._principal = principal
         self._client = f"m{secrets.token_hex(10)}"
         self._waiting: dict[str, set[asyncio.Future[Reply]]] = {}
@@ -91,6 +96,7 @@ class ManualControl:
             dose_ml=dose_ml,
             duration=duration,
         )
+        self._mishaps.again(session.user, node, known.name)
         done = await self._send(Topic.NODE_COMMAND, view, order, channel=known.name)
         await self._seen(lambda: self._held(node))
         return done
@@ -103,6 +109,7 @@ class ManualControl:
         """
         need_admin(session, "end manual control")
         view = self._online(node)
+        self._mishaps.again(session.user, node, "")
         done = await self._send(Topic.NODE_MANUAL_END, view, self._order(ManualEnd, session, None))
         await self._seen(lambda: not self._held(node))
         return done

@@ -1,13 +1,16 @@
 """What the pages of reactors post without JavaScript."""
 
+from http import HTTPStatus
+
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from portal.access import Asking
 from portal.desk import Desk
-from portal.errors import not_found
+from portal.errors import not_found, page_of
 from portal.estop import EmergencyStop
 from portal.manual import ManualControl
+from portal.mishaps import Mishaps
 from portal.posting import Postbox, number_of, read_form, text_of
 
 
@@ -19,17 +22,23 @@ class NodeForms:
         desk: Desk,
         estop: EmergencyStop,
         manual: ManualControl,
+        mishaps: Mishaps,
         postbox: Postbox,
     ) -> None:
         self._desk = desk
         self._estop = estop
         self._manual = manual
+        self._mishaps = mishaps
         self._postbox = postbox
 
     def router(self) -> APIRouter:
         """Return the routes."""
         router = APIRouter(include_in_schema=False)
-        for path, handler in (("/nodes/estop", self.stop_all), ("/nodes/{node}/{verb}", self.node)):
+        for path, handler in (
+            ("/nodes/estop", self.stop_all),
+            ("/nodes/{node}/read", self.read),
+            ("/nodes/{node}/{verb}", self.node),
+        ):
             router.add_api_route(path, handler, methods=["POST"], response_class=Response)
         return router
 
@@ -67,6 +76,12 @@ class NodeForms:
             case _:
                 raise not_found("this command")
         return self._postbox.done(request, message, f"/nodes/{node}")
+
+    async def read(self, request: Request, session: Asking, node: str) -> Response:
+        """Take note that somebody has read what became of a command."""
+        fields = await read_form(request)
+        self._mishaps.dismiss(session.user, text_of(fields, "id"))
+        return RedirectResponse(page_of(request) or f"/nodes/{node}", HTTPStatus.SEE_OTHER)
 
     async def stop_all(self, request: Request, session: Asking) -> Response:
         """Stop all reactors in an emergency."""

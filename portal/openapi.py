@@ -49,6 +49,10 @@ PARAMETERS: Final[Mapping[str, tuple[str, Any]]] = {
     "days": ("How many days back.", 7.0),
     "event": ("Only events of these kinds; absent: all.", ["dose", "set"]),
     "new_position": ("1 is next; 0 means 1.", 1),
+    "ids": (
+        "Which experiments; repeat it for each.",
+        [AN_ID, ANOTHER_ID],
+    ),
     "channel": ("Only these; repeat it for several.", ["od", "temperature"]),
     "start": ("From here on, in seconds; absent: from the beginning.", 0.0),
     "end": ("Up to here, in seconds; absent: to the end.", 3600.0),

@@ -13,6 +13,7 @@ from portal.assets import Assets
 from portal.errors import error_headers, error_response, page_of, status_of, wants_page
 from portal.flash import Flashes
 from portal.markup import pieces
+from portal.mishaps import Mishaps
 from portal.security import SAFE_METHODS
 from portal.state import State
 
@@ -22,8 +23,9 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 class Renderer:
     """Renders pages."""
 
-    def __init__(self, state: State, assets: Assets, flashes: Flashes) -> None:
+    def __init__(self, state: State, assets: Assets, flashes: Flashes, mishaps: Mishaps) -> None:
         self._state = state
+        self._mishaps = mishaps
         self._flashes = flashes
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -57,6 +59,7 @@ class Renderer:
             nodes=state.nodes(),
             version=VERSION,
             flash=self._flashes.waiting(request),
+            mishaps=self._mishaps.of(request.state.session.user),
             **context,
         )
         response = HTMLResponse(text.encode("utf-8", "replace"), code)

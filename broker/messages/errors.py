@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
-from broker.messages.base import MAX_PAYLOAD_BYTES, Payload
+from broker.messages.base import MAX_PAYLOAD_BYTES, Payload, UserId
 
 
 class ErrorCode(StrEnum):
@@ -116,8 +116,14 @@ def decode(model: type[P], payload: bytes, limit: int = MAX_PAYLOAD_BYTES) -> P:
 
 
 class ErrorReport(Payload):
-    """Sent to `errors/{principal}` for a message that asked for no reply."""
+    """Sent to `errors/{principal}` for a message that asked for no reply, or failed after it.
+
+    Attributes:
+        id: Of the message.
+        user: Whom a portal is to tell: the person behind its message.
+    """
 
     id: str | None = None
+    user: UserId | None = None
     topic: str
     error: Error

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -74,6 +75,47 @@ def test_a_reactor_is_set_by_hand_and_made_safe(
     manual.get_by_role("button", name="End and make safe").click()
     expect(manual).to_contain_text("Nobody holds the reactor")
     expect(page.locator("[data-value='reactor-2/stirring']")).to_have_text(re.compile(r"^0(\.0)?$"))
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[System]:
+    """A system whose reactor takes its real time: a dose lasts."""
+    with System.start(tmp_path, "--runner", "docker", "--speed", "1") as running:
+        yield running
+
+
+def test_a_command_that_fails_after_it_was_accepted_is_told(
+    slow: System, visit: Visit, accessible: Callable[[Page], None]
+) -> None:
+    page = visit(slow.ready["portal"])
+    page.goto("/nodes/reactor-1")
+    elsewhere = page.context.new_page()
+    elsewhere.goto("/queue")
+    expect(elsewhere.locator("#link")).to_have_text("Live")
+    field = page.locator("form[data-api$='/command/media'] input[name=dose_ml]")
+    field.fill("2")
+    field.press("Enter")
+    expect(page.locator(".toast")).to_contain_text("is dosing")
+    assert slow.http.post("/api/nodes/reactor-1/estop").status_code == 200
+    for place in (page.locator("#manual"), elsewhere.locator("#banners")):
+        expect(place).to_contain_text(re.compile("Fresh medium on .*: your command failed"))
+    expect(page.locator("#banners")).not_to_contain_text("your command failed")
+    for seen in (page, elsewhere):
+        expect(seen.locator(".toast.bad")).to_contain_text("Fresh medium on ")
+        expect(seen.locator(".toast.bad .hint")).not_to_be_empty()
+    accessible(page)
+    accessible(elsewhere)
+    # Whoever has no scripts sees it on the next page.
+    cookies = page.context.storage_state()
+    plain = visit(slow.ready["portal"], java_script_enabled=False, storage_state=cookies)
+    plain.goto("/")
+    expect(plain.locator("#banners")).to_contain_text("your command failed")
+    elsewhere.get_by_role("button", name=re.compile("^Read: ")).click()
+    expect(elsewhere.locator("#banners")).not_to_contain_text("your command failed")
+    page.reload()
+    expect(page.locator("#manual")).not_to_contain_text("your command failed")
+    plain.reload()
+    expect(plain.locator("#banners")).not_to_contain_text("your command failed")
 
 
 def test_an_emergency_stop_is_unmistakable_and_released_with_a_reason(

@@ -15,6 +15,7 @@ from broker.messages import (
     Console,
     Done,
     Error,
+    ErrorReport,
     Estop,
     EstopRelease,
     LogLine,
@@ -120,6 +121,18 @@ class FakeNode:
         )
         console = Console(experiment_id=experiment_id, lines=lines)
         await self.connection.publish(self.topic(Topic.NODE_CONSOLE), console.encode(), qos=0)
+
+    async def fail(self, error: Error, principal: str = "portal") -> None:
+        """Say that the last command failed, after it was accepted."""
+        channel, order = self.orders[-1]
+        topics = self.connection.topics
+        topic = topics.build(
+            Topic.NODE_COMMAND, node=self.name, principal=principal, channel=channel
+        )
+        user = order.actor.user if order.actor else None
+        report = ErrorReport(id=order.id, user=user, topic=topic, error=error)
+        errors = topics.build(Topic.ERRORS, principal=principal)
+        await self.connection.publish(errors, report.encode())
 
     async def _stop(self, message: Message) -> None:
         if not message.payload:

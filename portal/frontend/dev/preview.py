@@ -4,7 +4,7 @@
     python -m portal.frontend.dev.preview [PORT]
 
 `?state=` chooses the laboratory: busy (default), new, empty, hub-offline, broker-down, paused,
-recovery, estop, alarms, manual, errors; `?as=guest` shows what somebody sees who may change
+recovery, estop, alarms, manual, failed, crowded, errors; `?as=guest` shows what somebody sees who may change
 nothing. The live connection and the interface answer with samples
 too. With `PREVIEW_FROZEN=1` in the environment nothing moves, and it is always the same moment.
 """
@@ -101,8 +101,10 @@ def _context(page: str, state: str, *, guest: bool = False) -> dict[str, Any]:
             queue = samples.queue(posture=state)
         case "estop" | "alarms":
             nodes = (samples.LAB[0], samples.ESTOPPED, samples.LAB[2])
-        case "manual":
+        case "manual" | "failed":
             nodes = (samples.FREE, samples.REAL, samples.LAB[2])
+        case "crowded":
+            queue = samples.crowded()
         case "new":
             queue = samples.queue(
                 running=(), waiting=(), total_queued=0, total_running=0, total_paused=0
@@ -120,7 +122,7 @@ def _context(page: str, state: str, *, guest: bool = False) -> dict[str, Any]:
     return {
         "page": page, "session": Session(samples.ME, "calm-otter", admin=not guest),
         "hub": hub, "broker": broker, "queue": queue, "nodes": list(nodes), "version": "0.1.0",
-        "flash": flash,
+        "flash": flash, "mishaps": samples.MISHAPS if state == "failed" else (),
     }  # fmt: skip
 
 
@@ -243,7 +245,7 @@ async def queue(request: Request) -> Response:
     late = request.query_params.get("state") == "conflict"
     conflict = late_move(samples.queue(), [samples.ulid(41)], "before", samples.ulid(60))
     return _page(
-        request, "queue.html", "queue", everything=False, conflict=conflict if late else None,
+        request, "queue.html", "queue", everything="all" in request.query_params, conflict=conflict if late else None,
         audit=None if request.query_params.get("state") == "hub-offline" else samples.audited(),
         before=None,
     )  # fmt: skip

@@ -39,6 +39,7 @@ from portal.alarmlog import PastAlarm
 from portal.frontend.dev.records import CALIBRATED, CHANNELS, ELAPSED, NOW, PACKAGES, values_at
 from portal.health_views import Finding
 from portal.known import NodeView
+from portal.mishaps import Mishap
 
 ME: Final = "web:abcdefgh12345678"
 BOOT: Final = "01KB0000000000000000000001"
@@ -331,6 +332,35 @@ def queue(**more: Any) -> Queue:
     )
 
 
+LONG: Final = (
+    "Turbidostat of Saccharomyces_cerevisiae_BY4741_ΔADE2 at 30 °C with a stepwise increase of "
+    "glucose, third replicate"
+)
+
+
+def crowded() -> Queue:
+    """Return a queue in which 300 wait, with names as long as people make them."""
+    first = entry(RUNNING, name=LONG, owner="administrator-of-the-night-shift")
+    waiting = tuple(
+        QueueEntry.model_validate(
+            {
+                "experiment_id": ulid(1000 + n),
+                "name": LONG if n % 3 == 0 else f"Growth {n}",
+                "owner": "calm-otter" if n % 7 == 0 else "quiet-heron",
+                "user": ME if n % 7 == 0 else "web:other0000001",
+                "status": Status.QUEUED,
+                "position": n + 1,
+                "created_at": NOW - timedelta(minutes=n),
+                "detail": "needs co2, od_740 and a_rather_long_channel: no reactor has it"
+                if n % 11 == 5
+                else "",
+            }
+        )
+        for n in range(300)
+    )
+    return queue(running=(first,), waiting=waiting, total_queued=300, total_paused=0)
+
+
 _DID: Final[tuple[tuple[str, str, str, str | None, dict[str, Any]], ...]] = (
     ("quiet-heron", "move", "done", "pH shift 6.5", {"request": {"before": ulid(41)}}),
     ("calm-otter", "move", "CHANGED_MEANWHILE", "Chemostat D = 0.2",
@@ -494,3 +524,15 @@ ESTOPPED: Final = LAB[1].model_copy(
         ),
     }
 )  # fmt: skip
+
+MISHAPS: Final = (
+    Mishap(
+        id="c-1", user=ME, node="reactor-1", channel="media", what="Media on Reactor 1",
+        error=Error(
+            code=ErrorCode.ESTOP, message="the dose was cut short after 1.25 of 4 mL",
+            hint="release the stop when it is safe, then dose what is missing",
+        ),
+        at=NOW - timedelta(minutes=3),
+    ),
+)  # fmt: skip
+"""What was commanded by hand and failed later."""

@@ -266,6 +266,22 @@ async def test_a_long_dose_is_answered_at_once_and_ended_with_manual_control(
     await eventually(lambda: bench.reactor.safe)
 
 
+async def test_what_fails_after_it_was_accepted_is_told_for_who_sent_it(
+    bench: Bench, connect: Connector
+) -> None:
+    portal = await desk(connect, "portal")
+    dose = {"channel": "media", "dose_ml": 2.0, "actor": ADMIN}
+    reply = await portal.ask(Topic.NODE_COMMAND, "one", **dose)
+    assert isinstance(reply.result, Done)
+    assert reply.result.outcome == "accepted"
+    await bench.reactor.emergency_stop("tested")
+    await eventually(lambda: len(portal.errors) == 1)
+    (told,) = portal.errors
+    assert (told.id, told.user, told.error.code) == ("one", ADMIN.user, ErrorCode.ESTOP)
+    assert told.topic.endswith("/command/portal/media")
+    assert told.error.hint
+
+
 @pytest.mark.parametrize("hold_seconds", [0.6])
 async def test_what_nobody_renews_is_made_safe(bench: Bench, connect: Connector) -> None:
     admin = await desk(connect, "admin")

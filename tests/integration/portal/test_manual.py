@@ -1,14 +1,16 @@
 """Setting and dosing by hand: said to the node, and its answer to the person."""
 
+import json
 from pathlib import Path
 
 import httpx
+import websockets
 
 from broker.messages import Command, Error, ErrorCode
 from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
-from tests.support.portal import SESSION, Portal, eventually, portal_on, shows
+from tests.support.portal import OTHER_SESSION, SESSION, Portal, eventually, portal_on, shows
 
 HTML = {"Accept": "text/html"}
 STIRRING = "/api/nodes/reactor-1/command/stirring"
@@ -80,6 +82,52 @@ async def test_silence_is_told_as_such(client: httpx.AsyncClient, node: FakeNode
     answer = await client.post(STIRRING, json={"value": 1})
     assert answer.status_code == 504
     assert "look at the reactor" in answer.json()["error"]["hint"]
+
+
+async def test_what_fails_after_it_was_accepted_is_told_to_who_sent_it(
+    portal: Portal, node: FakeNode
+) -> None:
+    told = Error(code=ErrorCode.ESTOP, message="the dose was cut short", hint="release the stop")
+    async with (
+        portal.client(headers={**HTML, "Origin": portal.url}) as ada,
+        portal.client(headers=HTML) as ben,
+    ):
+        await ready(ada, node)
+        await ben.get("/")
+        cookie = "; ".join(f"{name}={value}" for name, value in ada.cookies.items())
+        opened = {"Cookie": cookie, "Origin": portal.url}
+        async with (
+            websockets.connect(portal.ws, additional_headers=opened) as hers,
+            websockets.connect(portal.ws, additional_headers=OTHER_SESSION) as others,
+        ):
+            assert (await ada.post(STIRRING, json={"value": 400})).status_code == 200
+            await node.fail(told)
+            frames = [json.loads(await hers.recv()) for _ in range(2)]
+            failed = next(frame for frame in frames if frame["type"] == "failed")
+            assert failed["id"] == node.orders[-1][1].id
+            assert failed["what"] == "Stirring on Reactor 1"
+            assert failed["error"]["hint"] == "release the stop"
+            await others.send('{"ping": 1}')
+            heard = [json.loads(await others.recv())["type"] for _ in range(2)]
+            assert heard == ["link", "pong"]
+        for page in ("/", "/queue", "/nodes/reactor-1"):
+            seen = await ada.get(page)
+            assert seen.text.count("your command failed") == 1
+            assert shows(seen, "Stirring on Reactor 1")
+            assert shows(seen, "the dose was cut short")
+            assert shows(seen, "release the stop")
+            assert not shows(await ben.get(page), "your command failed")
+        one = {"id": failed["id"]}
+        assert (await ben.post("/nodes/reactor-1/read", data=one)).status_code == 403
+        read = await ada.post("/nodes/reactor-1/read", data=one)
+        assert (read.status_code, read.headers["location"]) == (303, "/nodes/reactor-1")
+        assert not shows(await ada.get("/"), "your command failed")
+        # Given again, it has not failed yet.
+        await ada.post(STIRRING, json={"value": 400})
+        await node.fail(told)
+        await eventually(lambda: ada.get("/"), lambda seen: shows(seen, "your command failed"))
+        await ada.post(STIRRING, json={"value": 500})
+        assert not shows(await ada.get("/"), "your command failed")
 
 
 async def test_the_form_does_the_same(portal: Portal, node: FakeNode) -> None:

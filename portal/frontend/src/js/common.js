@@ -8,6 +8,7 @@ import { takeSheets } from './sheets.js';
 import { takeShortcuts } from './shortcuts.js';
 import { keepTab } from './tab.js';
 import { watchLink } from './link.js';
+import { watchMishaps } from './mishaps.js';
 import { themes } from './themes.js';
 import { keepTimes } from './times.js';
 import { watchStructure } from './watch.js';
@@ -22,6 +23,7 @@ install();
 watchLink();
 watchStructure();
 watchSession();
+watchMishaps();
 
 document.addEventListener('click', (event) => {
   const button = /** @type {Element} */ (event.target).closest('[data-dismiss]');

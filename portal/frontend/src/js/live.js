@@ -19,7 +19,7 @@ export function matches(filter, topic) {
 
 /**
  * Events: `open` (each time that the portal speaks to us), `close`, `link` (detail: broker, hub, since), `refused`
- * (detail: the error).
+ * (detail: the error), `failed` (detail: what one commanded by hand, and why it failed after it was accepted).
  */
 export class Live extends EventTarget {
   /** @param {string} url @param {(url: string) => WebSocket} connect */
@@ -172,6 +172,9 @@ export class Live extends EventTarget {
         break;
       case 'link':
         this.dispatchEvent(new CustomEvent('link', { detail: frame }));
+        break;
+      case 'failed':
+        this.dispatchEvent(new CustomEvent('failed', { detail: frame }));
         break;
       case 'error':
         this.dispatchEvent(new CustomEvent('refused', { detail: frame.error }));
