@@ -4,9 +4,9 @@
     python -m portal.frontend.dev.preview [PORT]
 
 `?state=` chooses the laboratory: busy (default), new, empty, hub-offline, broker-down, paused,
-recovery, estop, alarms, manual, failed, crowded, errors; `?as=guest` shows what somebody sees who may change
-nothing. The live connection and the interface answer with samples
-too. With `PREVIEW_FROZEN=1` in the environment nothing moves, and it is always the same moment.
+recovery, estop, alarms, manual, failed, crowded, errors; `?as=guest` shows what somebody sees who
+may change nothing. The live connection and the interface answer with samples too. With
+`PREVIEW_FROZEN=1` in the environment nothing moves, and it is always the same moment.
 """
 
 import asyncio
@@ -243,9 +243,10 @@ async def compare(request: Request) -> Response:
 async def queue(request: Request) -> Response:
     """Show the queue; in the state conflict with a move that came too late."""
     late = request.query_params.get("state") == "conflict"
+    everything = "all" in request.query_params
     conflict = late_move(samples.queue(), [samples.ulid(41)], "before", samples.ulid(60))
     return _page(
-        request, "queue.html", "queue", everything="all" in request.query_params, conflict=conflict if late else None,
+        request, "queue.html", "queue", everything=everything, conflict=conflict if late else None,
         audit=None if request.query_params.get("state") == "hub-offline" else samples.audited(),
         before=None,
     )  # fmt: skip

@@ -352,7 +352,7 @@ def crowded() -> Queue:
                 "position": n + 1,
                 "created_at": NOW - timedelta(minutes=n),
                 "detail": "needs co2, od_740 and a_rather_long_channel: no reactor has it"
-                if n % 11 == 5
+                if n % 11 == 0
                 else "",
             }
         )
