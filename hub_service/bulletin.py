@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from broker.connection import Connection, Message
-from broker.messages import Posture, RunLimits, StartForecast, Tokens
+from broker.messages import Experiment, Posture, RunLimits, StartForecast, Tokens
 from broker.topics import ANY, Topic, Topics
 from hub_service.archive.finished import Kept
 from hub_service.dispatch import assignment, script_of
@@ -46,6 +46,7 @@ class Bulletin:
         script: Returns a script by its hash, None if there is none.
         limits: Of runs.
         durations: Of earlier runs.
+        everybody: Whether everybody may see all of an experiment.
         clock: The wall clock, in UTC.
     """
 
@@ -57,6 +58,7 @@ class Bulletin:
         script: Callable[[str], Awaitable[str | None]],
         limits: RunLimits,
         durations: Durations,
+        everybody: bool,
         clock: Callable[[], datetime],
     ) -> None:
         self._topics: Topics = connection.topics
@@ -64,6 +66,7 @@ class Bulletin:
         self._script = script
         self._limits = limits
         self._durations = durations
+        self._everybody = everybody
         self._clock = clock
         self._retained = Retained(connection)
         self._changed = asyncio.Event()
@@ -82,7 +85,7 @@ class Bulletin:
         for experiment, archived_at in kept:
             if now - archived_at < SHOWN_FOR:
                 self._finished[experiment.experiment_id] = min(archived_at, now)
-                self._retained.put(self._topic(experiment.experiment_id), experiment.encode())
+                self._publish(experiment)
 
     def show_tokens(self, tokens: Tokens) -> None:
         """Show which tokens for scripts are admitted."""
@@ -130,9 +133,8 @@ class Bulletin:
             self._show(state, entry, places.get(entry.id), starts.get(entry.id))
         for experiment_id in [i for i in self._shown if i not in state.entries]:
             self._retire(experiment_id, now)
-        self._retained.put(
-            self._topics.build(Topic.QUEUE), views.queue(state, starts, places).encode()
-        )
+        queue = views.queue(state, starts, places, everybody=self._everybody)
+        self._retained.put(self._topics.build(Topic.QUEUE), queue.encode())
 
     async def _assign(self, state: QueueState) -> None:
         for name in state.nodes:
@@ -163,8 +165,12 @@ class Bulletin:
         if before is not None and before.entry is entry and before == shown:
             return
         self._shown[entry.id] = shown
-        payload = views.experiment(state, entry, position, forecast).encode()
-        self._retained.put(self._topic(entry.id), payload)
+        self._publish(views.experiment(state, entry, position, forecast))
+
+    def _publish(self, experiment: Experiment) -> None:
+        """Show an experiment to everybody: all of it, or what the queue says of it."""
+        told = experiment if self._everybody else views.outline(experiment)
+        self._retained.put(self._topic(experiment.experiment_id), told.encode())
 
     def _retire(self, experiment_id: str, now: datetime) -> None:
         """Note when an experiment that left the queue is to be cleared.

@@ -24,6 +24,7 @@ from broker.messages import (
 from broker.requests import Asked
 from hub_service import scripts
 from hub_service.archive import Archive
+from hub_service.archive.history import Eyes
 from hub_service.archive.wide import Selection
 from hub_service.auditing import ADMINISTRATORS_ONLY, audit_entry
 from hub_service.authority import demand_change, may_change, powerful
@@ -45,7 +46,7 @@ class Reading:
         exports: Makes files to fetch.
         checker: Of scripts.
         durations: Of earlier runs.
-        everybody: Whether everybody may fetch scripts and results of every experiment.
+        everybody: Whether everybody may see every experiment and fetch its script and results.
         clock: The wall clock, in UTC.
     """
 
@@ -93,9 +94,9 @@ class Reading:
             case List():
                 return await self._list(asked, request)
             case History():
-                return await self._history(request)
+                return await self._history(asked, request)
             case Logs(experiment_id=experiment_id):
-                await self._find(experiment_id)
+                await self._demand(asked, experiment_id)
                 return await self._archive.logs(
                     experiment_id,
                     request.after,
@@ -106,8 +107,7 @@ class Reading:
             case ReadAudit():
                 return await self._audit(asked, request)
             case Export(experiment_id=experiment_id):
-                experiment = await self._find(experiment_id)
-                demand_change(asked, experiment.user, everybody=self._everybody)
+                experiment = await self._demand(asked, experiment_id)
                 wanted = Selection(request.channels, request.start, request.end)
                 return await self._exports.export(experiment, request.kind, request.file, wanted)
             case Fetch():
@@ -126,15 +126,25 @@ class Reading:
 
     async def _get(self, asked: Asked, experiment_id: str) -> Got:
         experiment = await self._find(experiment_id)
-        script = None
-        if may_change(asked, experiment.user, everybody=self._everybody):
-            script = await self._archive.get_script(experiment.script_sha256)
+        if not may_change(asked, experiment.user, everybody=self._everybody):
+            return Got(experiment=views.outline(experiment))
+        script = await self._archive.get_script(experiment.script_sha256)
         return Got(
             experiment=experiment,
             script=script,
             info=None if script is None else scripts.parse(script)[0].info,
             milestones=await self._archive.milestones(experiment_id),
         )
+
+    async def _demand(self, asked: Asked, experiment_id: str) -> Experiment:
+        """Return an experiment if the asker may see all of it.
+
+        Raises:
+            ContractError: NOT_FOUND, FORBIDDEN.
+        """
+        experiment = await self._find(experiment_id)
+        demand_change(asked, experiment.user, everybody=self._everybody)
+        return experiment
 
     async def _find(self, experiment_id: str) -> Experiment:
         """Return an experiment, live or archived.
@@ -156,7 +166,9 @@ class Reading:
         return archived
 
     async def _list(self, asked: Asked, request: List) -> Listed:
-        """Return a page of live and archived experiments together."""
+        """Return a page of live and archived experiments together, of those that are shown."""
+        if not (self._everybody or powerful(asked)):
+            request = request.model_copy(update={"mine": True})
         state, wanted = self._state(), wanted_of(request, asked.user)
         archived, total = await self._archive.page(wanted)
         return listed(wanted, self._shown(state, state.entries), archived, total)
@@ -180,7 +192,7 @@ class Reading:
         page = fitting(told[: request.limit])
         return Audited(entries=page, next=page[-1].n if len(page) < len(told) else None)
 
-    async def _history(self, request: History) -> Result:
+    async def _history(self, asked: Asked, request: History) -> Result:
         if (request.experiment_id is None) == (request.node is None):
             raise ContractError(
                 ErrorCode.MALFORMED,
@@ -188,8 +200,12 @@ class Reading:
                 "give either experiment_id or node",
             )
         if request.experiment_id is not None:
-            await self._find(request.experiment_id)
-        return await self._archive.history(request)
+            await self._demand(asked, request.experiment_id)
+        if self._everybody or powerful(asked):
+            return await self._archive.history(request)
+        entries = self._state().entries.values()
+        live = frozenset(entry.id for entry in entries if entry.plan.user == asked.user)
+        return await self._archive.history(request, Eyes(asked.user, live))
 
     def _shown(self, state: QueueState, ids: Iterable[str]) -> list[Experiment]:
         places = views.positions(state)

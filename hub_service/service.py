@@ -121,6 +121,7 @@ class HubService:
             script=archive.get_script,
             limits=settings.run,
             durations=self._durations,
+            everybody=settings.open,
             clock=clock,
         )
         checker = Checker()

@@ -33,8 +33,9 @@ class HubSettings(BaseSettings):
     Attributes:
         data_dir: Its own directory: the queue, the archive, exports. One hub at a time uses it.
         portals: Principals that are believed when they say which browser session acts.
-        open: Everybody may change every experiment and fetch its results, as in a trusted
-            laboratory. False: only its owner and administrators.
+        open: Everybody may see every experiment, change it and fetch its results, as in a trusted
+            laboratory. False: only its owner and administrators; others see what the queue says of
+            it, and that its reactor is busy.
         run: What one run may use; how long is up to the script and the queue's limits.
         notify: Whom to tell of experiments that end and of alarms; MQTT is always told.
         log_format: For people, or one JSON object a line.

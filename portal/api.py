@@ -182,8 +182,9 @@ class ExperimentsApi:
     async def status(self, session: Asking, experiment_id: ExperimentId) -> Response:
         """Show where an experiment is; cheap enough to ask every second."""
         experiment = self._state.experiment(known_form(experiment_id))
-        if experiment is None:
-            experiment = (await self._reader.get(session, experiment_id)).experiment
+        if experiment is None or not self._state.open:
+            got = await read_experiment(self._reader, self._state, session, experiment_id)
+            experiment = got.experiment
         view = experiment_view(experiment)
         return as_json(StatusOf(experiment=view, freshness=freshness(self._state)))
 

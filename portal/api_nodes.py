@@ -22,6 +22,7 @@ from portal.node_views import (
     ReleaseBody,
 )
 from portal.reader import Reader
+from portal.sessions import Session
 from portal.state import State
 from portal.views import (
     Commanded,
@@ -65,14 +66,14 @@ class NodesApi:
         add("/{node}/declare-dead", self.declare_dead, methods=post, response_model=Commanded)
         return router
 
-    async def nodes(self, session: Asking) -> Response:  # noqa: ARG002 - makes a session on first visit
+    async def nodes(self, session: Asking) -> Response:
         """Show all reactors: channels, limits, what runs, the last readings."""
-        nodes = self._state.nodes()
+        nodes = self._state.nodes_for(session)
         return as_json(Nodes(nodes=tuple(nodes), freshness=freshness(self._state)))
 
-    async def node(self, session: Asking, node: NodeId) -> Response:  # noqa: ARG002 - as above
+    async def node(self, session: Asking, node: NodeId) -> Response:
         """Show one reactor."""
-        return as_json(self._known(node))
+        return as_json(self._known(session, node))
 
     async def node_history(
         self,
@@ -92,7 +93,7 @@ class NodesApi:
 
         Without a start, its last day.
         """
-        self._known(node)
+        self._known(session, node)
         return as_json(
             await self._reader.history(
                 session,
@@ -112,7 +113,7 @@ class NodesApi:
         days: Annotated[float, Query(gt=0, le=366, description="How far back.")] = 7.0,
     ) -> Response:
         """Show the alarms and emergency stops of a reactor's last days, the newest first."""
-        alarms = await self._reader.alarms(session, self._known(node), days=days)
+        alarms = await self._reader.alarms(session, self._known(session, node), days=days)
         return as_json(AlarmsOf(alarms=tuple(alarms)))
 
     async def command(
@@ -180,8 +181,8 @@ class NodesApi:
         power_is_off = body is not None and body.power_is_off
         return commanded(await self._desk.declare_dead(session, node, power_is_off=power_is_off))
 
-    def _known(self, node: str) -> NodeView:
-        view = self._state.node(node)
+    def _known(self, session: Session, node: str) -> NodeView:
+        view = self._state.node_for(session, node)
         if view is None:
             raise not_found("this reactor", "see /api/nodes for those that are known")
         return view

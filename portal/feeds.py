@@ -83,15 +83,21 @@ class TelemetryFeed(Paced):
         self._topic = topic
         self._send = send
         self._seq = 0
+        self._private_to: str | None = None
         self._readings: deque[bytes] = deque(maxlen=MAX_READINGS)
 
-    def put(self, seq: int, payload: bytes) -> None:
-        """Add a reading, already JSON."""
+    def put(self, seq: int, payload: bytes, private_to: str | None = None) -> None:
+        """Add a reading, already JSON; see `StreamFrame` for who may see it."""
+        if private_to != self._private_to and self._readings:
+            self._flush()
+        self._private_to = private_to
         self._seq = seq
         self._readings.append(payload)
         self._touch()
 
     def _flush(self) -> None:
+        if not self._readings:
+            return
         text = orjson.dumps(
             {
                 "type": "telemetry",
@@ -101,7 +107,7 @@ class TelemetryFeed(Paced):
             }
         ).decode()
         self._readings.clear()
-        self._send(StreamFrame(self._topic, self._seq, text))
+        self._send(StreamFrame(self._topic, self._seq, text, private_to=self._private_to))
 
 
 class ConsoleFeed(Paced):
@@ -113,13 +119,16 @@ class ConsoleFeed(Paced):
         self._send = send
         self._seq = 0
         self._experiment_id = ""
+        self._private_to: str | None = None
         self._lines: deque[bytes] = deque()
         self._dropped = 0
 
-    def put(self, seq: int, console: Console) -> None:
-        """Add log lines."""
-        if console.experiment_id != self._experiment_id and self._lines:
+    def put(self, seq: int, console: Console, private_to: str | None = None) -> None:
+        """Add log lines; see `StreamFrame` for who may see them."""
+        other = (console.experiment_id, private_to) != (self._experiment_id, self._private_to)
+        if other and self._lines:
             self._flush()
+        self._private_to = private_to
         self._seq = seq
         self._experiment_id = console.experiment_id
         for line in console.lines:
@@ -137,4 +146,6 @@ class ConsoleFeed(Paced):
         self._dropped = 0
         text = console_frame(self._topic, self._seq, self._experiment_id, lines, dropped)
         count = len(lines) + dropped
-        self._send(StreamFrame(self._topic, self._seq, text, count, self._experiment_id))
+        self._send(
+            StreamFrame(self._topic, self._seq, text, count, self._experiment_id, self._private_to)
+        )

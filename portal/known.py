@@ -88,6 +88,8 @@ class NodeView(BaseModel):
         since: When it came online, or was lost.
         clock_offset: Seconds by which its clock is ahead of the portal's; null until it reports.
         withheld: Why the queue starts nothing there.
+        concealed: Its readings are left out: of the experiment that runs there nothing more is
+            shown than what the queue says.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -104,6 +106,7 @@ class NodeView(BaseModel):
     report: NodeReport | None
     withheld: Withheld | None
     readings: dict[str, float | None]
+    concealed: bool = False
 
     @property
     def sensors(self) -> Sequence[ChannelInfo]:
@@ -145,8 +148,8 @@ class Listener(Protocol):
     def changed(self, entry: Entry) -> None:
         """Tell that a retained topic has a new value, or was cleared."""
 
-    def telemetry(self, topic: str, seq: int, payload: bytes) -> None:
-        """Tell of a live reading."""
+    def telemetry(self, topic: str, seq: int, payload: bytes, experiment_id: str | None) -> None:
+        """Tell of a live reading, made while an experiment ran or none."""
 
     def console(self, topic: str, seq: int, console: Console) -> None:
         """Tell of live log lines."""

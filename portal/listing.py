@@ -47,7 +47,9 @@ async def read_page(
 
 
 def newest(state: State, experiment: Experiment) -> Experiment:
-    """Return what was published meanwhile, if that is later."""
+    """Return what was published meanwhile, if that is later, and all of it."""
+    if not state.open:
+        return experiment
     known = state.experiment(experiment.experiment_id)
     return known if known is not None and known.revision > experiment.revision else experiment
 

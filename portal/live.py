@@ -37,13 +37,15 @@ class Viewer:
 
     Attributes:
         owners: Whose it is, for the count of each.
+        admin: Whether an administrator watches.
         filters: What it subscribed to, below the root.
         dropped: Set when it is to be closed because it does not keep up.
         sending_since: Loop time at which the frame now on its way was begun.
     """
 
-    def __init__(self, owners: tuple[str, ...] = ()) -> None:
+    def __init__(self, owners: tuple[str, ...] = (), *, admin: bool = False) -> None:
         self.owners = owners
+        self.admin = admin
         self.outbox = Outbox()
         self.filters: dict[str, None] = {}
         self.dropped = asyncio.Event()
@@ -127,12 +129,13 @@ class Live:
             ):
                 feed.close()
 
-    def join(self, user: str = "", address: str = "") -> Viewer:
+    def join(self, user: str = "", address: str = "", *, admin: bool = False) -> Viewer:
         """Return a new viewer, told of the link.
 
         Args:
             user: Whose session it has; empty if none.
             address: That it comes from.
+            admin: Whether it may see what others' experiments measure and write.
 
         Raises:
             ContractError: UNAVAILABLE, too many watch already; RATE_LIMIT, too many of them are
@@ -152,7 +155,7 @@ class Live:
                 "too many windows of one browser or address watch already",
                 "close windows that nobody looks at; one can watch everything",
             )
-        viewer = Viewer(owners)
+        viewer = Viewer(owners, admin=admin)
         self._windows.update(owners)
         self._viewers.add(viewer)
         viewer.tell(**_link_frame(self._state.link))
@@ -219,7 +222,7 @@ class Live:
             feed = self._retained[entry.topic] = RetainedFeed(self._interval, self._send_retained)
         feed.put(entry)
 
-    def telemetry(self, topic: str, seq: int, payload: bytes) -> None:
+    def telemetry(self, topic: str, seq: int, payload: bytes, experiment_id: str | None) -> None:
         """Pass a reading on."""
         if not self._audience(topic):
             return
@@ -227,7 +230,7 @@ class Live:
         if feed is None:
             feed = TelemetryFeed(topic, self._interval, self._send_stream)
             self._telemetry[topic] = feed
-        feed.put(seq, payload)
+        feed.put(seq, payload, self._state.private_to(experiment_id))
 
     def console(self, topic: str, seq: int, console: Console) -> None:
         """Pass log lines on."""
@@ -237,7 +240,7 @@ class Live:
         if feed is None:
             feed = ConsoleFeed(topic, self._interval, self._send_stream)
             self._consoles[topic] = feed
-        feed.put(seq, console)
+        feed.put(seq, console, self._state.private_to(console.experiment_id))
 
     def link_changed(self, link: Link) -> None:
         """Tell everybody that broker or hub came or went."""
@@ -262,8 +265,10 @@ class Live:
             del self._retained[entry.topic]
 
     def _send_stream(self, frame: StreamFrame) -> None:
+        owner = frame.private_to
         for viewer in self._audience(frame.topic):
-            viewer.outbox.stream(frame)
+            if owner is None or viewer.admin or owner in viewer.owners:
+                viewer.outbox.stream(frame)
 
 
 def _link_frame(link: Link) -> dict[str, object]:

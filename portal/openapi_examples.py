@@ -207,6 +207,7 @@ def _examples() -> Iterable[BaseModel]:
         moved=None,
         withheld={},
         revision=118,
+        open=True,
         freshness=fresh,
     )
     yield reactor

@@ -26,6 +26,7 @@ class StreamFrame:
     Attributes:
         lines: How many log lines are lost with it; 0 for telemetry, which needs no count.
         experiment_id: Whose lines; empty for telemetry.
+        private_to: Who alone may see it, besides administrators; None: everybody.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class StreamFrame:
     text: str
     lines: int = 0
     experiment_id: str = ""
+    private_to: str | None = None
 
 
 class Outbox:

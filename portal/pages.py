@@ -130,6 +130,11 @@ class Pages:
             self._log(session, experiment_id),
         )
         experiment = newest(self._state, got.experiment)
+        may_change = session.admin or experiment.user == session.user
+        if not (may_change or self._state.open):
+            return self._renderer.page(
+                request, "experiment", "experiment_outline.html", experiment=experiment
+            )
         node = self._state.node(experiment.node) if experiment.node else None
         activity = node.report.activity if node and node.report else None
         here = activity is not None and activity.experiment_id == experiment_id
@@ -145,7 +150,7 @@ class Pages:
             life=life_of(experiment, got.milestones, utc_now()),
             log=log,
             readings=node.readings if node and here else {},
-            may_change=session.admin or experiment.user == session.user,
+            may_change=may_change,
             results=experiment.results,
         )
 
@@ -155,7 +160,7 @@ class Pages:
 
     async def node(self, request: Request, session: Asking, node: str) -> Response:
         """Show one reactor: what it measures, what may be done with it, and its past."""
-        view = self._state.node(node)
+        view = self._state.node_for(session, node)
         if view is None:
             raise not_found("this reactor", "see Reactors for those that are known")
         ran, alarms = await asyncio.gather(self._ran(session, node), self._alarms(session, view))

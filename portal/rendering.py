@@ -56,7 +56,7 @@ class Renderer:
             hub=state.hub,
             broker=state.broker,
             queue=state.queue,
-            nodes=state.nodes(),
+            nodes=state.nodes_for(request.state.session),
             version=VERSION,
             flash=self._flashes.waiting(request),
             mishaps=self._mishaps.of(request.state.session.user),

@@ -31,6 +31,7 @@ from broker.messages import (
 from broker.topics import SPECS, Address, Topic
 from portal.contract import LIVE, RETAINED, filters_of
 from portal.known import BrokerView, Entry, HubState, HubView, Link, Listener, NodeView
+from portal.sessions import Session
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=Payload)
@@ -114,6 +115,22 @@ class State:
         return self._value("queue", Queue)
 
     @property
+    def open(self) -> bool:
+        """Whether everybody may see every experiment; the hub says so."""
+        queue = self.queue
+        return queue is None or queue.open
+
+    def private_to(self, experiment_id: str | None) -> str | None:
+        """Return who alone may see what an experiment measures and writes, besides administrators.
+
+        None: everybody. Empty: nobody else, as its owner is not known.
+        """
+        if self.open or not experiment_id:
+            return None
+        known = self.experiment(experiment_id)
+        return known.user if known is not None else ""
+
+    @property
     def tokens(self) -> Tokens | None:
         """Which tokens for scripts are admitted; None while that is not known."""
         return self._value("hub/tokens", Tokens)
@@ -134,6 +151,22 @@ class State:
     def node(self, name: str) -> NodeView | None:
         """Return a reactor."""
         return self._node(name) if name in self._names() else None
+
+    def nodes_for(self, session: Session) -> list[NodeView]:
+        """Return all reactors by name, as somebody may see them."""
+        return [self._seen(node, session) for node in self.nodes()]
+
+    def node_for(self, session: Session, name: str) -> NodeView | None:
+        """Return a reactor, as somebody may see it."""
+        node = self.node(name)
+        return None if node is None else self._seen(node, session)
+
+    def _seen(self, node: NodeView, session: Session) -> NodeView:
+        reading = self._readings.get(node.id)
+        owner = self.private_to(reading.experiment_id if reading else None)
+        if owner is None or session.admin or owner == session.user:
+            return node
+        return node.model_copy(update={"readings": {}, "concealed": True})
 
     async def until(self, met: Callable[[], bool], seconds: float) -> bool:
         """Wait until a condition on this state holds; return whether it did within the time."""
@@ -202,7 +235,7 @@ class State:
         if isinstance(value, Telemetry):
             self._readings[address["node"]] = value
             for listener in self._listeners:
-                listener.telemetry(topic, self._seq, message.payload)
+                listener.telemetry(topic, self._seq, message.payload, value.experiment_id)
         elif isinstance(value, Console):
             for listener in self._listeners:
                 listener.console(topic, self._seq, value)

@@ -148,7 +148,11 @@ class Commanded(BaseModel):
 
 
 class QueueOf(BaseModel):
-    """The queue; `queue` holds those that wait, in order."""
+    """The queue; `queue` holds those that wait, in order.
+
+    Attributes:
+        open: Everybody may see and change every experiment.
+    """
 
     total_queued: int
     total_running: int
@@ -161,6 +165,7 @@ class QueueOf(BaseModel):
     moved: Moved | None
     withheld: Mapping[str, Withheld]
     revision: int
+    open: bool
     freshness: Freshness
 
 
@@ -307,5 +312,6 @@ def queue_of(queue: Queue, state: State) -> QueueOf:
         moved=queue.moved,
         withheld=queue.withheld,
         revision=queue.revision,
+        open=queue.open,
         freshness=freshness(state),
     )

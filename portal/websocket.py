@@ -1,6 +1,7 @@
 """The WebSocket `/ws`: reads what a viewer wants and sends what `Live` has for it."""
 
 import asyncio
+import time
 from typing import Annotated, Final
 
 import orjson
@@ -68,7 +69,8 @@ async def _serve(websocket: WebSocket, live: Live) -> None:
     session: Session = websocket.state.session
     user = session.user if websocket.state.known else ""
     try:
-        viewer = live.join(user, websocket.client.host if websocket.client else "")
+        address = websocket.client.host if websocket.client else ""
+        viewer = live.join(user, address, admin=session.admin)
     except ContractError as refused:
         await websocket.close(_TRY_LATER, refused.error.message)
         return
@@ -77,6 +79,8 @@ async def _serve(websocket: WebSocket, live: Live) -> None:
             group.create_task(_listen(websocket, live, viewer))
             group.create_task(_pump(websocket, live, viewer))
             group.create_task(_drop(viewer))
+            if session.admin_until is not None:
+                group.create_task(_end_with_login(session.admin_until))
     except* _LeftError as left:
         reason = left.exceptions[0]
         if isinstance(reason, _LeftError) and reason.code == _POLICY:
@@ -124,6 +128,11 @@ async def _pump(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
         await viewer.pump(websocket.send, live.count)
     except (OSError, WebSocketDisconnect) as error:
         raise _LeftError(_GOING_AWAY, "disconnected") from error
+
+
+async def _end_with_login(until: int) -> None:
+    await asyncio.sleep(max(0.0, until - time.time()))
+    raise _LeftError(_GOING_AWAY, "the login ended")
 
 
 async def _drop(viewer: Viewer) -> None:

@@ -123,6 +123,8 @@ class Queue(Payload):
         running: Those on a reactor (running, or paused there), oldest start first.
         waiting: Those that wait, in order; paused ones keep their rank without a position.
         withheld: Reactors that are given nothing new, by name.
+        open: Everybody may see and change every experiment; false: its owner and administrators,
+            and others see of it what stands in the queue.
     """
 
     posture: Posture
@@ -136,6 +138,7 @@ class Queue(Payload):
     running: tuple[QueueEntry, ...] = ()
     waiting: tuple[QueueEntry, ...] = ()
     withheld: Mapping[Name, Withheld] = Field(default_factory=dict)
+    open: bool = True
 
 
 class Move(Request):

@@ -44,7 +44,7 @@ from hub_service.archive.durations import taken
 from hub_service.archive.files import finish_staged
 from hub_service.archive.finished import Kept, Wanted
 from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
-from hub_service.archive.history import history
+from hub_service.archive.history import Eyes, history
 from hub_service.archive.ingest import Ingest
 from hub_service.archive.logs import WantedLines, logs
 from hub_service.archive.milestones import milestones
@@ -397,9 +397,14 @@ class Archive:
             else:
                 del self._unfinished[0]
 
-    async def history(self, request: History) -> HistoryOf:
-        """Return curves: an experiment's latest attempt, or what a node measured."""
-        return await self._reader.run(partial(history, request=request))
+    async def history(self, request: History, eyes: Eyes | None = None) -> HistoryOf:
+        """Return curves: an experiment's latest attempt, or what a node measured.
+
+        Args:
+            request: What is asked for.
+            eyes: Who looks, where not everybody may see every experiment.
+        """
+        return await self._reader.run(partial(history, request=request, eyes=eyes))
 
     async def logs(
         self,

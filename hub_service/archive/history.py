@@ -1,7 +1,8 @@
 """Curves for charts: an experiment's latest attempt, or what a node measured."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Final
 
@@ -30,8 +31,32 @@ NODE_WINDOW: Final = 86400.0
 """Seconds of a node's past where no start is asked for."""
 
 
-def history(connection: sqlite3.Connection, request: History) -> HistoryOf:
-    """Answer a request for an experiment's or a node's curves from what is committed."""
+PUBLIC_EVENTS: Final = ("alarm", "alarm-cleared", "estop", "estop-released")
+"""Events that concern everybody in the laboratory, whoever's experiment ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """Who looks, where not everybody may see every experiment.
+
+    Attributes:
+        live: The user's experiments that are not finished.
+    """
+
+    user: str
+    live: Collection[str]
+
+
+def history(
+    connection: sqlite3.Connection, request: History, eyes: Eyes | None = None
+) -> HistoryOf:
+    """Answer a request for an experiment's or a node's curves from what is committed.
+
+    Args:
+        connection: To the archive.
+        request: What is asked for.
+        eyes: Of a node's past, leave out what others' experiments measured and did.
+    """
     start = -inf if request.start is None else request.start
     end = inf if request.end is None else request.end
     gaps: list[Gap]
@@ -48,11 +73,15 @@ def history(connection: sqlite3.Connection, request: History) -> HistoryOf:
         runs = runs_of_node(connection, node, *window.times)
         gaps = [gap for gap in gaps_of_node(connection, node) if _noticed_in(window, gap)]
     started = [run.started for run in runs if run.started is not None]
+    theirs = [] if eyes is None else [run for run in runs if not _seen(connection, run, eyes)]
+    runs = [run for run in runs if run not in theirs]
     curves, rolled, points = _curves(connection, runs, window, request.channels, request.points)
+    public = [kind for kind in PUBLIC_EVENTS if request.events is None or kind in request.events]
+    kinds = [*((run, request.events) for run in runs), *((run, public) for run in theirs)]
     return HistoryOf(
         started_at=min(started) if started and not window.by_time else None,
         traces={name: curve.trace(points, rolled=rolled) for name, curve in curves.items()},
-        events=tuple(_events(connection, runs, window, request.events)),
+        events=tuple(_events(connection, kinds, window)),
         gaps=tuple(gaps[-MAX_GAPS:]),
     )
 
@@ -87,18 +116,28 @@ def _curves(
     return curves, rolled, points
 
 
+def _seen(connection: sqlite3.Connection, run: Run, eyes: Eyes) -> bool:
+    """Whether it is idle time, or a run of the user's own."""
+    if not run.experiment_id or run.experiment_id in eyes.live:
+        return True
+    found = connection.execute(
+        "SELECT 1 FROM finished WHERE experiment_id = ? AND user = ?",
+        (run.experiment_id, eyes.user),
+    )
+    return found.fetchone() is not None
+
+
 def _events(
     connection: sqlite3.Connection,
-    runs: Sequence[Run],
+    runs: Sequence[tuple[Run, Sequence[str] | None]],
     window: Window,
-    kinds: Sequence[str] | None,
 ) -> list[EventRecord]:
-    """Return the last events of the window; of these kinds only, where some are named."""
+    """Return the last events of the window; of some kinds only, where a run names them."""
     column = "t" if window.by_time else "x"
     bounds = window.times if window.by_time else (window.start, window.end)
-    only = "" if kinds is None else f" AND body ->> 'event' IN ({', '.join('?' * len(kinds))})"
     found: list[tuple[float, str]] = []
-    for run in runs:
+    for run, kinds in runs:
+        only = "" if kinds is None else f" AND body ->> 'event' IN ({', '.join('?' * len(kinds))})"
         found += connection.execute(
             f"SELECT {column}, body FROM events WHERE run = ? AND {column} BETWEEN ? AND ?"  # noqa: S608  constants
             f"{only} ORDER BY {column} DESC, id DESC LIMIT ?",

@@ -22,6 +22,12 @@ MAX_LISTED = 300
 
 CLOCKS_APART = timedelta(minutes=1)
 """What clocks of different machines may differ by before their times are called wrong."""
+_OUTLINE = (
+    "experiment_id", "name", "user", "owner", "status", "revision", "phase", "phase_detail",
+    "phase_since", "queue_position", "estimated_start", "forecast", "attempt", "node",
+    "unreachable_since", "wanted_node", "created_at", "started_at", "completed_at", "edition",
+    "script_sha256",
+)  # fmt: skip
 MAX_RESULTS = 2000
 """How many result files an experiment's retained state names; the export has all of them."""
 
@@ -76,6 +82,11 @@ def experiment(
     )
 
 
+def outline(whole: Experiment) -> Experiment:
+    """Return of an experiment what the queue says of it: where it is, and whose."""
+    return Experiment(**{name: getattr(whole, name) for name in _OUTLINE})
+
+
 def _warnings(entry: Entry) -> tuple[str, ...]:
     """Return the warnings, also that the times of a run cannot be."""
     earliest = entry.created_at - CLOCKS_APART
@@ -95,9 +106,20 @@ def likely(forecast: StartForecast | None) -> datetime | None:
 
 
 def queue(
-    state: QueueState, starts: Mapping[str, StartForecast], places: Mapping[str, int]
+    state: QueueState,
+    starts: Mapping[str, StartForecast],
+    places: Mapping[str, int],
+    *,
+    everybody: bool = True,
 ) -> Queue:
-    """Return the queue as everybody may see it; `waiting` lists at most `MAX_LISTED`."""
+    """Return the queue as everybody may see it; `waiting` lists at most `MAX_LISTED`.
+
+    Args:
+        state: The durable one.
+        starts: When each may start.
+        places: Of those that are queued.
+        everybody: Whether everybody may see and change every experiment.
+    """
     live = [e for e in state.entries.values() if e.stage is not Stage.ENDED]
     on_reactor = sorted(
         (e for e in live if e.stage is not Stage.WAITING),
@@ -136,6 +158,7 @@ def queue(
         running=tuple(line(e) for e in on_reactor),
         waiting=tuple(line(state.entries[i]) for i in state.order[:MAX_LISTED]),
         withheld={n: k.withheld for n, k in state.nodes.items() if k.withheld is not None},
+        open=everybody,
     )
 
 

@@ -84,6 +84,7 @@ class FakeHub:
         self.files: dict[str, bytes] = {}
         self.events: tuple[EventRecord, ...] = ()
         self.posture = Posture.RUNNING
+        self.open = True
         self.revision = 0
         self.moved: Moved | None = None
         self.users: tuple[UserInfo, ...] = ()
@@ -130,6 +131,7 @@ class FakeHub:
             moved=self.moved,
             running=tuple(_entry(e) for e in running),
             waiting=tuple(_entry(e) for e in waiting),
+            open=self.open,
         )
         topic = self.connection.topics.build(Topic.QUEUE)
         await self.connection.publish(topic, queue.encode(), retain=True)

@@ -110,8 +110,8 @@ class FakeNode:
         )
         await self.connection.publish(self.topic(Topic.NODE_REPORT), report.encode(), retain=True)
 
-    async def measure(self, **values: float | None) -> None:
-        reading = Telemetry(t=utc_now(), values=values)
+    async def measure(self, experiment_id: str | None = None, **values: float | None) -> None:
+        reading = Telemetry(t=utc_now(), experiment_id=experiment_id, values=values)
         await self.connection.publish(self.topic(Topic.NODE_TELEMETRY), reading.encode(), qos=0)
 
     async def write(self, experiment_id: str, first: int, count: int, text: str = "line") -> None:

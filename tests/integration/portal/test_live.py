@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from broker.topics import Topic
 from portal.live import MAX_WINDOWS
 from portal.server import ViewerProtocol
+from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
-from tests.support.portal import Portal, eventually
+from tests.support.portal import OTHER_SESSION, SESSION, Portal, eventually, portal_on
 
 
 class Viewer:
@@ -36,6 +38,12 @@ class Viewer:
                 frame: dict[str, Any] = json.loads(await self.socket.recv())
                 if frame["type"] == kind and fields.items() <= frame.items():
                     return frame
+
+
+@pytest.fixture
+def connect_as(connect: Connector) -> Connector:
+    """The broker's; a client of a WebSocket is called `connect` here."""
+    return connect
 
 
 @pytest.fixture
@@ -104,6 +112,48 @@ async def test_log_lines_and_what_was_dropped(viewer: Viewer, node: FakeNode) ->
     second = await viewer.next("console")
     assert second["dropped"] + len(second["lines"]) == 1200
     assert second["lines"][-1]["n"] == 1201
+
+
+async def test_what_an_experiment_measures_is_its_owners_unless_all_is_open(
+    connect_as: Connector, node: FakeNode, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.open = False
+    html = {"Accept": "text/html"}
+    async with (
+        portal_on(
+            await connect_as("portal"), tmp_path / "p", admin="login", admin_password="a password"
+        ) as portal,
+        portal.client(headers=SESSION) as owner,
+        portal.client(headers=html) as other,
+    ):
+        answer = await owner.post("/api/experiments/start", json={"script_content": "1"})
+        one = str(answer.json()["experiment_id"])
+        await node.report(1)
+        topics = ["nodes/+/telemetry", "nodes/+/console"]
+        async with (
+            connect(portal.ws, additional_headers=SESSION) as hers,
+            connect(portal.ws, additional_headers=OTHER_SESSION) as theirs,
+        ):
+            mine, strange = Viewer(hers), Viewer(theirs)
+            for viewer in (mine, strange):
+                await viewer.say(subscribe=topics, ping=1)
+                await viewer.next("pong")
+            await node.measure(one, od=4321.0)
+            await node.write(one, 1, 1, "a secret")
+            assert (await mine.next("telemetry"))["payloads"][0]["values"]["od"] == 4321.0
+            assert (await mine.next("console"))["lines"][0]["text"] == "a secret 1"
+            for page in ("/", "/nodes", "/nodes/reactor-1"):
+                whole = await owner.get(page, headers=html)
+                assert "4321.0" in whole.text, page
+                assert "4321.0" not in (await other.get(page)).text, page
+            seen = (await other.get("/api/nodes/reactor-1")).json()
+            assert (seen["concealed"], seen["readings"]) == (True, {})
+            outline = (await other.get(f"/experiment/{one}")).text
+            assert "others see what the queue says of it" in outline
+            await node.measure(None, od=5.0)  # idle again
+            frame = await strange.next("telemetry")
+            assert [reading["values"]["od"] for reading in frame["payloads"]] == [5.0]
+        assert (await other.get("/api/nodes/reactor-1")).json()["readings"] == {"od": 5.0}
 
 
 async def test_cleared_topics_and_unsubscribing(

@@ -44,8 +44,10 @@ FINISHED: Mapping[str, Call] = {
 }
 """Calls about one that has ended: its script and results."""
 _REFUSED_EXPORT = ("export", "FORBIDDEN")
-FOR_EYES = ("", "/status", "/history", "/telemetry", "/logs")
-"""What everybody sees live is not hidden afterwards."""
+RECORDED = ("/history", "/telemetry", "/logs")
+"""What is read of it for charts and the console."""
+OUTLINE = ("", "/status")
+"""Where it is: for everybody, as the queue says it."""
 GOVERNING: tuple[Call, ...] = (
     ("POST", f"/api/experiments/{ONE}/run-now", None),
     ("POST", "/api/queue/pause", None),
@@ -200,12 +202,25 @@ async def test_who_may_change_and_read_an_experiment(
     noted = (await people.admin.get(f"/api/audit?experiment={one}&limit=50")).json()["entries"]
     refused = [entry for entry in noted if (entry["verb"], entry["outcome"]) == _REFUSED_EXPORT]
     assert bool(refused) is not everybody, "who asked for what is not theirs is on record"
-    for path in FOR_EYES:
-        for person in (*strangers, *entitled):
-            assert (await person.get(f"/api/experiments/{one}{path}")).status_code == 200, path
+    await people.owner.patch(f"/api/experiments/{one}", json={"note": "my idea"})
     for person, sees in (*((p, everybody) for p in strangers), *((p, True) for p in entitled)):
-        script = (await person.get(f"/api/experiments/{one}")).json()["script"]
-        assert (script == SCRIPT) is sees
+        for path in RECORDED:
+            answer = await person.get(f"/api/experiments/{one}{path}")
+            assert answer.status_code == (200 if sees else 403), path
+        for path in OUTLINE:
+            seen = (await person.get(f"/api/experiments/{one}{path}")).json()["experiment"]
+            assert (seen["name"], seen["status"]) == ("mine", "cancelled")
+        got = (await person.get(f"/api/experiments/{one}")).json()
+        assert (got["experiment"]["note"] == "my idea") is sees
+        assert (got["script"] == SCRIPT) is sees
+        page = (await person.get(f"/experiment/{one}", headers={"Accept": "text/html"})).text
+        assert ("my idea" in page) is sees
+        # Neither found by its note nor listed among everybody's.
+        wanted = {"scope": "all", "search": "my idea"}
+        found = (await person.get("/api/experiments/user", params=wanted)).json()
+        assert [e["experiment_id"] for e in found["experiments"]] == ([one] if sees else [])
+    published = await people.admin.get("/api/queue/status")
+    assert published.json()["open"] is everybody
     # Deleting is for owners and administrators, whatever the setting.
     for stranger in strangers:
         assert await call(stranger, ("DELETE", "", None), one) == 403

@@ -17,6 +17,7 @@ from broker.messages import History, HistoryOf, Payload, Trace
 from hub_service.archive import Archive
 from hub_service.archive import history as history_module
 from hub_service.archive.archive import DATABASE
+from hub_service.archive.history import Eyes
 from hub_service.archive.samples import roll_up
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS, TEN
 from tests.unit.hub_service.archive_entries import (
@@ -28,6 +29,7 @@ from tests.unit.hub_service.archive_entries import (
     at,
     container,
     event,
+    experiment,
     log,
     phase,
     plain,
@@ -317,6 +319,25 @@ async def test_what_came_before_the_clock_started_is_kept_but_not_on_its_axis(
     assert points_of(found.traces["od"]) == [(0.0, 0.4)]
     of_node = await archive.history(History(node=NODE))
     assert [v for _, v in points_of(of_node.traces["od"])] == [0.3, 0.4]
+
+
+async def test_others_see_of_a_nodes_past_what_concerns_everybody(archive: Archive) -> None:
+    idle = sample(None, {"od": 0.1}, experiment=None, t=0.0)
+    run = [sample(1.0, {"od": 0.2}, t=1.0), event(1.0, "dose", ml=1.0), event(1.0, "alarm", id="a")]
+    await feed(archive, [idle, phase("executing"), *run])
+    owner, other = "web:the-owner", "web:another"
+
+    async def seen(eyes: Eyes | None) -> tuple[list[float | None], list[str]]:
+        found = await archive.history(History(node=NODE, start=EPOCH_T0 - 9), eyes)
+        return [*found.traces["od"].v], [event.event for event in found.events]
+
+    whole = ([0.1, 0.2], ["dose", "alarm"])
+    assert await seen(None) == whole
+    assert await seen(Eyes(other, frozenset())) == ([0.1], ["alarm"])
+    assert await seen(Eyes(owner, frozenset({EXPERIMENT}))) == whole  # while it runs
+    await archive.finish(experiment(1, experiment_id=EXPERIMENT, user=owner))
+    assert await seen(Eyes(owner, frozenset())) == whole
+    assert await seen(Eyes(other, frozenset())) == ([0.1], ["alarm"])
 
 
 @pytest.mark.parametrize("raw_rows", [10**9, 0], ids=["rows", "minutes"])

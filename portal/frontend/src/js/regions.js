@@ -50,6 +50,12 @@ async function fetchPage() {
     location.reload();
     return;
   }
+  // Another page than the one that is open, as of an experiment that is shown in full now.
+  const others = [...page.querySelectorAll('[data-region]')].some(({ id }) => !byId(id));
+  if (others) {
+    location.reload();
+    return;
+  }
   for (const region of document.querySelectorAll('[data-region]')) {
     const fresh = page.getElementById(region.id);
     if (fresh && !region.closest('[data-held]')) morph(region, fresh);

@@ -1,6 +1,7 @@
 // @ts-check
 // Who administrates is known to the browser, not to one tab: a login that begins or ends in another
 // one, or ends by itself, shows in all.
+import { live } from './live.js';
 import { refresh, rendered } from './regions.js';
 
 const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('session');
@@ -17,7 +18,11 @@ function wait() {
 /** Keep the page as whoever looks at it may see it. */
 export function watchSession() {
   channel?.addEventListener('message', ({ data }) => {
-    if (data !== mine()) refresh();
+    if (data === mine()) return;
+    // A connection is whose it was when it was opened.
+    live.stop();
+    live.now();
+    refresh();
   });
   channel?.postMessage(mine());
   document.addEventListener('regions', wait);
