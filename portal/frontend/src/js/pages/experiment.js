@@ -51,6 +51,7 @@ async function loadHistory() {
     // The first one is on its way already: the page asks for it ahead.
     const history = await call(`/api/experiments/${id}/history?points=${POINTS}`, loaded ? {} : { cache: 'default' });
     board.load(history);
+    if (over() && board.panels.size === 0) board.tell('Nothing was measured.');
     tellDropped(history.events ?? []);
     loaded = true;
   } catch (error) {
