@@ -43,11 +43,17 @@ class Thermometer(SerialSensor):
         self._offset = offset
 
     async def read(self) -> Mapping[str, float | None]:
-        """Ask once.
+        """Ask, and once more if the answer was not understood.
 
         Raises:
             DriverError: No answer, or not one that can be understood.
         """
+        try:
+            return await self._ask()
+        except DriverError:
+            return await self._ask()
+
+    async def _ask(self) -> Mapping[str, float | None]:
         async with self._port.exchange(SECONDS) as line:
             line.discard()  # what came late belongs to another question
             await line.write(b"T?\n")

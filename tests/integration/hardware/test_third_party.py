@@ -40,6 +40,22 @@ def hardware(site: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_it_passes_the_suites_of_all_drivers(installed: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".",
+            "-c", "pyproject.toml", str(TEMPLATE / "test_thermometer.py"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        cwd=ROOT,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
 async def test_it_is_found_checked_and_calibratable(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
