@@ -262,6 +262,23 @@ def test_the_timer_makes_backups(machine: Machine) -> None:
     assert len(machine.sh("ls /var/lib/bioreactor/backups").split()) == 1
 
 
+def test_the_page_on_backups(machine: Machine, finished: str) -> None:
+    example = "hub-20261126T023000Z"
+    machine.follow("backup.md", instead={example: "$(basename /srv/backups/hub-*)"})
+    wait_for("its reactor", machine.reactors)
+    assert machine.status(finished) == "completed"
+    assert machine.get("/api/queue/status")["posture"] == "running"
+
+
+def test_the_page_on_upgrades(machine: Machine, finished: str) -> None:
+    settings = machine.sh("cat /etc/bioreactor/hub.toml")
+    machine.follow("upgrade.md")
+    assert machine.show("bioreactor-hub", "ActiveState") == "active"
+    assert machine.sh("cat /etc/bioreactor/hub.toml") == settings
+    wait_for("its reactor", machine.reactors)
+    assert machine.status(finished) == "completed"
+
+
 def test_all_stops_in_order(machine: Machine) -> None:
     machine.sh(f"systemctl stop {' '.join(reversed(SERVICES))}")
     for unit in SERVICES:
