@@ -25,5 +25,7 @@ COPY packages /opt/packages
 
 # Byte code that is never compared with its source again, then proof that all can be imported.
 ARG IMPORTS=""
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/packages \
+# A node whose files are its own alone (its unit's umask) has unpacked them so.
+RUN find /opt/packages \( ! -perm -a=r -o -type d ! -perm -a=rx \) -exec chmod a+rX {} + \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/packages \
  && MPLBACKEND=Agg PYTHONPATH=/opt/packages python3 -c "${IMPORTS:-pass}"
