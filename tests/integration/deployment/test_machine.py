@@ -5,6 +5,7 @@ a folder instead of an index, and the engine that runs experiments is that of th
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -164,6 +165,11 @@ def machine(empty: Machine) -> Machine:
         "bioreactor service install node --name reactor-1 --client /etc/bioreactor/reactor-1"
     )
     base = base_image().get("BIOREACTOR_NODE_BASE_IMAGE", "python:3.11-slim-bookworm")
+    # The machine has no network, so the packages of the experiment image come from the host.
+    subprocess.run(
+        [sys.executable, "-m", "node_service.image", "build", "standard"],
+        check=True, cwd=ROOT, env={**os.environ, "BIOREACTOR_NODE_BASE_IMAGE": base},
+    )  # fmt: skip
     node = empty.state / "node"
     empty.sh(f"install -d -o bioreactor-node -g bioreactor-node -m 0700 {node}")
     empty.drop_in(
