@@ -125,17 +125,21 @@ class Pages:
 
     async def experiment(self, request: Request, session: Asking, experiment_id: str) -> Response:
         """Show one experiment, its data and its log."""
-        got, log = await asyncio.gather(
-            read_experiment(self._reader, self._state, session, experiment_id),
-            self._log(session, experiment_id),
-        )
+        reading = read_experiment(self._reader, self._state, session, experiment_id)
+        log: LogPage | None = None
+        if self._state.open:
+            got, log = await asyncio.gather(reading, self._log(session, experiment_id))
+        else:
+            got = await reading
         experiment = newest(self._state, got.experiment)
         may_change = session.admin or experiment.user == session.user
         if not (may_change or self._state.open):
             return self._renderer.page(
                 request, "experiment", "experiment_outline.html", experiment=experiment
             )
-        node = self._state.node(experiment.node) if experiment.node else None
+        if log is None:  # asked for by nobody else: the hub puts on record who does
+            log = await self._log(session, experiment_id)
+        node = self._state.node_for(session, experiment.node) if experiment.node else None
         activity = node.report.activity if node and node.report else None
         here = activity is not None and activity.experiment_id == experiment_id
         return self._renderer.page(

@@ -219,6 +219,12 @@ async def test_who_may_change_and_read_an_experiment(
         wanted = {"scope": "all", "search": "my idea"}
         found = (await person.get("/api/experiments/user", params=wanted)).json()
         assert [e["experiment_id"] for e in found["experiments"]] == ([one] if sees else [])
+    # To look at what is shown of it is no refusal that everybody reads of in the queue's record.
+    before = (await people.admin.get("/api/audit?limit=1")).json()["entries"][0]["n"]
+    for stranger in strangers:
+        await stranger.get(f"/experiment/{one}", headers={"Accept": "text/html"})
+    after = (await people.admin.get("/api/audit?limit=1")).json()["entries"][0]["n"]
+    assert after == before
     published = await people.admin.get("/api/queue/status")
     assert published.json()["open"] is everybody
     # Deleting is for owners and administrators, whatever the setting.
