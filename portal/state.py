@@ -116,9 +116,9 @@ class State:
 
     @property
     def open(self) -> bool:
-        """Whether everybody may see every experiment; the hub says so."""
+        """Whether everybody may see every experiment; not so until the hub has said it."""
         queue = self.queue
-        return queue is None or queue.open
+        return queue is not None and queue.open
 
     def private_to(self, experiment_id: str | None) -> str | None:
         """Return who alone may see what an experiment measures and writes, besides administrators.
