@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -32,6 +33,8 @@ class Identified:
 
     A WebSocket, and a request that changes something, must come from our own page unless it brings
     a token or `X-Session-ID`: a cookie is sent by the browser whoever asked it to.
+
+    Of a token and of a login, which end, `again` looks once more whose it is: for who stays.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class Identified:
             return
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
+        state["again"] = None
         header = headers.get(HEADER)
         token = bearer(headers.get("authorization"))
         try:
             if token is not None:
                 state["session"] = self._tokens.session(token)
+                state["again"] = partial(self._tokens.session, token)
                 state["known"] = True
             elif header is not None:
                 state["session"] = self._sessions.from_header(header)
@@ -80,7 +85,9 @@ class Identified:
             _check_origin(headers, scope["scheme"], by_cookie=ticket is not None)
         state["known"] = ticket is not None
         state["ticket"] = ticket or self._sessions.new_ticket(browser=not _tells_secret(scope))
-        state["session"] = self._sessions.from_ticket(state["ticket"])
+        session = state["session"] = self._sessions.from_ticket(state["ticket"])
+        if session.admin_until is not None:
+            state["again"] = partial(self._sessions.from_ticket, state["ticket"])
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import orjson
@@ -15,6 +16,8 @@ from portal.ratelimit import Bucket
 from portal.sessions import Session
 
 _PATH: Final = "/ws"
+LOOKED_EVERY: Final = 5.0
+"""Seconds until it is seen that somebody's rights ended."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MESSAGES_PER_SECOND: Final = 20.0
 _BURST: Final = 100.0
@@ -79,8 +82,8 @@ async def _serve(websocket: WebSocket, live: Live) -> None:
             group.create_task(_listen(websocket, live, viewer))
             group.create_task(_pump(websocket, live, viewer))
             group.create_task(_drop(viewer))
-            if session.admin_until is not None:
-                group.create_task(_end_with_login(session.admin_until))
+            if websocket.state.again is not None:
+                group.create_task(_end_with_rights(session, websocket.state.again))
     except* _LeftError as left:
         reason = left.exceptions[0]
         if isinstance(reason, _LeftError) and reason.code == _POLICY:
@@ -130,9 +133,18 @@ async def _pump(websocket: WebSocket, live: Live, viewer: Viewer) -> None:
         raise _LeftError(_GOING_AWAY, "disconnected") from error
 
 
-async def _end_with_login(until: int) -> None:
-    await asyncio.sleep(max(0.0, until - time.time()))
-    raise _LeftError(_GOING_AWAY, "the login ended")
+async def _end_with_rights(session: Session, again: Callable[[], Session]) -> None:
+    """End when a login ran out or was ended, or a token expired or was revoked."""
+    while True:
+        until = session.admin_until
+        left = LOOKED_EVERY if until is None else min(LOOKED_EVERY, until - time.time())
+        await asyncio.sleep(max(0.0, left))
+        try:
+            same = again() == session
+        except ContractError:
+            same = False
+        if not same:
+            raise _LeftError(_GOING_AWAY, "the login or the token ended")
 
 
 async def _drop(viewer: Viewer) -> None:

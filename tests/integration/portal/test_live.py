@@ -14,8 +14,10 @@ from ulid import ULID
 from websockets.asyncio.client import ClientConnection, connect
 
 from broker.topics import Topic
+from portal import websocket
 from portal.live import MAX_WINDOWS
 from portal.server import ViewerProtocol
+from portal.sessions import COOKIE
 from tests.support.brokers import Connector
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_node import FakeNode
@@ -154,6 +156,63 @@ async def test_what_an_experiment_measures_is_its_owners_unless_all_is_open(
             frame = await strange.next("telemetry")
             assert [reading["values"]["od"] for reading in frame["payloads"]] == [5.0]
         assert (await other.get("/api/nodes/reactor-1")).json()["readings"] == {"od": 5.0}
+
+
+async def test_nothing_of_an_experiment_is_shown_until_the_hub_has_said_to_whom(
+    connect_as: Connector, node: FakeNode, tmp_path: Path
+) -> None:
+    async with (
+        portal_on(
+            await connect_as("portal"), tmp_path / "p", admin="login", admin_password="a password"
+        ) as portal,
+        portal.client(headers=SESSION) as somebody,
+    ):
+        await node.measure(None, od=5.0)
+        path = "/api/nodes/reactor-1"
+        await eventually(lambda: somebody.get(path), lambda a: a.json().get("readings") != {})
+        await node.measure(str(ULID()), od=4321.0)
+        seen = await eventually(
+            lambda: somebody.get(path), lambda a: a.json()["readings"] != {"od": 5.0}
+        )
+        assert (seen.json()["concealed"], seen.json()["readings"]) == (True, {})
+
+
+async def test_who_watches_by_a_token_stops_when_it_is_revoked(
+    portal: Portal, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "LOOKED_EVERY", 0.05)
+    async with portal.client(headers=SESSION) as person:
+        made = (await person.post("/api/tokens", json={"name": "reader"})).json()
+        bearer = {"Authorization": f"Bearer {made['token']}"}
+        async with portal.client(headers=bearer) as script:
+            await eventually(lambda: script.get("/api/nodes"), lambda a: a.status_code == 200)
+        async with connect(portal.ws, additional_headers=bearer) as open_socket:
+            viewer = Viewer(open_socket)
+            await viewer.say(subscribe=["nodes/+/telemetry"], ping=1)
+            await viewer.next("pong")
+            assert (await person.delete(f"/api/tokens/{made['token_id']}")).status_code == 200
+            with pytest.raises(websockets.ConnectionClosed):
+                await viewer.next("telemetry")
+
+
+async def test_who_watches_as_administrator_stops_with_the_login(
+    connect_as: Connector, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "LOOKED_EVERY", 0.05)
+    async with portal_on(
+        await connect_as("portal"), tmp_path / "p", admin="login", admin_password="a password"
+    ) as portal:
+        page = {"Origin": portal.url, "Accept": "text/html"}
+        async with portal.client(headers=page) as browser:
+            await browser.post("/login", data={"password": "a password"})
+            cookie = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}", "Origin": portal.url}
+            async with connect(portal.ws, additional_headers=cookie) as open_socket:
+                viewer = Viewer(open_socket)
+                await viewer.say(ping=1)
+                await viewer.next("pong")
+                assert (await browser.post("/logout")).status_code == 303
+                with pytest.raises(websockets.ConnectionClosed):
+                    await viewer.next("telemetry")
 
 
 async def test_cleared_topics_and_unsubscribing(
