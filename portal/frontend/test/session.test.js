@@ -40,6 +40,16 @@ test('the page is looked at again when a login ends', () => {
   assert.ok(timers.some(({ wait }) => wait > 100_000 && wait < 102_000));
 });
 
+test('once, though the clock here is ahead of the portal\'s', () => {
+  state.dataset = { session: 'web:me administrates', until: String(Math.floor(Date.now() / 1000) - 100) };
+  document.dispatchEvent(new CustomEvent('regions'));
+  assert.equal(timers.length, 1);
+  timers[0].action();
+  timers = [];
+  document.dispatchEvent(new CustomEvent('regions'));
+  assert.equal(timers.length, 0);
+});
+
 test('and when another tab says that it has begun or ended', () => {
   state.dataset = { session: 'web:me' };
   heard.message({ data: 'web:me' });

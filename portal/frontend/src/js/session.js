@@ -8,11 +8,23 @@ const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastCh
 const mine = () => rendered()?.dataset.session;
 let timer = 0;
 
-/** Look when the login ends. */
+let looked = '';
+
+/**
+ * Look when the login ends: once, as a clock that is ahead would have us look again and again. When
+ * it ends by the portal's clock, the portal ends the live connection, and its return has us look.
+ */
 function wait() {
   clearTimeout(timer);
   const { until } = rendered()?.dataset ?? {};
-  if (until) timer = window.setTimeout(refresh, Math.max(0, Number(until) * 1000 - Date.now()) + 1000);
+  if (!until || until === looked) return;
+  timer = window.setTimeout(
+    () => {
+      looked = until;
+      refresh();
+    },
+    Math.max(0, Number(until) * 1000 - Date.now()) + 1000,
+  );
 }
 
 /** Keep the page as whoever looks at it may see it. */
