@@ -72,7 +72,7 @@ class Bundles:
         finally:
             if made is not None:
                 made.cancel()
-                await asyncio.wait([made])
+                await asyncio.gather(made, return_exceptions=True)
 
     async def _export(self, session: Session, experiment_id: str) -> Exported:
         return await self._reader.export(session, experiment_id, ExportKind.RESULTS)
