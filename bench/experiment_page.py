@@ -42,12 +42,24 @@ T0 = datetime.now(UTC) - timedelta(days=8)
 FINISHED, LIVE = "01JNE5X6T3M9Y2Q8R4V7W0ZEX1", "01JNE5X6T3M9Y2Q8R4V7W0ZEX2"
 Row = tuple[str, float, str, float, str]
 
-_DRAWN = f"""() => {{
-  const panels = [...document.querySelectorAll('.panel')];
-  const seen = panels.filter((panel) => panel.getBoundingClientRect().top < innerHeight);
-  if (panels.length < {CHANNELS} || !seen.every((p) => p.querySelector('.uplot'))) return false;
-  return performance.now();
+_WATCH = f"""() => {{
+  const {{ port1, port2 }} = new MessageChannel();
+  // a message that is posted before a frame is drawn arrives when it is
+  port1.onmessage = () => {{ window.painted ??= performance.now(); }};
+  const look = () => {{
+    const panels = [...document.querySelectorAll('.panel')];
+    const seen = panels.filter((panel) => panel.getBoundingClientRect().top < innerHeight);
+    if (panels.length < {CHANNELS} || !seen.every((p) => p.querySelector('.uplot'))) return;
+    watch.disconnect();
+    port2.postMessage(null);
+  }};
+  const watch = new MutationObserver((changes) => {{
+    const drawn = (node) => node instanceof Element && node.matches('.uplot');
+    if (changes.some((change) => [...change.addedNodes].some(drawn))) requestAnimationFrame(look);
+  }});
+  watch.observe(document, {{ childList: true, subtree: true }});
 }}"""
+"""Notes when every chart that is in view was painted."""
 
 _FEED = Path(__file__).with_suffix(".js")
 
@@ -169,9 +181,10 @@ async def _opened(browser: Browser, address: str) -> list[Row]:
         await session.send("Performance.enable", {"timeDomain": "threadTicks"})
         sizes: list[float] = []
         session.on("Network.loadingFinished", lambda e, to=sizes: to.append(e["encodedDataLength"]))
+        await page.add_init_script(f"({_WATCH})()")
         await page.goto(f"{address}/experiment/{FINISHED}", wait_until="commit")
-        drawn = await page.wait_for_function(_DRAWN, polling="raf")
-        times.append(float(await drawn.json_value()))
+        painted = await page.wait_for_function("() => window.painted", polling=100)
+        times.append(float(await painted.json_value()))
         transferred = sum(sizes)
         busy.append(1e3 * (await _metrics(session))["TaskDuration"])
         await context.close()

@@ -146,6 +146,25 @@ def test_the_log_is_searched_as_a_whole_and_shown_harmlessly(
     accessible(page)
 
 
+def test_the_history_is_on_its_way_before_the_module_and_only_for_it(
+    running: str, visit: Visit
+) -> None:
+    page = visit()
+    open_page(page, running)
+    expect(page.locator(".panel .uplot").first).to_be_visible()
+    asked = page.evaluate(
+        "performance.getEntriesByType('resource')"
+        ".filter(({name}) => name.endsWith('/history?points=800')).map((e) => e.initiatorType)"
+    )
+    assert asked == ["link"]
+    plain = visit(java_script_enabled=False)
+    requests: list[str] = []
+    plain.on("request", lambda request: requests.append(request.url))
+    plain.goto(f"/experiment/{running}", wait_until="networkidle")
+    assert any(url.endswith(f"/experiment/{running}") for url in requests)
+    assert [url for url in requests if "/history" in url] == []
+
+
 @pytest.mark.complaints("409")
 def test_parameters_reach_the_script_and_nobody_overwrites_another(
     running: str, system: System, visit: Visit, accessible: Callable[[Page], None]

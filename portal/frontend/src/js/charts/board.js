@@ -66,7 +66,7 @@ export class Board {
         const panel = [...this.panels.values()].find(({ element }) => element === target);
         if (panel) panel.visible = isIntersecting;
       }
-      this.soon();
+      this.draw();
     }, { rootMargin: '200px' });
     this.sized = new ResizeObserver(() => {
       for (const panel of this.panels.values()) panel.resize();
@@ -189,26 +189,26 @@ export class Board {
     const range = this.range().join(' ');
     const moved = range !== this.axis;
     this.axis = range;
-    for (const panel of this.panels.values()) {
+    const panels = [...this.panels.values()];
+    // All sizes are asked for before anything is changed: the page is laid out once.
+    const sizes = panels.map((panel) => (panel.visible && !panel.plot ? panel.size() : null));
+    panels.forEach((panel, i) => {
       if (moved) panel.dirty = true;
       if (panel.dirty) panel.sayNewest();
-      panel.draw();
-    }
+      panel.draw(sizes[i]);
+    });
   }
 
   /** @param {import('./groups.js').Group} group */
   add(group) {
-    const found = this.panels.get(group.key);
-    if (found) return found;
+    if (this.panels.has(group.key)) return;
     const panel = new Panel(group, this);
     this.panels.set(group.key, panel);
     this.place(panel);
     panel.setMarks();
     panel.setHidden();
     this.seen.observe(panel.element);
-    this.root.dispatchEvent(new CustomEvent('panels'));
     if (this.note) this.note.hidden = true;
-    return panel;
   }
 
   /** Put a panel where it belongs. @param {Panel} panel */
@@ -219,7 +219,6 @@ export class Board {
       return other && other.group.rank > panel.group.rank;
     });
     this.root.insertBefore(panel.element, later ?? null);
-    this.widen();
   }
 
   /** The first one that is shown is the wide one. */
@@ -248,14 +247,28 @@ export class Board {
     this.time.base.speed = speed > 0 ? speed : 1;
   }
 
+  /** What a line has its panel by. */
+  keyOf(name) {
+    return name;
+  }
+
+  /** The panel of a channel or series. @returns {import('./groups.js').Group} */
+  groupOf(name) {
+    return this.channels.find(({ lines }) => lines.some((line) => line.name === name)) ?? groupSeries(name, this.series++);
+  }
+
   /** Make panels for what has values; channels that nobody measured get none. @param {Iterable<string>} names */
   need(names) {
+    const before = this.panels.size;
     for (const name of names) {
-      if (this.shownNames.has(name) || this.panels.size >= MOST_PANELS) continue;
-      this.shownNames.add(name);
-      const group = this.channels.find(({ lines }) => lines.some((line) => line.name === name));
-      this.add(group ?? groupSeries(name, this.series++));
+      const key = this.keyOf(name);
+      if (this.shownNames.has(key) || this.panels.size >= MOST_PANELS) continue;
+      this.shownNames.add(key);
+      this.add(this.groupOf(key));
     }
+    if (this.panels.size === before) return;
+    this.widen();
+    this.root.dispatchEvent(new CustomEvent('panels'));
   }
 
   /** Show the history; what came live meanwhile stays. @param {any} history of the contract */

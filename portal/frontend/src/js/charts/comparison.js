@@ -5,7 +5,6 @@ import { Board } from './board.js';
 import { SERIES, groupChannels } from './groups.js';
 import { fileName } from './rows.js';
 
-const MOST_PANELS = 40;
 /** By letter; the style sheet has the same. */
 const INKS = { A: '--s-6', B: '--s-1', C: '--s-2', D: '--s-3', E: '--s-5', F: '--s-4' };
 const UNKNOWN = 1;
@@ -39,14 +38,9 @@ export class Comparison extends Board {
     this.record = new Map();
   }
 
-  /** Make panels for what has values. @param {Iterable<string>} names */
-  need(names) {
-    for (const name of names) {
-      const channel = name.slice(2);
-      if (this.shownNames.has(channel) || this.panels.size >= MOST_PANELS) continue;
-      this.shownNames.add(channel);
-      this.add(this.groupOf(channel));
-    }
+  /** A channel of all runs has one panel. */
+  keyOf(name) {
+    return name.slice(2);
   }
 
   /** The panel of a channel or of an author's own series. @returns {import('./groups.js').Group} */

@@ -85,8 +85,7 @@ export class Panel {
   }
 
   /** Make the plot once the panel has a size. */
-  open() {
-    const size = this.size();
+  open(size = this.size()) {
     if (size.width === 0) return;
     this.plot = makePlot(
       this.area,
@@ -185,11 +184,11 @@ export class Panel {
     this.board.zoom(from, to);
   }
 
-  /** Draw what changed; a panel that nobody sees waits. */
-  draw() {
+  /** Draw what changed; a panel that nobody sees waits. @param {{width: number, height: number} | null} size if it is known */
+  draw(size = null) {
     if (!this.visible) return;
     if (!this.plot) {
-      this.open();
+      this.open(size ?? this.size());
     } else if (this.dirty) {
       this.dirty = false;
       this.plot.setData(/** @type {any} */ (this.table.data), true);
@@ -283,8 +282,9 @@ export class Panel {
   }
 
   resize() {
+    if (!this.plot) return;
     const { width, height } = this.size();
-    if (this.plot && width > 0) this.plot.setSize({ width, height });
+    if (width > 0 && (width !== this.plot.width || height !== this.plot.height)) this.plot.setSize({ width, height });
   }
 
   recolour() {

@@ -36,7 +36,7 @@ export class Console {
     this.view = new LogView(this.list, this.book, (hole, button) => this.fill(hole, button));
     this.listen();
     this.view.rebuild();
-    this.settle();
+    requestAnimationFrame(() => this.settle()); // the page is being made: it is laid out then
   }
 
   /** The lines that the server put into the page. */
