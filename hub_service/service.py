@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -24,6 +25,7 @@ from broker.messages import (
     Result,
     utc_now,
 )
+from broker.pace import Bucket
 from broker.requests import READS, Asked, RequestServer
 from broker.topics import STREAMS, Topic
 from hub_service.archive import Archive
@@ -56,6 +58,9 @@ TICK_S: Final = 1.0
 HOUSEKEEPING_TICKS: Final = 10
 LISTEN_S: Final = 3.0
 """After its first connect the hub hears by then whatever the broker has of the nodes."""
+REFUSALS_PER_SECOND: Final = 1.0
+"""Of reads, in the audit: it is kept for good, and who asks again and again must not fill it."""
+REFUSALS_AT_ONCE: Final = 50.0
 _HEARING_S: Final = 10.0
 FIGURES_S: Final = 10.0
 _ANSWERS_S: Final = 10.0
@@ -106,6 +111,8 @@ class HubService:
         self._boot_id = boot_id
         self._durations = Durations()
         self._experienced = False
+        self._refusals = Bucket(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE)
+        self._left_out = 0
         self._desk = Desk(
             store,
             archive,
@@ -264,9 +271,8 @@ class HubService:
             outcome = result.outcome if isinstance(result, Done) else "done"
         except ContractError as error:
             outcome = str(error.error.code)
-            if error.error.code is ErrorCode.FORBIDDEN:
+            if error.error.code is ErrorCode.FORBIDDEN and await self._put_on_record(asked, error):
                 level = logging.WARNING
-                await self._put_on_record(asked, error)
             raise
         except StoreError:
             # The hub ends of it, and does not know what to answer: its next life will.
@@ -278,11 +284,22 @@ class HubService:
             log.log(level, "%s of %s: %s", asked.verb, asked.user, outcome)
         return result
 
-    async def _put_on_record(self, asked: Asked, error: ContractError) -> None:
-        """Audit that somebody asked for what is not theirs; commands have done so themselves."""
-        if not isinstance(error, RefusedError):
-            experiment_id = getattr(asked.request, "experiment_id", None)
-            await self._desk.audit(asked, str(error.error.code), experiment_id, error=error.error)
+    async def _put_on_record(self, asked: Asked, error: ContractError) -> bool:
+        """Audit that somebody asked for what is not theirs; False if that was too often.
+
+        Commands have done so themselves.
+        """
+        if isinstance(error, RefusedError):
+            return True
+        if self._refusals.take(time.monotonic()) > 0:
+            self._left_out += 1
+            return False
+        if self._left_out:
+            log.warning("%d refused questions are not on record", self._left_out)
+            self._left_out = 0
+        experiment_id = getattr(asked.request, "experiment_id", None)
+        await self._desk.audit(asked, str(error.error.code), experiment_id, error=error.error)
+        return True
 
     async def _on_committed(self, node: str, stream: str) -> None:
         with about(node=node):

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from portal.ratelimit import Bucket
+from broker.pace import Bucket
 
 _log = logging.getLogger(__name__)
 

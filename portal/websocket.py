@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from broker.messages import ContractError, Error, ErrorCode, Payload, decode
+from broker.pace import Bucket
 from portal.live import Live, Viewer
-from portal.ratelimit import Bucket
 from portal.sessions import Session
 
 _PATH: Final = "/ws"

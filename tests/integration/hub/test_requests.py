@@ -4,6 +4,8 @@ import base64
 import contextlib
 from datetime import timedelta
 
+import pytest
+
 from broker.messages import (
     ADMIN_REQUESTS,
     REQUESTS,
@@ -34,6 +36,7 @@ from broker.messages import (
     Submit,
 )
 from broker.topics import Topic
+from hub_service import service
 from hub_service.queue.settle import ready
 from hub_service.settings import HubSettings
 from tests.integration.hub.conftest import Site, actor, unknown_id
@@ -365,6 +368,21 @@ async def test_every_command_is_on_record(site: Site) -> None:
         ("mqtt:bob", "cancel", "done"),
         ("mqtt:bob", "cancel", "WRONG_STATE"),
     ]
+
+
+async def test_who_asks_again_and_again_does_not_fill_the_record(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REFUSALS_PER_SECOND", 1e-6)
+    hub = await site.start_hub(settings=HubSettings(data_dir=site.path / "hub", open=False))
+    alice, bob = await site.person("alice"), await site.person("bob")
+    one = (await alice.submit()).experiment_id
+    for _ in range(int(service.REFUSALS_AT_ONCE) + 20):
+        assert await bob.refused("logs", Logs(experiment_id=one)) == "FORBIDDEN"
+    assert await bob.refused("cancel", OnExperiment(experiment_id=one)) == "FORBIDDEN"
+    noted = [(a.verb, a.outcome) for a in await hub.archive.audited(one)]
+    assert noted.count(("logs", "FORBIDDEN")) == service.REFUSALS_AT_ONCE
+    assert noted[-1] == ("cancel", "FORBIDDEN"), "commands are on record always"
 
 
 async def test_a_finished_experiments_topic_is_cleared_after_a_day(site: Site) -> None:

@@ -16,12 +16,13 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from broker.messages import MAX_FETCH_BYTES, ContractError, Fetched, ParameterInfo
+from broker.pace import Bucket
 from portal.assets import Assets
 from portal.downloads import Downloads, Span, disposition, parse_range
 from portal.examples import load_examples
 from portal.metrics import Measured, RequestFigures
 from portal.parameters import changes
-from portal.ratelimit import MAX_KEYS, Bucket, RateLimit
+from portal.ratelimit import MAX_KEYS, RateLimit
 from portal.reference import groups_of
 from portal.security import same_origin
 from portal.settings import PortalSettings
