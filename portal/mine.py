@@ -182,9 +182,10 @@ class Mine:
         asked = list(dict.fromkeys(part for text in ids or () for part in text.split(",") if part))
         wanted = asked[: len(LETTERS)]
         found = await asyncio.gather(*(self._find_or_none(session, one) for one in wanted))
+        there = [experiment for experiment in found if experiment is not None]
+        shown = [one for one in there if self._state.shows(session, one)]
         runs = [
-            Compared(letter, experiment)
-            for letter, experiment in zip(LETTERS, filter(None, found), strict=False)
+            Compared(letter, experiment) for letter, experiment in zip(LETTERS, shown, strict=False)
         ]
         channels = {
             channel.name: channel
@@ -199,7 +200,8 @@ class Mine:
             _NAV,
             "compare.html",
             runs=runs,
-            missing=len(wanted) - len(runs),
+            missing=len(wanted) - len(there),
+            outlined=len(there) - len(shown),
             beyond=len(asked) - len(wanted),
             most=len(LETTERS),
             parameters=parameter_rows(runs),

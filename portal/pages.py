@@ -132,8 +132,7 @@ class Pages:
         else:
             got = await reading
         experiment = newest(self._state, got.experiment)
-        may_change = session.admin or experiment.user == session.user
-        if not (may_change or self._state.open):
+        if not self._state.shows(session, experiment):
             return self._renderer.page(
                 request, "experiment", "experiment_outline.html", experiment=experiment
             )
@@ -154,7 +153,7 @@ class Pages:
             life=life_of(experiment, got.milestones, utc_now()),
             log=log,
             readings=node.readings if node and here else {},
-            may_change=may_change,
+            may_change=session.admin or experiment.user == session.user,
             results=experiment.results,
         )
 

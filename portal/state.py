@@ -120,6 +120,10 @@ class State:
         queue = self.queue
         return queue is not None and queue.open
 
+    def shows(self, session: Session, experiment: Experiment) -> bool:
+        """Whether somebody may see all of an experiment, not its outline alone."""
+        return self.open or session.admin or experiment.user == session.user
+
     def private_to(self, experiment_id: str | None) -> str | None:
         """Return who alone may see what an experiment measures and writes, besides administrators.
 

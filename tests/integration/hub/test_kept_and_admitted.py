@@ -232,6 +232,9 @@ async def test_my_experiments_without_scripts(
     assert '<tr class="differs">' in both
     assert "Choose two or more" in await page(f"/compare?ids={first}")
     assert "does not exist any more" in await page(f"/compare?ids={first},{unknown_id()},{second}")
+    theirs = await page(f"/compare?ids={first},{second}", by=other)
+    assert "2 of the experiments belong to somebody else" in theirs
+    assert "data-run" not in theirs, "it would ask for their curves again and again"
     again = await page(f"/upload?from={second}")
     assert 'name="param.target" value="3"' in again
     assert 'value="alpha"' in again
