@@ -14,7 +14,7 @@ from broker.connection import Connection, Message, NotConnectedError
 from broker.messages import ContractError, Experiment, Notification
 from broker.topics import Topic
 from hub_service.archive import Archive, Audit
-from hub_service.archive.outbox import MAX_ROWS, Waiting, named
+from hub_service.archive.outbox import MAX_ROWS, Waiting, named, outline
 from hub_service.settings import NotifyTarget
 from hub_service.targets import Letter, tell
 
@@ -40,6 +40,7 @@ class Notifier:
         archive: Has the outbox.
         targets: Whom to tell besides MQTT.
         find: Returns an experiment by its id, if it is known.
+        everybody: Whether everybody may see all of an experiment: MQTT tells everybody.
         clock: The wall clock, in UTC.
         send: Tells targets, returns why some failed.
         first_pause: After the first failure; doubled at each.
@@ -53,6 +54,7 @@ class Notifier:
         targets: Sequence[NotifyTarget],
         *,
         find: Find,
+        everybody: bool,
         clock: Callable[[], datetime],
         send: Tell = tell,
         first_pause: timedelta = FIRST_PAUSE,
@@ -62,6 +64,7 @@ class Notifier:
         self._archive = archive
         self._targets = targets
         self._find = find
+        self._everybody = everybody
         self._clock = clock
         self._send = send
         self._first_pause = first_pause
@@ -112,8 +115,9 @@ class Notifier:
         """Publish one; False if the broker is away."""
         notification = await self._complete(row.notification)
         topic = self._connection.topics.build(Topic.NOTIFICATION, kind=notification.kind)
+        told = notification if self._everybody else outline(notification)
         try:
-            await self._connection.publish_message(Message(topic, notification.encode(), 1, False))
+            await self._connection.publish_message(Message(topic, told.encode(), 1, False))
         except (NotConnectedError, TimeoutError) as error:
             log.debug("a notification waits: %s", error)
             return False

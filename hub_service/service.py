@@ -172,6 +172,7 @@ class HubService:
             archive,
             settings.notify,
             find=self._reading.known,
+            everybody=settings.open,
             clock=clock,
         )
         self._watch = NodeWatch(connection, self._desk.learn, self._acknowledge)

@@ -240,6 +240,13 @@ def named(notification: Notification, experiment: Experiment) -> Notification:
     )
 
 
+def outline(told: Notification) -> Notification:
+    """Return what everybody may be told where not everybody may see every experiment: not why."""
+    if told.kind == "alarm":
+        return told
+    return told.model_copy(update={"message": f"{told.title}.", "error": None})
+
+
 def _was_interrupted(connection: sqlite3.Connection, experiment: Experiment) -> bool:
     return _any(
         connection,

@@ -92,6 +92,20 @@ async def test_ends_and_alarms_are_told_across_a_restart(site: Site, connect: Co
     assert len(await distinct(inbox, 3)) == 3
 
 
+async def test_why_one_failed_is_its_owners_where_it_is_not_open(
+    site: Site, connect: Connector
+) -> None:
+    inbox = await listen(connect)
+    await site.start_hub(settings=HubSettings(data_dir=site.path / "hub", open=False))
+    alice, node, watcher = await site.person("alice"), await site.start_node(), await site.watcher()
+    one = (await alice.submit()).experiment_id
+    await watcher.until(one, lambda e: e.phase == "executing")
+    await node.end("failed", exit_code=3)
+    (end,) = await distinct(inbox, 1)
+    assert (end.kind, end.status, end.owner) == ("failed", Status.FAILED, "alice")
+    assert (end.message, end.error) == ("hold failed.", None)
+
+
 @pytest.mark.parametrize("broker_kind", ["mosquitto"])
 async def test_web_hook_and_mail_that_fail_at_first(site: Site) -> None:
     hook, post = Hook(failures=1), Post(failures=1)
@@ -156,8 +170,8 @@ async def test_it_gives_up_after_a_day_and_puts_that_on_record(
         return None
 
     notifier = Notifier(
-        hub_connection, archive, [target], find=find, clock=lambda: utc_now() + late,
-        send=stub, first_pause=timedelta(0), look_s=0.05,
+        hub_connection, archive, [target], find=find, everybody=True,
+        clock=lambda: utc_now() + late, send=stub, first_pause=timedelta(0), look_s=0.05,
     )  # fmt: skip
     inbox = await listen(connect)
     running = asyncio.create_task(notifier.run())
@@ -192,7 +206,9 @@ async def test_a_flood_of_alarms_is_one_letter(hub_connection: Connection, tmp_p
     alarms = [event(n, "alarm", message=f"alarm {n}", severity="warning") for n in range(15)]
     await node.record(*alarms, phase("interrupted", 20.0))
     await archive.finish(experiment())  # of which the target is not told
-    notifier = Notifier(hub_connection, archive, [target], find=find, clock=utc_now, send=stub)
+    notifier = Notifier(
+        hub_connection, archive, [target], find=find, everybody=True, clock=utc_now, send=stub
+    )
     running = asyncio.create_task(notifier.run())
     try:
         await eventually(lambda: bool(stub.letters))
@@ -223,7 +239,7 @@ async def test_a_crash_before_it_is_noted_tells_the_same_id_again(
 
     for place, directory in enumerate(("archive", "crashed"), start=1):
         archive = await asyncio.to_thread(Archive.open, tmp_path / directory)
-        notifier = Notifier(hub_connection, archive, (), find=find, clock=utc_now)
+        notifier = Notifier(hub_connection, archive, (), find=find, everybody=True, clock=utc_now)
         running = asyncio.create_task(notifier.run())
         try:
             await inbox.wait_for(place)
