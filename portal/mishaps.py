@@ -18,6 +18,8 @@ from portal.state import State
 KEPT: Final = timedelta(days=1)
 MOST: Final = 200
 """Kept of all people together; beyond it the oldest are forgotten."""
+LONGEST: Final = 500
+"""Characters of what a node says that are kept: it stands on every page of who sent the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,20 @@ class Mishaps:
         address = self._topics.parse(report.topic)
         if report.user is None or report.id is None or address is None:
             return
+        if len(report.id) > LONGEST:
+            return  # no portal sends such an id
         if address.topic not in {Topic.NODE_COMMAND, Topic.NODE_MANUAL_END}:
             return
         node, channel = address["node"], address.levels.get("channel", "")
         what = self._describe(node, channel)
-        one = Mishap(report.id, report.user, node, channel, what, report.error, self._clock())
+        said = report.error
+        error = Error(code=said.code, message=said.message[:LONGEST], hint=said.hint[:LONGEST])
+        one = Mishap(report.id, report.user, node, channel, what, error, self._clock())
         self._kept.pop((one.user, one.id), None)
         self._kept[one.user, one.id] = one
         while len(self._kept) > MOST:
             del self._kept[next(iter(self._kept))]
-        told = report.error.model_dump(mode="json")
+        told = error.model_dump(mode="json")
         self._live.tell(
             one.user, type="failed", id=one.id, node=node, channel=channel, what=what, error=told
         )

@@ -130,6 +130,20 @@ async def test_what_fails_after_it_was_accepted_is_told_to_who_sent_it(
         assert not shows(await ada.get("/"), "your command failed")
 
 
+async def test_what_a_node_says_of_a_failure_is_kept_short(portal: Portal, node: FakeNode) -> None:
+    long = "<b>" + "x" * 100_000
+    told = Error(code=ErrorCode.ESTOP, message=long, hint=long, details={"why": long})
+    async with portal.client(headers={**HTML, "Origin": portal.url}) as browser:
+        await ready(browser, node)
+        assert (await browser.post(STIRRING, json={"value": 400})).status_code == 200
+        await node.fail(told)
+        seen = await eventually(
+            lambda: browser.get("/"), lambda page: shows(page, "your command failed")
+        )
+        assert "&lt;b&gt;xxx" in seen.text
+        assert seen.text.count("x") < 10_000
+
+
 async def test_the_form_does_the_same(portal: Portal, node: FakeNode) -> None:
     async with portal.client(headers={**HTML, "Origin": portal.url}) as browser:
         await ready(browser, node)
