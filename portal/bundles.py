@@ -40,7 +40,8 @@ class Bundles:
                 else "nothing is selected",
                 "take fewer at a time" if wanted else "tick the experiments that are meant",
             )
-        await asyncio.gather(*(self._demand(session, one) for one in wanted))
+        for one in wanted:
+            await self._demand(session, one)
         ready = self._ready(session, wanted, await self._export(session, wanted[0]))
         return self._downloads.respond_joined(request, f"{len(wanted)}-experiments.zip", ready)
 
