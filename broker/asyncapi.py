@@ -115,7 +115,7 @@ ERROR_CODES: Final[Mapping[ErrorCode, str]] = MappingProxyType(
         ErrorCode.SCRIPT_TOO_LARGE: "The script is larger than allowed.",
         ErrorCode.SCRIPT_SYNTAX: "The script is not Python; details name line and column.",
         ErrorCode.SCRIPT_METADATA: "The script's inline metadata is wrong.",
-        ErrorCode.SCRIPT_IMPORT: "The script imports what the experiment image does not have.",
+        ErrorCode.SCRIPT_IMPORT: "The script uses what the experiment image does not have.",
         ErrorCode.SCRIPT_PARAMETERS: "A parameter is unknown to the script or has a wrong value.",
         ErrorCode.SCRIPT_FAILED: "The script ended with an error of its own.",
         ErrorCode.INTERRUPTED: "The run was cut short by a restart of its node.",

@@ -7,8 +7,8 @@ import asyncio
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
@@ -21,8 +21,8 @@ from broker.messages import (
     ScriptInfo,
     ScriptProblem,
 )
-from hub_service.queue.state import NodeState
-from hub_service.scripts import fit
+from hub_service.queue.state import NodeState, Offer
+from hub_service.scripts import fit, names
 from hub_service.scripts.metadata import MAX_COMPLAINTS, Metadata, parse
 from hub_service.scripts.outline import Outline, outline
 from hub_service.scripts.parameters import effective
@@ -127,9 +127,15 @@ class Checker:
         illegible = unreadable(script, limits.max_script)
         if illegible is not None:
             return Verdict((illegible,), ScriptInfo(), sha256)
-        read = self._read.get(sha256)
+        known = read = self._read.get(sha256)
         if read is None:
             read = _Read(await outline(script, self._children), *parse(script))
+        if _doubtful(read.outline, nodes):
+            sure = await outline(script, self._children, sure=True)
+            if sure.error is not None:  # a tree takes more memory than compiling
+                sure = replace(read.outline, uses=(), surmised=False)
+            read = replace(read, outline=sure)
+        if read is not known:
             if len(script) <= MAX_REMEMBERED:
                 self._read[sha256] = read
             if len(self._read) > self._remembered:
@@ -144,6 +150,20 @@ class _Read:
     outline: Outline
     metadata: Metadata
     problems: tuple[ScriptProblem, ...]
+
+
+def _doubtful(outlined: Outline, nodes: Mapping[str, NodeState]) -> bool:
+    """Whether surmised uses give cause for complaint, so that a syntax tree has to tell."""
+    if not outlined.surmised:
+        return False
+    if any(names.unknown(outlined.uses)):
+        return True
+    offers = [node.offer.channels for node in nodes.values() if node.offer is not None]
+    return bool(offers) and any(names.absent(outlined.uses, frozenset.intersection(*offers)))
+
+
+def _channels(offers: Iterable[Offer]) -> frozenset[str]:
+    return frozenset(channel for offer in offers for channel in offer.channels)
 
 
 def _judge(
@@ -163,6 +183,7 @@ def _judge(
     required = [i for i in outlined.imports if i.name not in _ALWAYS and not i.relative]
     packages = tuple(dict.fromkeys(i.name for i in required if not i.optional))[:MAX_PACKAGES]
     problems += tuple(islice(fit.relative(outlined.imports), MAX_COMPLAINTS))
+    problems += tuple(islice(names.unknown(outlined.uses), MAX_COMPLAINTS))
     if not offers:
         problems += (fit.nobody_known(),)
         return Verdict(problems, metadata.info, sha256, packages, parameters)
@@ -178,6 +199,8 @@ def _judge(
         if (why := fit.lack(metadata.info, packages, name, offer))
     }
     suitable = tuple(name for name in sorted(offers) if name not in unsuitable)
+    channels = _channels(offers[name] for name in suitable or candidates or offers)
+    problems += tuple(islice(names.absent(outlined.uses, channels), MAX_COMPLAINTS))
     if not suitable and not any(p.severity == "error" for p in problems):
         problems += (fit.no_single(metadata),)
     if suitable and not any(nodes[name].online for name in suitable):

@@ -42,9 +42,9 @@ def lack(info: ScriptInfo, packages: Sequence[str], name: str, offer: Offer) -> 
         return f"it does not have the image {info.image}"
     channels = [need for need in info.needs if need not in offer.channels]
     if channels:
-        return f"it does not have {_some(channels)}"
+        return f"it does not have {some(channels)}"
     absent = [package[:80] for package in packages if package not in offer.images[info.image]]
-    return f"its image does not have {_some(absent)}" if absent else ""
+    return f"its image does not have {some(absent)}" if absent else ""
 
 
 def places(
@@ -55,19 +55,19 @@ def places(
     code = ErrorCode.NO_SUITABLE_REACTOR
     if info.node is not None and info.node not in offers:
         near = difflib.get_close_matches(info.node, offers, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {_some(offers)}"
+        hint = f"did you mean {near[0]}?" if near else f"there are {some(offers)}"
         yield problem(code, f"there is no reactor {info.node}", hint, line_of("node"))
         return
     if not candidates:
         images = {image for offer in offers.values() for image in offer.images}
-        hint = f"choose another; there are {_some(images)}" if images else "ask its administrator"
+        hint = f"choose another; there are {some(images)}" if images else "ask its administrator"
         yield problem(code, f"no reactor has the image {info.image!r}", hint, line_of("image"))
         return
     channels = {channel for offer in candidates.values() for channel in offer.channels}
     for need in info.needs:
         if need not in channels:
             near = difflib.get_close_matches(need, channels, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {_some(channels)}"
+            hint = f"did you mean {near[0]}?" if near else f"there are {some(channels)}"
             yield problem(code, f"no reactor has the channel {need!r}", hint, line_of("needs"))
 
 
@@ -92,7 +92,7 @@ def imports(required: Sequence[Import], image: Mapping[str, str]) -> Iterator[Sc
             )
             continue
         near = difflib.get_close_matches(found.name[:80], image, n=1)
-        there = f"there are {_some(image)}, and Python's standard library"
+        there = f"there are {some(image)}, and Python's standard library"
         yield problem(
             ErrorCode.SCRIPT_IMPORT,
             f"{found.name[:80]!r} is not an allowed package",
@@ -125,7 +125,7 @@ def dependencies(
         elif near:
             hint = f"did you mean {distributions[near[0]]}?"
         else:
-            hint = f"there are {_some(distributions.values())}"
+            hint = f"there are {some(distributions.values())}"
         yield problem(
             ErrorCode.SCRIPT_IMPORT,
             f"the dependency {declared.name[:80]!r} is not an allowed package",
@@ -163,7 +163,8 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[ =<>!~;\[]", name.strip(), maxsplit=1)[0]).lower()
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Return names as one text, the first of them if they are many."""
     listed = sorted(names)
     shown = ", ".join(listed[:_SHOWN]) or "none"
     return shown if len(listed) <= _SHOWN else f"{shown} and {len(listed) - _SHOWN} more"

@@ -4,6 +4,7 @@ import asyncio
 import textwrap
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.messages import ContractError, ErrorCode, Parameters, QueueLimits, ScriptProblem
+from hardware.simulation.equipment import EQUIPMENT
 from hub_service.queue.state import NodeState, Offer
 from hub_service.scripts import Checker, Verdict, changed, parse
 from hub_service.scripts.check import MAX_REMEMBERED
@@ -25,6 +27,7 @@ NODES = {
     ),
 }
 DAY = 86400.0
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 async def verdict(
@@ -401,6 +404,132 @@ def test_changing_some_leaves_the_others() -> None:
     assert changed(infos, {"target_od": 2}) == ({"target_od": 2.0}, ())
 
 
+# Names of the SDK, and channels
+
+TAKEN = "from bioreactor import experiment, reactor\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "word", "hint"),
+    [
+        ("from bioreactor import reaktor\n", 1, "bioreactor has no 'reaktor'", "mean reactor?"),
+        ("import bioreactor.experiments\n", 1, "has no 'experiments'", "mean experiment?"),
+        ("from bioreactor.reactor import raed\n", 1, "reactor has no 'raed'", "mean read?"),
+        ("from bioreactor.lab import Lab\n", 1, "bioreactor has no 'lab'", "it has experiment"),
+        (TAKEN + "od = reactor.get('od')\n", 2, "reactor has no 'get'", "read, read_all, set"),
+        (TAKEN + "'''Text.'''\nexperiment.recrod(a=1)\n", 3, "no 'recrod'", "mean record?"),
+        ("from bioreactor import reactor as r\nr.reed('od')\n", 2, "no 'reed'", "mean read?"),
+        ("import bioreactor.reactor as r\nr.sett('od', 1)\n", 2, "no 'sett'", "mean set?"),
+        ("import bioreactor.reactor\nbioreactor.reactor.doze\n", 2, "no 'doze'", "mean dose?"),
+        (
+            "from bioreactor import (\n    experiment,\n    reaktor,\n)\n", 3,
+            "bioreactor has no 'reaktor'", "mean reactor?",
+        ),
+        (TAKEN + "x = [1, 2]\n" * 4000 + "reactor.reed('od')\n", 4002, "no 'reed'", "mean read?"),
+    ],
+)  # fmt: skip
+async def test_a_misspelt_name_of_the_sdk(script: str, line: int, word: str, hint: str) -> None:
+    told = await only(script)
+    assert (told.error.code, told.severity, told.line) == (ErrorCode.SCRIPT_IMPORT, "error", line)
+    assert word in told.error.message
+    assert hint in told.error.hint
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "reactor.set('temprature', 37)",
+        'od = reactor.read("temprature")',
+        "reactor.dose(ml=1, channel='temprature') if reactor.read('temprature') else 0",
+        "reactor.read(\n'temprature')",
+    ],
+)
+async def test_a_channel_that_no_suitable_reactor_has(use: str) -> None:
+    found = await verdict(TAKEN + use + "\n")
+    assert {p.severity for p in found.problems} == {"warning"}
+    for told in found.problems:
+        assert told.error.code is ErrorCode.NO_SUITABLE_REACTOR
+        assert told.line == 2 + use.count("\n")
+        assert "no reactor that can run it has the channel 'temprature'" in told.error.message
+        assert told.error.hint == "did you mean temperature?"
+
+
+async def test_a_channel_that_only_unsuitable_reactors_have() -> None:
+    code = TAKEN + "reactor.read('ph')\n"
+    assert (await verdict(metadata("", code))).problems == ()
+    told = await only(metadata('[tool.bioreactor]\nnode = "reactor-1"', code))
+    assert (told.severity, told.line) == ("warning", 6)
+    assert "'ph'" in told.error.message
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "# reactor.get('x'), from bioreactor import reaktor\n",
+        TAKEN + "# reactor.get('od'); reactor.read('x')\nprint('see reactor.toml')\n",
+        TAKEN + "'''reactor.get('od')'''\n",
+        TAKEN + "reactor = Fake()\nreactor.get('x')\n",
+        TAKEN + "def f(reactor):\n    reactor.get('x')\n",
+        TAKEN + "for reactor in ():\n    reactor.read('x')\n",
+        TAKEN + "with open('f') as reactor:\n    reactor.get('x')\n",
+        TAKEN + "def reactor():\n    return reactor.get\n",
+        TAKEN + "try:\n    pass\nexcept OSError as reactor:\n    reactor.errno\n",
+        TAKEN + "match 1:\n    case reactor:\n        reactor.real\n",
+        TAKEN + "from json import *\nreactor.get('x')\n",
+        TAKEN + "reactor.get = reactor.read\nreactor.get('od')\n",
+        TAKEN + "if hasattr(reactor, 'get'):\n    reactor.get('od')\n",
+        TAKEN + "setattr(reactor, 'get', 1)\nreactor.get\n",
+        "from numpy import random as reactor\nreactor.get('x')\n",
+        "class Mine:\n    def read(self, name): ...\nreactor = Mine()\nreactor.read('x')\n",
+        TAKEN + "name = 'x'\nreactor.read(name)\nreactor.read(f'{name}')\nreactor.read(*name)\n",
+        TAKEN + "self.reactor.get('x')\nmy_reactor.get('x')\nreactor.channels().gte\n",
+        TAKEN + "reactor.__doc__, reactor.math, experiment.parameters.get, reactor.Limits.x\n",
+        "from bioreactor import _gateway\nimport bioreactor\nbioreactor.nothing\n",
+    ],
+)
+async def test_what_may_be_something_else_is_not_complained_of(script: str) -> None:
+    assert (await verdict(script)).problems == ()
+    doubtful = script + "# reactor.nonsense\n"
+    assert (await verdict(doubtful)).problems == ()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "try:\n    from bioreactor import reaktor\nexcept ImportError:\n    pass\n",
+        TAKEN + "try:\n    reactor.get('od')\nexcept AttributeError:\n    pass\n",
+        TAKEN + "from contextlib import suppress\nwith suppress(AttributeError):\n    reactor.x\n",
+    ],
+)
+async def test_a_name_that_a_script_can_do_without_is_only_mentioned(script: str) -> None:
+    told = await only(script)
+    assert told.severity == "warning"
+    assert "can do without it" in told.error.message
+
+
+async def test_a_doubt_is_settled_once() -> None:
+    checker, limits = Checker(), QueueLimits()
+    script = TAKEN + "# reactor.get('od')\n"
+    assert (await checker.check(script, {}, NODES, limits)).problems == ()
+    (read,) = checker._read.values()
+    assert not read.outline.surmised
+    assert (await checker.check(script, {}, NODES, limits)).problems == ()
+    assert list(checker._read.values()) == [read]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.stem)
+async def test_examples_use_what_there_is(example: Path) -> None:
+    script = example.read_text(encoding="utf-8")  # noqa: ASYNC240 - a small file
+    offer = Offer(frozenset(EQUIPMENT.channels), IMAGES)
+    nodes = {"reactor-1": NodeState(online=True, offer=offer)}
+    for text in (script, script + "# reactor.nonsense\n"):
+        told = (await verdict(text, nodes=nodes)).problems
+        assert {problem.error.details.get("package") for problem in told} <= {
+            "matplotlib",
+            "pandas",
+        }
+
+
 # Hostile input
 
 
@@ -444,6 +573,9 @@ BLOCK = "# /// script\n{}\n# ///\n"
         BLOCK.format("# dependencies = [" + '"q",' * 50_000 + "]"),
         BLOCK.format("# [tool.bioreactor.parameters]\n# a = {" + "b=1," * 40_000 + "}"),
         "import " + "x" * 200_000 + "\n",
+        "x = '" + "bioreactor " * 20_000 + "'\n",
+        "from bioreactor import reactor\n" + "reactor.reed('odd')\n" * 10_000,
+        "from bioreactor import reactor\nreactor" + ".reactor" * 25_000 + "\n",
         "".join(f"import x{n}\n" for n in range(15_000)),
         "import " + ",".join(f"x{n}" for n in range(30_000)) + "\n",
     ],
