@@ -51,12 +51,16 @@ class Hearing:
         return first
 
     def answered(self) -> None:
-        """Note a sound answer; or that there is nobody any more whose answer was waited for."""
+        """Note a sound answer."""
         self.withdrawn()
         self._turn(silent=False)
 
     def withdrawn(self) -> None:
-        """Note that nobody waits for the answer any more; a device that is silent stays so."""
+        """Note that nobody waits for the answer any more.
+
+        A device that is silent stays so until it answers, also one that is unplugged and plugged
+        in again: what rests for it does not go on meanwhile.
+        """
         if self._due is not None:
             self._due.cancel()
             self._due = None

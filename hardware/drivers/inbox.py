@@ -55,7 +55,7 @@ class Inbox:
         """Begin anew: what came before was of another opening."""
         self.counters.openings += 1
         self._bytes.clear()
-        self.hearing.answered()  # maybe another device: nobody has asked it anything
+        self.hearing.withdrawn()  # nobody has asked it anything yet
         self.error = None
         self._news.set()
 
@@ -63,7 +63,7 @@ class Inbox:
         """Remember why there is no port."""
         self.counters.losses += 1
         self.error = error
-        self.hearing.answered()  # it is away, which is told otherwise
+        self.hearing.withdrawn()  # it is away, which is told otherwise
         self.discard(len(self._bytes))
         self._news.set()
 

@@ -217,6 +217,23 @@ async def test_who_is_cancelled_waits_for_no_answer(port: SerialPort) -> None:
     assert not port.hearing.silent
 
 
+async def test_silence_ends_with_an_answer_and_not_with_the_cable(tmp_path: Path) -> None:
+    async with (
+        Emulator(Echo(), link=tmp_path / "usb-echo") as emulator,
+        SerialPort(tmp_path / "usb-echo", hearing=Hearing(within=0.05)) as port,
+    ):
+        with pytest.raises(PortTimeoutError):
+            await ask(port, b"no end of line", 0.2)
+        emulator.inject(Fault.UNPLUG)
+        await eventually(lambda: not port.connected)
+        assert port.hearing.silent
+        emulator.clear()
+        await eventually(lambda: port.connected)
+        assert port.hearing.silent
+        assert await ask(port, b"\r", 5.0)
+        assert not port.hearing.silent
+
+
 async def test_a_port_that_nobody_told_how_long_answers_take_is_never_silent() -> None:
     hearing = Hearing()
     assert hearing.asked()
