@@ -90,12 +90,14 @@ class ManualControl:
             return
         channel = address["channel"]
 
-        def begin(command: Command, back: Back) -> None:
+        def check(command: Command) -> None:
             _check_content(command)
             self._check_free()
-            self._start(self._carry_out(channel, command, back))
 
-        await self._take(address, message, Command, begin)
+        def work(command: Command, back: Back) -> Coroutine[None, None, None]:
+            return self._carry_out(channel, command, back)
+
+        await self._take(address, message, Command, check, work)
 
     async def hear_end(self, message: Message) -> None:
         """Take the end of manual control."""
@@ -103,11 +105,7 @@ class ManualControl:
         if address is None or not message.payload:
             return
 
-        def begin(order: ManualEnd, back: Back) -> None:
-            self._check_holder()
-            self._start(self._end(order, back))
-
-        await self._take(address, message, ManualEnd, begin)
+        await self._take(address, message, ManualEnd, lambda _: self._check_holder(), self._end)
 
     def close(self) -> None:
         """Cut off what is under way; the reactor is made safe by whoever closes it."""
@@ -119,7 +117,8 @@ class ManualControl:
         address: Address,
         message: Message,
         model: type[_B],
-        begin: Callable[[_B, Back], None],
+        check: Callable[[_B], None],
+        work: Callable[[_B, Back], Coroutine[None, None, None]],
     ) -> None:
         back = Back.of(address, message)
         try:
@@ -133,16 +132,19 @@ class ManualControl:
                 return
             self._check_new(*key)
             self._check_time(order)
+            check(order)
             self._known[key] = None
             try:
                 await self._taken.add(*key, order.expires_at)
-                begin(order, back)
+                self._check_time(order)  # a disk may take seconds
+                check(order)
             except ContractError:
                 del self._known[key]
                 raise
         except ContractError as error:
             await self._voice.refuse(back, error.error)
             return
+        self._start(work(order, back))
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 

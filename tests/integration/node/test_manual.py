@@ -1,6 +1,7 @@
 """Manual control over a real broker: who is heard, what is answered, when it ends."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -216,6 +217,35 @@ async def test_a_command_is_not_carried_out_again_by_a_node_that_has_restarted(
     await next_one.load()
     assert next_one.earlier("portal", "two")
     assert not next_one.earlier("portal", "three")
+
+
+async def test_a_command_that_expired_while_the_disk_took_its_time_is_refused(
+    bench: Bench, connect: Connector, tmp_path: Path
+) -> None:
+    disk = tmp_path / "taken.json.part"
+    os.mkfifo(disk)  # writing waits until somebody reads
+    portal = await desk(connect, "portal")
+    what = {"channel": "stirring", "value": 300.0, "actor": ADMIN}
+    expires_at = utc_now() + timedelta(seconds=2)
+    asking = asyncio.ensure_future(portal.refused("one", expires_at=expires_at, **what))
+    await eventually(lambda: utc_now() > expires_at)
+    reader = os.open(disk, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert await asking is ErrorCode.EXPIRED
+    finally:
+        os.close(reader)
+    assert bench.events("command") == []
+    assert bench.hands.current is None
+
+
+async def test_a_command_that_is_refused_at_once_is_not_kept(
+    bench: Bench, connect: Connector, tmp_path: Path
+) -> None:
+    portal = await desk(connect, "portal")
+    bench.holder = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    code = await portal.refused("one", channel="stirring", value=300, actor=ADMIN)
+    assert code is ErrorCode.REACTOR_BUSY
+    assert not (tmp_path / "taken.json").exists()
 
 
 async def test_what_is_refused_is_told_and_holds_nothing(bench: Bench, connect: Connector) -> None:
