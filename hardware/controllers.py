@@ -6,7 +6,7 @@ from broker.messages import Error
 from hardware.channels import Equipment, Gains, Titration
 from hardware.events import Event, Set, Tick
 from hardware.interlocks import believed
-from hardware.safety import State
+from hardware.safety import State, rests
 
 PERIOD: Final = 5.0
 """Seconds between two steps of a controller, as in the recorded runs."""
@@ -73,6 +73,8 @@ class HeatControl:
         # The first step integrates little, as in the recorded runs; a late one no more than two.
         seconds = 1.0 if self._stepped_at is None else min(now - self._stepped_at, 2 * PERIOD)
         self._stepped_at = now
+        if rests(self._equipment.channels[heating.output], state.rests):
+            seconds = 0.0  # what it commands does not heat: nothing to learn from
         duty = self._thermostat.step(setpoint, temperature, seconds)
         return Set(heating.output, duty, LEASE, by_controller=True)
 

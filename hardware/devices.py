@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 from hardware.channels import Equipment
 from hardware.clock import Clock
-from hardware.drivers.interface import MAX_PIECE_SECONDS, Driver, DriverError, Pluggable
+from hardware.drivers.interface import MAX_PIECE_SECONDS, Audible, Driver, DriverError, Pluggable
 from hardware.plausibility import Doubted
 from hardware.polling import Fault, Polled
 
@@ -64,8 +64,8 @@ class Devices:
 
     @property
     def watched(self) -> tuple[Polled, ...]:
-        """Those that must not be lost and know when they are unplugged."""
-        return tuple(p for p in self.guarded if isinstance(p.driver, Pluggable))
+        """Those of them that know when they are unplugged, or when they owe an answer."""
+        return tuple(p for p in self.guarded if isinstance(p.driver, Pluggable | Audible))
 
     @property
     def doubts(self) -> Mapping[str, Doubted]:
@@ -119,8 +119,8 @@ class Devices:
     def _driver(self, channel: str) -> Driver:
         return self._by_name[self._equipment.channels[channel].info.driver]
 
-    async def write(self, channel: str, value: float) -> None:
-        """Set an output.
+    async def write(self, channel: str, value: Callable[[], float]) -> float:
+        """Set an output to what is asked for when it is its turn; return that.
 
         Raises:
             DriverError: It is not known to be in force.
@@ -128,7 +128,9 @@ class Devices:
         driver = self._driver(channel)
         try:
             async with asyncio.timeout(self._patience), self._line[channel]:
-                await driver.write(channel, value)
+                wanted = value()
+                await driver.write(channel, wanted)
+                return wanted
         except OSError as error:  # TimeoutError is one
             raise DriverError(f"{driver.name} does not answer") from error
 

@@ -10,7 +10,7 @@ from hardware.channels import Equipment
 from hardware.clock import Clock
 from hardware.devices import Devices
 from hardware.dosebook import DoseBook
-from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError
+from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError, TooLittleError
 from hardware.events import DoseAsked, DoseEnded, DosePiece, Event, PieceEnded, check, refuse
 from hardware.pieces import TINY, pieces
 from hardware.safety import Decision
@@ -116,7 +116,8 @@ class Dosing:
                 pumped = await self._devices.dose(channel, piece)
             except NotDosedError as error:
                 # What is left of a piece that was cut may be less than the pump can dose.
-                return delivered, None if cut else _refuse_fault(channel, error)
+                little = cut and isinstance(error, TooLittleError)
+                return delivered, None if little else _refuse_fault(channel, error)
             except DriverError as error:
                 fault = _refuse_fault(channel, error)
                 raise ContractError(fault.code, fault.message, fault.hint) from error

@@ -97,10 +97,10 @@ class Guard:
         self._lost = frozenset(lost)
         self._listen()
         if new & self._stopping:
-            self._begin(self._rest(MakeSafe(), "safe"), "reactor-make-safe")
+            self._begin(self._stop(MakeSafe(), "safe"), "reactor-make-safe")
         elif self._holding and not held:
             # No pause: that is for people to begin and to end.
-            self._begin(self._rest(Hold(pause=False), "hold"), "reactor-hold")
+            self._begin(self._stop(Hold(pause=False), "hold"), "reactor-hold")
         for name in sorted(new):
             self._announcements.fault(name, lost[name])
 
@@ -212,11 +212,11 @@ class Guard:
 
     def _sentence(self, name: str) -> str:
         count = self._hiccups[name].count
-        if count == 1:
+        if count < 2:  # noqa: PLR2004
             return "it does not answer"
         return f"it fell silent {count} times within a minute: look at its power and its cable"
 
-    async def _rest(self, event: Event, name: str) -> None:
+    async def _stop(self, event: Event, name: str) -> None:
         try:
             await self._stop_all(event, name)
         except ExceptionGroup as group:

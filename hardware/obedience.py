@@ -52,6 +52,13 @@ class Obedience:
         """Outputs and pumps of which it is not known that they do what they were told."""
         return frozenset(self._unwritten | self._unstopped.keys())
 
+    def owe(self, outputs: Iterable[str], pumps: Iterable[str]) -> None:
+        """Note what is about to be written and stopped: from now on it is not known to be done."""
+        self._unwritten |= self._wired.intersection(outputs)
+        for pump in pumps:
+            self._told += 1
+            self._unstopped[pump] = self._told
+
     async def write(self, channel: str) -> None:
         """Tell a device the value that is in force now, not the one when this was asked for.
 
@@ -61,8 +68,8 @@ class Obedience:
         if channel not in self._wired:
             return
         self._unwritten.add(channel)
-        await self._devices.write(channel, value := self._value(channel))
-        if self._value(channel) == value:
+        written = await self._devices.write(channel, lambda: self._value(channel))
+        if self._value(channel) == written:
             self._unwritten.discard(channel)
             self._complaints.pop(channel, None)
 
@@ -81,8 +88,8 @@ class Obedience:
         Raises:
             DriverError: It is not known to have stopped.
         """
-        self._told += 1
-        self._unstopped[pump] = told = self._told
+        self.owe((), (pump,))
+        told = self._unstopped[pump]
         await self._devices.stop(pump)
         if self._unstopped.get(pump) == told:  # if not, it was told once more meanwhile
             del self._unstopped[pump]
@@ -97,7 +104,7 @@ class Obedience:
             DriverError: It is still not known to have stopped.
         """
         async with self._lines[pump]:
-            if pump in self._unstopped:
+            while pump in self._unstopped:
                 await self.stop(pump)
 
     async def again(self, changed: Iterable[str]) -> None:
@@ -108,7 +115,9 @@ class Obedience:
 
     async def _stop_quietly(self, pump: str) -> None:
         try:
-            await self.stopped(pump)
+            async with self._lines[pump]:
+                if pump in self._unstopped:
+                    await self.stop(pump)
         except DriverError as error:
             self._complain(pump, f"is not known to have stopped: {error}")
 

@@ -5,6 +5,7 @@ script, broker or hub. Times and durations are seconds of the reactor's clock.
 """
 
 import asyncio
+import itertools
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -43,7 +44,7 @@ from hardware.obedience import Obedience
 from hardware.polling import Polled
 from hardware.refreshing import Refreshing
 from hardware.ruled import Ruled
-from hardware.safety import Decision
+from hardware.safety import Decision, rests
 from hardware.ticker import Ticker
 from hardware.titrating import Titrating
 from hardware.workbench import Workbench
@@ -126,6 +127,8 @@ class Reactor:
         self._titrating = Titrating(equipment, self._dosing, self._announcements, self._begin)
         self._stack = AsyncExitStack()
         self._open = False
+        self._asked = itertools.count(1)
+        self._set: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         """Open the drivers, make everything safe and start the control loop.
@@ -305,14 +308,19 @@ class Reactor:
                 not obey, its output is made safe as soon as it answers.
         """
         self._check_open()
+        asked = next(self._asked)
         known = self._equipment.channels.get(channel)
         if known is not None and known.output and value != known.safe:
-            await self._admit(setpoint=known.info.kind == "setpoint")
+            await self._admit(channel, asked, setpoint=known.info.kind == "setpoint")
         check(self._rules.apply(Set(channel, float(value), duration)).refusal)
+        self._set[channel] = asked
+        known = self._equipment.channels[channel]
         try:
-            await self._obedience.write(channel)
+            # What rests is told when it goes on: nothing has changed for its device.
+            if value == known.safe or not rests(known, self._rules.state.rests):
+                await self._obedience.write(channel)
         except DriverError as error:
-            self._rules.apply(Set(channel, self._equipment.channels[channel].safe))
+            self._rules.apply(Set(channel, known.safe))
             raise ContractError(
                 ErrorCode.HARDWARE, f"{channel}: {error}", "look at the device and its cable"
             ) from error
@@ -378,7 +386,7 @@ class Reactor:
         self._rules.apply(EstopReleased())
         self._announcements.emit("estop-released")
 
-    async def _admit(self, *, setpoint: bool) -> None:
+    async def _admit(self, channel: str, asked: int, *, setpoint: bool) -> None:
         """Return when an output may be commanded; a setpoint may while a device is silent."""
         if setpoint:
             self._guard.check(setpoint=True)
@@ -391,6 +399,14 @@ class Reactor:
                 "everything was stopped while this waited for a device that does not answer",
                 "command it again",
                 limit="stopped",
+            )
+        if self._set.get(channel, asked) > asked:
+            raise ContractError(
+                ErrorCode.INTERLOCK,
+                f"{channel} was commanded again while this waited for a device that does not "
+                "answer",
+                "the later command is in force",
+                limit="superseded",
             )
 
     def _check_open(self) -> None:
@@ -413,6 +429,7 @@ class Reactor:
 
     async def _stop_all(self, event: Event, name: str) -> None:
         decision = self._rules.apply(event)
+        self._obedience.owe(decision.writes, decision.stops)
         self._guard.interrupt()
         self._announcements.emit(name)
         if errors := await self._carry_out(decision):
@@ -420,6 +437,7 @@ class Reactor:
 
     def _rest(self, scope: Scope | None) -> None:
         decision = self._rules.apply(Rest(scope))
+        self._obedience.owe(decision.writes, decision.stops)
         self._begin_if_open(self._carry_out_quietly(decision), "reactor-rest")
 
     async def _carry_out(self, decision: Decision) -> list[Exception]:

@@ -47,9 +47,10 @@ class Ruled:
         if decision.state.alarms is not before.alarms:
             self._announcements.rules(decision.state.alarms)
         if isinstance(event, Tick | Measured):
-            for name in decision.writes:
+            for name, output in decision.state.outputs.items():
                 channel = self._equipment.channels[name]
-                if not channel.controlled and decision.writes[name] == channel.safe:
+                over = output.target == channel.safe != before.outputs[name].target
+                if over and channel.wired and not channel.controlled:
                     self._announcements.emit("off", name, channel.safe)
         self._plan(due(self._equipment, self.state))
         return decision

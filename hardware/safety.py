@@ -170,6 +170,12 @@ def fullest(equipment: Equipment, state: State) -> float | None:
     return None if content is None else content.volume + content.coming
 
 
+def rests(channel: Channel, scope: Scope | None) -> bool:
+    """Whether an output has its safe value for now, whatever it was commanded."""
+    direct = channel.info.kind == "actuator"
+    return channel.wired and (scope == "all" or (scope == "direct" and direct))
+
+
 def due(equipment: Equipment, state: State) -> float:
     """Return when the next `Tick` is due at the latest, if no other event comes before."""
     instants = [
@@ -323,10 +329,9 @@ def _enforce(equipment: Equipment, state: State) -> State:
             and name == heating.output
             and not heating_allowed(equipment, state.readings, state.volume, hot=state.hot, now=now)
         )
-        rests = channel.wired and (
-            state.rests == "all" or (state.rests == "direct" and channel.info.kind == "actuator")
+        outputs[name] = settle(
+            channel, output, forced=forced, rests=rests(channel, state.rests), now=now
         )
-        outputs[name] = settle(channel, output, forced=forced, rests=rests, now=now)
     alarms = judge(
         equipment,
         state.readings,

@@ -27,6 +27,10 @@ class NotDosedError(DriverError):
     """A pump refused a piece of a dose: it is known that nothing of it was delivered."""
 
 
+class TooLittleError(NotDosedError):
+    """A piece of a dose is less than the pump can move."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rescue:
     """How another process makes a device safe when the node's process is dead.
@@ -125,7 +129,8 @@ class Driver(Protocol):
             What was delivered, mL.
 
         Raises:
-            NotDosedError: The pump refused: nothing was delivered.
+            NotDosedError: The pump refused: nothing was delivered. `TooLittleError`, where it
+                cannot move so little.
             DriverError: It is not known what was delivered.
         """
         ...

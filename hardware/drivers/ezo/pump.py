@@ -22,7 +22,13 @@ from hardware.drivers.ezo.link import (
     Pace,
 )
 from hardware.drivers.ezo.totals import Totals, load, save
-from hardware.drivers.interface import MAX_PIECE_SECONDS, DriverError, NotDosedError, Rescue
+from hardware.drivers.interface import (
+    MAX_PIECE_SECONDS,
+    DriverError,
+    NotDosedError,
+    Rescue,
+    TooLittleError,
+)
 from hardware.drivers.transport import (
     Backoff,
     PortError,
@@ -169,7 +175,8 @@ class EzoPump(EzoDevice):
         self._check(channel)
         seconds = ml / self.flow
         if not ml >= LEAST_ML or seconds > MAX_PIECE_SECONDS * 1.001:
-            raise NotDosedError(
+            why = TooLittleError if ml < LEAST_ML else NotDosedError
+            raise why(
                 f"{self.name} can dose {SMALLEST_ML:g} to {self.flow * MAX_PIECE_SECONDS:.3g} mL "
                 f"at a time, not {ml:g} mL"
             )

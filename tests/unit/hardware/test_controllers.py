@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import ErrorCode
-from hardware.controllers import Thermostat, TitrationControl
-from hardware.events import Measured, Set, Tick, refuse
+from hardware.controllers import HeatControl, Thermostat, TitrationControl
+from hardware.events import Measured, Rest, Scope, Set, Tick, refuse
 from hardware.safety import State, decide, initial
 from hardware.simulation.equipment import EQUIPMENT
 
@@ -112,3 +112,19 @@ def test_what_was_not_dosed_needs_no_time_to_mix_and_is_told_once() -> None:
 def test_nothing_is_dosed_on_a_stale_value_or_while_it_is_off() -> None:
     assert titration().follow(held_at(7.0, 6.5, 100.0, read_at=1.0), 100.0) is None
     assert titration().follow(held_at(0.0, 6.5, 2.0, read_at=1.0), 2.0) is None
+
+
+def test_nothing_winds_up_while_the_heater_rests() -> None:
+    """What is commanded then does not heat, so that it stays too cold teaches nothing."""
+    control = HeatControl(EQUIPMENT, Thermostat())
+
+    def duty(scope: Scope | None, now: float) -> float:
+        state = decide(EQUIPMENT, initial(EQUIPMENT, 0.0), Set("temperature-setpoint", 37.0), 0.0)
+        state = decide(EQUIPMENT, state.state, Measured({"temperature": 36.8}), now)
+        command = control.follow(decide(EQUIPMENT, state.state, Rest(scope), now).state, now)
+        assert isinstance(command, Set)
+        return command.value
+
+    before = duty(None, 5.0)
+    assert [duty("all", 5.0 * n) for n in range(2, 10)] == [before] * 8
+    assert duty("direct", 50.0) > before

@@ -37,6 +37,8 @@ class Counting(BrokenDevice):
     async def write(self, channel: str, value: float) -> None:
         if self.hangs:
             await asyncio.Event().wait()
+        if self.slow is not None:
+            await self.slow.wait()
         await super().write(channel, value)
 
     async def dose(self, channel: str, ml: float) -> float:
@@ -190,7 +192,7 @@ async def test_a_device_that_hangs_counts_as_silent() -> None:
     values, _ = await devices.read()
     assert values == {"temperature": None, "volume": 15.0}
     with pytest.raises(DriverError, match="does not answer"):
-        await devices.write("light", 1.0)
+        await devices.write("light", lambda: 1.0)
 
 
 async def test_who_waits_for_a_device_that_hangs_waits_no_longer_than_who_has_it() -> None:
@@ -200,7 +202,7 @@ async def test_who_waits_for_a_device_that_hangs_waits_no_longer_than_who_has_it
     devices = Devices(bench(), [device], clock, patience=0.5)
     before = asyncio.get_running_loop().time()
     calls = [
-        *(devices.write("light", 1.0) for _ in range(10)),
+        *(devices.write("light", lambda: 1.0) for _ in range(10)),
         *(devices.dose("media", 1.0) for _ in range(10)),
     ]
     ended = await asyncio.gather(*calls, return_exceptions=True)
@@ -234,3 +236,16 @@ async def test_devices_that_are_not_there_are_all_named_and_the_others_closed() 
         "second is not there",
     ]
     assert opened == []
+
+
+async def test_an_output_gets_the_value_that_holds_when_it_is_its_turn() -> None:
+    devices, bench, _, _ = two_devices()
+    bench.slow = asyncio.Event()
+    wanted = 40.0
+    first = asyncio.ensure_future(devices.write("light", lambda: 20.0))
+    then = asyncio.ensure_future(devices.write("light", lambda: wanted))
+    await asyncio.sleep(0)
+    wanted = 0.0  # everything is made safe
+    bench.slow.set()
+    assert (await first, await then) == (20.0, 0.0)
+    assert bench.written["light"] == 0.0

@@ -1,7 +1,7 @@
 """What a reactor does when it loses a device, as `on_fault` says."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from broker.messages import ContractError, ErrorCode
-from hardware.clock import ManualClock
+from hardware.clock import Clock, ManualClock
+from hardware.drivers.hearing import Hearing
+from hardware.drivers.interface import NotDosedError, TooLittleError
 from hardware.emulators.faults import Fault
 from hardware.plausibility import Policy
 from hardware.reactor import Reactor, ReactorEvent
@@ -22,9 +24,9 @@ from tests.unit.hardware.test_bench_reactor import running
 class Lab:
     """A reactor whose one device, which does everything, can be silenced."""
 
-    def __init__(self, policy: Policy | None) -> None:
+    def __init__(self, policy: Policy | None, make: Callable[[Clock], BrokenDevice]) -> None:
         self.clock = ManualClock()
-        self.device = BrokenDevice(self.clock)
+        self.device = make(self.clock)
         on_fault = {} if policy is None else {"bench": policy}
         equipment = replace(bench(), on_fault=on_fault)
         self.reactor = Reactor(equipment, [self.device], self.clock)
@@ -36,8 +38,10 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(policy: Policy | None = None) -> AsyncIterator[Lab]:
-    it = Lab(policy)
+async def lab(
+    policy: Policy | None = None, make: Callable[[Clock], BrokenDevice] = BrokenDevice
+) -> AsyncIterator[Lab]:
+    it = Lab(policy, make)
     async with it.reactor:
         await it.clock.advance(1.0)
         await it.reactor.set("setpoint", 37.0)
@@ -151,6 +155,138 @@ async def test_what_waits_for_a_silent_device_is_not_done_after_a_stop() -> None
         await it.clock.advance(6.0)
         assert it.reactor.safe
         assert set(it.device.written.values()) == {0.0}
+
+
+async def test_a_dose_that_rests_does_not_go_on_after_a_stop() -> None:
+    async with lab() as it:
+        dose = asyncio.ensure_future(it.reactor.dose("media", 2.0))
+        await it.clock.advance(0.6)
+        it.device.silent.add("read")
+        await it.reactor.read()
+        await it.clock.advance(1.0)
+        assert it.device.moved["media"] == 1.0
+        assert not dose.done()
+        await it.reactor.emergency_stop("somebody saw smoke")
+        it.reactor.release_emergency_stop()
+        it.device.silent.clear()
+        await it.reactor.read()
+        await it.clock.advance(6.0)
+        with pytest.raises(ContractError) as caught:
+            await dose
+        assert caught.value.error.code is ErrorCode.ESTOP
+        assert caught.value.error.details["delivered_ml"] == 1.0
+        assert it.device.moved["media"] == 1.0
+        assert (await it.reactor.read())["media"] == 1.0
+        assert it.reactor.safe
+
+
+class Cut(BrokenDevice):
+    """A pump that is stopped half-way through its first piece, and refuses the next."""
+
+    why: type[NotDosedError] = NotDosedError
+
+    async def dose(self, channel: str, ml: float) -> float:
+        if self.moved[channel]:
+            raise self.why("it does not pump")
+        return await super().dose(channel, ml / 2)
+
+
+class CutShort(Cut):
+    why = TooLittleError
+
+
+@pytest.mark.parametrize("make", [Cut, CutShort])
+async def test_what_is_left_of_a_cut_dose_may_be_too_little_and_nothing_else(
+    make: type[Cut],
+) -> None:
+    async with lab(make=make) as it:
+        dose = asyncio.ensure_future(it.reactor.dose("media", 1.0))
+        await it.clock.advance(0.6)
+        it.device.silent.add("read")
+        await it.reactor.read()
+        await it.clock.advance(1.0)
+        it.device.silent.clear()
+        await it.reactor.read()
+        if make is CutShort:
+            assert (await dose).delivered_ml == 0.5
+        else:
+            with pytest.raises(ContractError, match="it does not pump") as caught:
+                await dose
+            assert caught.value.error.details["delivered_ml"] == 0.5
+
+
+class Heard(BrokenDevice):
+    """It knows when it owes an answer, and nothing of cables."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.hearing = Hearing(within=0.01)
+
+
+async def test_who_knows_of_no_cable_is_heard_as_well() -> None:
+    async with lab(make=Heard) as it:
+        assert isinstance(it.device, Heard)
+        it.device.hearing.asked()
+        await eventually(lambda: set(it.device.written.values()) == {0.0})
+        it.device.hearing.answered()
+        await eventually(lambda: it.device.written["heater"] > 0)
+
+
+async def test_nothing_is_safe_before_the_devices_were_told() -> None:
+    async with lab() as it:
+        stopping = asyncio.ensure_future(it.reactor.make_safe())
+        await asyncio.sleep(0)
+        assert not it.reactor.safe
+        await stopping
+        assert it.reactor.safe
+
+
+async def test_what_waits_is_not_done_after_a_later_command_to_the_same_output() -> None:
+    async with lab() as it:
+        it.device.silent.add("read")
+        await it.reactor.read()
+        first = asyncio.ensure_future(it.reactor.set("light", 60.0, duration=90.0))
+        await asyncio.sleep(0)
+        await it.reactor.set("light", 0.0)  # somebody wants it off
+        later = asyncio.ensure_future(it.reactor.set("light", 70.0, duration=90.0))
+        last = asyncio.ensure_future(it.reactor.set("light", 80.0, duration=90.0))
+        await asyncio.sleep(0)
+        it.device.silent.clear()
+        await it.clock.advance(1.0)
+        await it.reactor.read()
+        with pytest.raises(ContractError) as caught:
+            await first
+        assert caught.value.error.code is ErrorCode.INTERLOCK
+        assert caught.value.error.details["limit"] == "superseded"
+        assert await later == 70.0
+        assert await last == 80.0
+        assert it.device.written["light"] == 80.0
+
+
+async def test_a_setpoint_of_a_silent_device_is_set_when_it_answers() -> None:
+    async with lab() as it:
+        it.device.silent |= {"read", "stirring"}
+        await it.reactor.read()
+        assert await it.reactor.set("stirring", 120.0) == 120.0
+        with pytest.raises(ContractError) as caught:  # who switches off is told that it may run
+            await it.reactor.set("stirring", 0.0)
+        assert caught.value.error.code is ErrorCode.HARDWARE
+        await it.reactor.set("stirring", 130.0)
+        it.device.silent.clear()
+        await it.clock.advance(1.0)
+        await it.reactor.read()
+        await it.clock.advance(1.0)  # its speed is slewed
+        await eventually(lambda: it.device.written["stirring"] == 130.0)
+
+
+async def test_what_is_over_while_it_rests_is_told() -> None:
+    async with lab() as it:
+        await it.reactor.set("light", 50.0, duration=2.0)
+        it.device.silent.add("read")
+        await it.reactor.read()
+        await eventually(lambda: it.device.written["light"] == 0.0)
+        await it.clock.advance(3.0)
+        assert [(e.channel, e.value) for e in it.of("off")] == [("light", 0.0)]
 
 
 async def test_nothing_goes_on_and_off_with_a_device_that_comes_and_goes() -> None:
