@@ -299,7 +299,10 @@ class HubService:
             log.warning("%d refused questions are not on record", self._left_out)
             self._left_out = 0
         experiment_id = getattr(asked.request, "experiment_id", None)
-        await self._desk.audit(asked, str(error.error.code), experiment_id, error=error.error)
+        try:
+            await self._desk.audit(asked, str(error.error.code), experiment_id, error=error.error)
+        except ContractError as full:
+            log.error("a refused question is not on record: %s", full)  # noqa: TRY400  a full disk needs no trace
         return True
 
     async def _on_committed(self, node: str, stream: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from broker.children import Child
 from broker.embedded import EmbeddedBroker
 from broker.health import ask
-from broker.messages import Done, HubStatus, OnExperiment, Submit, decode
+from broker.messages import Done, HubStatus, Logs, OnExperiment, Submit, decode
 from broker.topics import Topic
 from hub_service.room import SIZE
 from tests.integration.hub.conftest import Person, Site
@@ -100,6 +100,21 @@ async def test_it_refuses_what_is_new_starts_all_the_same_and_recovers(
         assert done.outcome == "done"
         others.leave()
         assert await _submit(alice)
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto"])
+async def test_a_refusal_is_one_though_no_room_is_left_to_note_it(
+    broker: EmbeddedBroker, connect: Connector, site: Site, tmp_path: Path, small_disk: Path
+) -> None:
+    portal, statuses = await connect("portal"), Inbox()
+    portal.subscribe(portal.topics.build(Topic.HUB_STATUS), statuses)
+    alice, bob, others = await site.person("alice"), await site.person("bob"), Others(small_disk)
+    text = configuration(broker, small_disk) + "open = false\n"
+    async with hub(tmp_path, text, statuses):
+        one = await _submit(alice)
+        for _ in range(40):
+            await asyncio.to_thread(others.fill)
+            assert await bob.refused("logs", Logs(experiment_id=one)) == "FORBIDDEN"
 
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto"])
