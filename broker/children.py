@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,12 @@ _LONGEST_LINE: Final = 16 * 1024
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 5.0
 _STEADY_AFTER: Final = 10.0
+_ROUTINE: Final = re.compile(r"(?:\S+ )?(?:INFO|DEBUG) ")
+"""How a line of a log begins that says nothing of an end."""
+
+
+class RefusedError(Exception):
+    """A child said that starting it again would not help; the message is its last line."""
 
 
 class Child:
@@ -188,6 +195,7 @@ async def keep_running(
     first: Child | None = None,
     started: Callable[[Child], Awaitable[None]] | None = None,
     grace: float = 10.0,
+    refused: int | None = None,
 ) -> NoReturn:
     """Start a child, and again whenever it ends; when cancelled, stop it.
 
@@ -198,6 +206,10 @@ async def keep_running(
         started: Awaited after each start, for example until it is ready; an OSError from it is
             logged and the child stopped and started again.
         grace: Seconds it gets to end by itself.
+        refused: Exit status by which it says that starting it again would not help.
+
+    Raises:
+        RefusedError: It ended with that status.
     """
     loop = asyncio.get_running_loop()
     delay = _FIRST_DELAY
@@ -208,7 +220,10 @@ async def keep_running(
             child = child or start()
             if started is not None:
                 await started(child)
-            why = f"ended with status {await child.wait()}"
+            status = await child.wait()
+            if status == refused:
+                raise RefusedError("".join(list(child.last_lines)[-1:]) or f"{name} refused")
+            why = _ending(status)
         except OSError as error:
             why = f"is no good: {error}"
         finally:
@@ -216,7 +231,15 @@ async def keep_running(
                 await child.stop(grace)
         if loop.time() - began > _STEADY_AFTER:
             delay = _FIRST_DELAY
-        said = "".join(f"\n    {line}" for line in child.last_lines) if child else ""
+        lines = child.last_lines if child else ()
+        said = "".join(f"\n    {line}" for line in lines if not _ROUTINE.match(line))
         log.error("%s %s, starting it again%s", name, why, said)
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  no secret
         delay = min(2 * delay, _LONGEST_DELAY)
+
+
+def _ending(status: int) -> str:
+    """Return how a child ended, in words."""
+    if status == -signal.SIGKILL:
+        return "was killed"
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"

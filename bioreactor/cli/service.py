@@ -11,6 +11,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from broker.children import Child, keep_running
+from broker.extras import REFUSED
 
 MAX_LOG_BYTES = 10 * 1024**2
 KEPT_LOGS = 2
@@ -40,14 +41,21 @@ async def running(*services: Service) -> AsyncIterator[None]:
     """Keep services running; stop them side by side at the end, however that comes.
 
     If this process is killed, each gets SIGTERM from the kernel and stops by itself.
+
+    Raises:
+        RefusedError: One says that starting it again would not help; what is done meanwhile is
+            cancelled.
     """
-    tasks = [asyncio.create_task(_keep(service), name=service.name) for service in services]
     try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_keep(service), name=service.name) for service in services]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
 
 
 async def _keep(service: Service) -> None:
@@ -66,6 +74,6 @@ async def _keep(service: Service) -> None:
         )
 
     try:
-        await keep_running(service.name, start, grace=service.grace)
+        await keep_running(service.name, start, grace=service.grace, refused=REFUSED)
     finally:
         output.close()

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -26,13 +27,17 @@ from bioreactor.cli.exits import EXIT_CODES
 from bioreactor.cli.local import LocalFiles, reactor_names
 from bioreactor.cli.service import Service, running
 from bioreactor.cli.session import default_data_dir, err, out
+from bioreactor.lab import Lab
+from broker.children import RefusedError
 from broker.embedded import EmbeddedBroker
 from broker.extras import EXTRAS, REFUSED, missing
 from broker.messages import ContractError
+from broker.settings import BrokerSettings
 
 PORTAL_PORT = 8000
 BROKER_PORT = 1883
 START_DEADLINE_S = 60.0
+ANSWER_S = 3.0
 
 
 class BrokerKind(StrEnum):
@@ -158,6 +163,8 @@ def up(
         raise typer.Exit(REFUSED)
     where = (data or default_data_dir()).resolve()
     try:
+        if reactor is not None:
+            _demand_sound(reactor)
         with _lock(where):  # before ports are looked for: those of the other one are in use
             options = Options(
                 data=where,
@@ -175,9 +182,9 @@ def up(
                 as_json=as_json,
             )
             asyncio.run(_run(options))
-    except StartError as error:
-        err.print(f"[bold red]{error}[/]", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    except (StartError, RefusedError) as error:
+        err.print(f"[bold red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        raise typer.Exit(REFUSED if isinstance(error, RefusedError) else 1) from None
     except ContractError as error:
         err.print(
             f"[bold red]{error}[/]\n[dim]{error.error.hint}[/]", highlight=False, soft_wrap=True
@@ -275,6 +282,7 @@ async def _run(options: Options) -> None:
         if answered:
             _welcome(options, url, broker, time.monotonic() - began)
             await stopping.wait()
+        waits = options.on_exit is OnExit.LEAVE and await _runs(broker.settings_for("admin"))
         err.print("Stopping: reactors are made safe …")
     if not answered and not stopping.is_set():
         raise StartError(
@@ -282,8 +290,34 @@ async def _run(options: Options) -> None:
             f"its log is {files.log('portal')}"
         )
     err.print("Stopped. Everything is kept; start again to go on.")
-    if options.on_exit is OnExit.LEAVE:
+    if waits:
         err.print("[dim]A running experiment waits in its container for that.[/]")
+
+
+def _demand_sound(file: Path) -> None:
+    """Return if a `reactor.toml` can be used; the program that reads it says so.
+
+    Raises:
+        RefusedError: What is wrong, and on which line.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "hardware.tools", "check", "--no-devices", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RefusedError(done.stderr.strip() or f"{file} cannot be read")
+
+
+async def _runs(settings: BrokerSettings) -> bool:
+    """Whether an experiment runs, or may run where the hub does not say."""
+    try:
+        async with asyncio.timeout(ANSWER_S), Lab(settings) as lab:
+            await lab.observe()
+            return lab.queue is None or bool(lab.queue.running)
+    except (ContractError, TimeoutError):
+        return True
 
 
 def _reactor(options: Options) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """What is wrong when a service starts is said in one sentence that says what to do."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from broker.identity import write_private
 ROOT = Path(__file__).resolve().parents[3]
 REFUSED = 78
 """Its unit is not started again."""
+BIOREACTOR = Path(sys.executable).with_name("bioreactor")
 MODULES = {"hub": "hub_service", "node": "node_service", "portal": "portal"}
 
 
@@ -75,6 +77,49 @@ def test_isolation_that_nobody_allowed(tmp_path: Path) -> None:
     assert status == REFUSED
     assert "isolates less than an engine does" in said
     assert "set allow_reduced_isolation = true in [node]" in said
+
+
+def up(data: Path, *options: str) -> subprocess.Popen[str]:
+    """Begin `bioreactor up` with free ports."""
+    ports = ("--portal-port", "0", "--broker-port", "0")
+    return subprocess.Popen(
+        [BIOREACTOR, "up", "--json", "--data", data, "--runner", "bubblewrap", *ports, *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_up_reads_the_reactors_file_first(tmp_path: Path) -> None:
+    file = tmp_path / "reactor.toml"
+    file.write_text("[reactor]\nlabel = 1\n")
+    with up(tmp_path / "data", "--reactor", str(file)) as process:
+        said = process.communicate(timeout=60)
+    assert process.returncode == REFUSED
+    assert said[0] == ""
+    assert said[1] == f"{file}, line 1: devices: this key is needed\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_up_ends_with_the_message_of_a_service_that_refuses(tmp_path: Path) -> None:
+    file = tmp_path / "run.csv"
+    file.write_text("this,is\nno,recording\n")
+    with up(tmp_path / "data", "--replay", str(file)) as process:
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == REFUSED
+    assert "the recording cannot be replayed: " in said.splitlines()[-1]
+    assert "starting it again" not in said
+
+
+def test_up_says_what_waits_only_if_something_does(tmp_path: Path) -> None:
+    with up(tmp_path / "data") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=90)[1]
+    assert process.returncode == 0
+    assert said.splitlines()[-1] == "Stopped. Everything is kept; start again to go on."
 
 
 def test_an_old_python_is_told_by_setup_and_by_the_package(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.children import Child, keep_running
+from broker.children import Child, RefusedError, keep_running
 
 LOOP = "import time\nwhile True: time.sleep(60)"
 STUBBORN = f"""
@@ -91,6 +92,51 @@ async def test_a_child_is_started_again_until_cancelled(tmp_path: Path) -> None:
         await task
 
     assert [child.returncode for child in starts] == [3, 3, -signal.SIGTERM]
+
+
+async def test_a_child_that_refuses_is_not_started_again() -> None:
+    def start() -> Child:
+        code = "print('looking'); print('wrong.toml, line 3: no'); raise SystemExit(78)"
+        return Child.start(python(code), on_line=lambda _: None)
+
+    async with asyncio.timeout(20):
+        with pytest.raises(RefusedError, match=r"^wrong\.toml, line 3: no$"):
+            await keep_running("the test", start, refused=78)
+
+
+async def test_the_end_of_a_child_is_told_in_words_and_without_its_routine(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ends = [
+        "import os; os.kill(os.getpid(), 9)",
+        "import os; os.kill(os.getpid(), 6)",
+        "raise SystemExit(3)",
+    ]
+    started: list[Child] = []
+
+    def start() -> Child:
+        code = (
+            "print('2026-01-02T03:04:05.678Z INFO hub: all is well')\n"
+            "print('2026-01-02T03:04:05.678Z ERROR hub: INFO is lost', flush=True)\n"
+        )
+        end = ends[len(started)] if len(started) < len(ends) else LOOP
+        started.append(Child.start(python(code + end), on_line=lambda _: None))
+        return started[-1]
+
+    async def ready(_child: Child) -> None:
+        if len(started) > len(ends):
+            task.cancel()
+
+    with caplog.at_level(logging.ERROR, "broker.children"):
+        task = asyncio.create_task(keep_running("the hub", start, started=ready, grace=5))
+        async with asyncio.timeout(20):
+            await asyncio.wait([task])
+    lost = "\n    2026-01-02T03:04:05.678Z ERROR hub: INFO is lost"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the hub was killed, starting it again{lost}",
+        f"the hub was ended by signal 6, starting it again{lost}",
+        f"the hub ended with status 3, starting it again{lost}",
+    ]
 
 
 async def test_a_child_that_does_not_get_ready_is_stopped_and_started_again() -> None:
