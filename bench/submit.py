@@ -2,8 +2,12 @@
 
 import asyncio
 import hashlib
+import json
 import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -44,6 +48,9 @@ from hub_service.tokens import TokenBook
 
 WAITING = 100
 ROUNDS = 150
+SLOW_ROUNDS = 40
+SLOW_SYNC_MS = 4
+"""What a sync takes longer at the slower disk: this much or more at a memory card."""
 WARM = 400
 FEW, MANY = 100, 100_000
 SCRIPT = """\
@@ -212,7 +219,7 @@ def _finished(number: int) -> Experiment:
     )
 
 
-async def _measure(directory: Path) -> Mapping[str, float]:
+async def _measure(directory: Path, rounds: int) -> Mapping[str, float]:
     """Return medians in milliseconds: few finished, checked before, many finished, bare writes.
 
     They take turns, so that whatever else the machine does meets all of them alike.
@@ -223,7 +230,7 @@ async def _measure(directory: Path) -> Mapping[str, float]:
     reference = Bare(directory / "bare")
     taken: dict[str, list[float]] = {"few": [], "checked": [], "many": [], "bare": []}
     with closing(reference.database):
-        for number in range(ROUNDS):
+        for number in range(rounds):
             snapshot = few.snapshot()
             for name, hub in (("few", few), ("checked", few), ("many", many)):
                 experiment_id, seconds = await hub.submit(checked=name == "checked")
@@ -236,13 +243,43 @@ async def _measure(directory: Path) -> Mapping[str, float]:
     return {name: statistics.median(seconds) * 1e3 for name, seconds in taken.items()}
 
 
+def _took(rounds: int) -> Mapping[str, float]:
+    with tempfile.TemporaryDirectory() as directory:
+        return asyncio.run(_measure(Path(directory), rounds))
+
+
+def _took_with_a_slower_disk() -> Mapping[str, float]:
+    """Measure in another process, whose every sync to the disk takes longer.
+
+    Raises:
+        RuntimeError: There is no C compiler.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise RuntimeError("the slower disk needs a C compiler: apt-get install gcc libc6-dev")
+    with tempfile.TemporaryDirectory() as directory:
+        library = f"{directory}/submit.so"
+        source = str(Path(__file__).with_suffix(".c"))
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+        environment = {**os.environ, "LD_PRELOAD": library, "DISK_SYNC_MS": str(SLOW_SYNC_MS)}
+        command = [sys.executable, "-m", "bench.submit"]
+        said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    took: dict[str, float] = json.loads(said.stdout)
+    return took
+
+
 def rows() -> list[tuple[str, float, str, float, str]]:
     """Return the budgets of a submission, measured side by side."""
-    with tempfile.TemporaryDirectory() as directory:
-        took = asyncio.run(_measure(Path(directory)))
+    took, slow = _took(ROUNDS), _took_with_a_slower_disk()
     bare = "the same writes and fsyncs, bare"
+    slower = f"with syncs that take {SLOW_SYNC_MS} ms longer"
     return [
         (f"submit, {WAITING} waiting, p50", took["few"], "ms", took["bare"], bare),
         ("the same, checked by a page before", took["checked"], "ms", took["bare"], bare),
+        (f"submit, {WAITING} waiting, {slower}, p50", slow["few"], "ms", slow["bare"], bare),
         (f"submit, {MANY} finished, p50", took["many"], "ms", took["few"], f"{FEW} finished"),
     ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(dict(_took(SLOW_ROUNDS))))
