@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.messages import ContainerStatus, RunLimits
 
-MAX_WORDS: Final = 200
+MAX_WORDS: Final = 1000
 _MIB: Final = 1024**2
 _NEARLY: Final = 0.99
 
@@ -20,7 +20,10 @@ def last_words(line: str) -> str:
     shown = "".join(
         char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line.strip()
     )
-    return shown if len(shown) <= MAX_WORDS else shown[: MAX_WORDS - 1] + "…"
+    if len(shown) <= MAX_WORDS:
+        return shown
+    cut = shown[: MAX_WORDS - 2]
+    return f"{cut.rpartition(' ')[0] or cut} …"
 
 
 def remedy(line: str, limits: RunLimits) -> str | None:

@@ -32,6 +32,14 @@ def _whole(header: str, width: int) -> Column:
     return Column(header, no_wrap=True, min_width=width)
 
 
+def _table(*columns: Column | str) -> Table:
+    """Return a table whose cells are folded where they are too long: nothing is left out."""
+    table = Table(*columns, box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
 def duration(seconds: float) -> str:
     """Return a duration as people say it, for example ``2 h 05 min``."""
     minutes, rest = divmod(int(seconds), 60)
@@ -61,7 +69,7 @@ def status(value: Status) -> Text:
 
 def experiments(rows: tuple[Experiment, ...]) -> Table:
     """Return a table of experiments."""
-    table = Table(
+    table = _table(
         _whole("id", 26),
         "name",
         "owner",
@@ -70,7 +78,6 @@ def experiments(rows: tuple[Experiment, ...]) -> Table:
         "reactor",
         "created",
         "took",
-        box=None,
     )
     for row in rows:
         took = ""
@@ -86,15 +93,14 @@ def experiments(rows: tuple[Experiment, ...]) -> Table:
 
 def queue(value: Queue) -> Table:
     """Return the queue as a table, what runs first."""
-    table = Table(
+    table = _table(
         "place",
         _whole("id", 26),
         "name",
         "owner",
         _whole("state", 9),
         "reactor",
-        Column("expected start", overflow="fold", min_width=16),
-        box=None,
+        Column("expected start", min_width=16),
     )
     table.title = f"The queue is {value.posture.value}" + (
         f": {value.posture_reason}" if value.posture_reason else ""
@@ -142,7 +148,7 @@ def _number(value: float | None) -> str:
 
 def nodes(values: list[Node]) -> Table:
     """Return the nodes with what they do and measure."""
-    table = Table("reactor", "state", "runs", "isolation", "readings", "alarms", box=None)
+    table = _table("reactor", "state", "runs", "isolation", "readings", "alarms")
     for node in values:
         report = node.report
         activity = report.activity if report else None
@@ -190,7 +196,7 @@ def log_line(value: LogLine) -> Text:
 
 def audit(entries: tuple[AuditEntry, ...]) -> Table:
     """Return a table of who did what."""
-    table = Table("when", "who", "what", _whole("experiment", 26), "outcome", box=None)
+    table = _table("when", "who", "what", _whole("experiment", 26), "outcome")
     for entry in entries:
         outcome = entry.outcome + (f": {entry.message}" if entry.message else "")
         cells = (when(entry.at), entry.by, entry.verb, entry.experiment_id or "", outcome)

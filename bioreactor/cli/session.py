@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import typer
 from pydantic import BaseModel, JsonValue
@@ -20,7 +20,16 @@ from broker.settings import BrokerSettings, SettingsError, load_settings
 
 T = TypeVar("T")
 
-out = Console()
+_PLAIN_WIDTH: Final = 1000
+
+
+def console() -> Console:
+    """Return where results go; what is no terminal has room for tables with nothing left out."""
+    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_PLAIN_WIDTH if wide else None)
+
+
+out = console()
 err = Console(stderr=True)
 
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from bioreactor.cli import render
 from bioreactor.cli.app import app
 from bioreactor.cli.arguments import parameters_of
-from bioreactor.cli.session import Session
+from bioreactor.cli.session import Session, console
 from broker.messages import StartForecast, utc_now
+from tests.unit.hub_service.archive_entries import experiment
 
 COMMANDS = (
     "up", "hub", "node", "portal", "image", "emulate", "submit", "list", "show", "logs", "watch",
@@ -161,3 +162,25 @@ def test_a_forecast_is_told_as_exactly_as_it_is_known() -> None:
     bounded = StartForecast(likely=later, latest=last)
     assert render.start(bounded) == f"{shown(later)} (by {shown(last)})"
     assert render.start(None) == "unknown"
+
+
+def test_what_is_no_terminal_gets_whole_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    row = experiment(name="A name of five words " * 5, node="a-reactor-with-a-long-name")
+    console().print(render.experiments((row,)))
+    header, told = capsys.readouterr().out.splitlines()
+    assert header.split() == [
+        "id", "name", "owner", "state", "place", "reactor", "created", "took",
+    ]  # fmt: skip
+    for whole in (row.experiment_id, row.name.strip(), row.node, render.when(row.created_at)):
+        assert f"{whole}" in told
+
+
+def test_a_narrow_terminal_leaves_nothing_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    console().print(render.experiments((experiment(node="reactor-with-a-long-name"),)))
+    assert "…" not in capsys.readouterr().out

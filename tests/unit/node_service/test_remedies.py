@@ -44,6 +44,9 @@ def test_an_error_of_the_scripts_own_is_quoted_and_left_to_its_author() -> None:
 def test_last_words_fit_into_a_sentence() -> None:
     assert last_words("\x1b[31mred\x1b[0m\x00") == "\ufffd[31mred\ufffd[0m\ufffd"
     assert len(last_words("x" * 10_000)) == MAX_WORDS
+    words = "OutOfRangeError: " + "37.5 is above what it allows, " * 20
+    assert last_words(words) == words.strip()
+    assert last_words("several words " * 1000).endswith("several words …")
     assert last_words("  \n") == ""
 
 
