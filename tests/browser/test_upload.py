@@ -243,6 +243,8 @@ def test_quota_and_no_reactor_are_said_before(visit: Visit, system: System) -> N
     page.goto("/upload")
     write(page, SCRIPT.replace('["od"]', '["xenon"]'))
     expect(page.locator("#problems")).to_contain_text("no reactor has the channel 'xenon'")
+    expect(page.locator("#fits")).to_contain_text("No reactor here can run it.")
+    expect(page.locator("#unsuitable summary")).to_have_text("Why not")
     expect(page.locator("#unsuitable")).to_contain_text("it does not have xenon")
     write(page, SCRIPT)
     page.evaluate(

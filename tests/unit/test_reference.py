@@ -1,6 +1,7 @@
 """The pages made from the code say something of everything, the same at each run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,19 @@ def test_what_is_not_documented_is_refused() -> None:
     assert (known.meaning, known.default) == ("Told here, on two lines.", "`1`")
     with pytest.raises(UndocumentedError, match="_Silent says nothing of secret"):
         list(fields(_Silent))
+
+
+def test_pages_that_a_clone_lacks_are_named_where_one_begins_to_read() -> None:
+    ignored = [line[1:] for line in (ROOT / ".gitignore").read_text().splitlines()]
+    made = {ROOT / line for line in ignored if line.startswith("docs/")}
+    assert made
+    index = ROOT / "docs" / "index.md"
+    pages = [ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if page not in made)]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            target = (page.parent / link).resolve()
+            assert "://" in link or target in made or target.exists(), f"{page}: {link}"
+    for page in made:
+        assert f"({page.relative_to(index.parent)})" in index.read_text()
+    for page in (ROOT / "README.md", index):
+        assert "`make docs`" in page.read_text()
