@@ -1,6 +1,7 @@
 """What is wrong when a service starts is said in one sentence that says what to do."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -145,3 +146,44 @@ def test_an_old_python_is_told_by_setup_and_by_the_package(tmp_path: Path) -> No
     )
     assert done.returncode == 1
     assert "setup: Python 3.11 or newer is needed" in done.stderr
+
+
+VENV = """#!/bin/sh
+[ "$2" = venv ] || exit 0
+mkdir -p .venv/bin
+echo "command = $0 -m venv $PWD/.venv" >.venv/pyvenv.cfg
+for name in python uv; do ln -s /bin/true .venv/bin/$name; done
+"""
+
+
+def test_setup_makes_the_environment_of_a_moved_clone_anew(tmp_path: Path) -> None:
+    programs, clone = tmp_path / "bin", tmp_path / "a clone"
+    programs.mkdir()
+    (programs / "python3").write_text(VENV)
+    (programs / "python3").chmod(0o755)
+    for name in ("mosquitto", "docker"):
+        (programs / name).symlink_to("/bin/true")
+    for folder in ("tools", "portal/frontend"):
+        (clone / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "setup", clone / "tools")
+    (clone / "requirements.lock").touch()
+    (clone / "pyproject.toml").touch()
+
+    def setup(place: Path) -> str:
+        return subprocess.run(
+            [place / "tools" / "setup", "up"],
+            env={"PATH": f"{programs}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stderr
+
+    assert "Installing Python packages" in setup(clone)
+    assert setup(clone) == ""
+    moved = clone.rename(tmp_path / "moved")
+    said = setup(moved)
+    assert f"Making .venv anew: it was made as {clone}/.venv" in said
+    assert "Installing Python packages" in said
+    assert f"{moved}/.venv" in (moved / ".venv" / "pyvenv.cfg").read_text()
+    assert setup(moved) == ""
