@@ -26,7 +26,7 @@ from hub_service.scripts import fit, names
 from hub_service.scripts.metadata import MAX_COMPLAINTS, Metadata, parse
 from hub_service.scripts.outline import Outline, outline
 from hub_service.scripts.parameters import effective
-from hub_service.scripts.problems import problem
+from hub_service.scripts.problems import NO_REMEDY, problem
 from hub_service.scripts.readable import syntax, unreadable
 
 MAX_PACKAGES: Final = 200
@@ -62,8 +62,9 @@ class Verdict:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The others, as sentences."""
-        return tuple(p.error.message for p in self.problems if p.severity == "warning")
+        """The others, as sentences with their remedy."""
+        told = (p.error for p in self.problems if p.severity == "warning")
+        return tuple(e.message if e.hint == NO_REMEDY else f"{e.message}; {e.hint}" for e in told)
 
     @property
     def checked(self) -> Checked:

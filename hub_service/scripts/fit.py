@@ -9,7 +9,7 @@ from broker.messages import ErrorCode, ScriptInfo, ScriptProblem
 from hub_service.queue.state import Offer
 from hub_service.scripts.metadata import Dependency, Metadata
 from hub_service.scripts.outline import Import
-from hub_service.scripts.problems import problem
+from hub_service.scripts.problems import NO_REMEDY, problem
 
 OURS: Final = "bioreactor"
 _SHOWN: Final = 20
@@ -86,7 +86,7 @@ def imports(required: Sequence[Import], image: Mapping[str, str]) -> Iterator[Sc
             yield problem(
                 ErrorCode.SCRIPT_IMPORT,
                 f"{found.name[:80]!r} is not installed in the image; the script can do without it",
-                "nothing is to be done",
+                NO_REMEDY,
                 found.line,
                 severity="warning",
             )
@@ -153,7 +153,7 @@ def all_away(suitable: Sequence[str]) -> ScriptProblem:
         f"offline now: {names}; the experiment waits until it is back"
         if len(suitable) == 1
         else f"all reactors that satisfy it are offline now ({names}); it waits for one",
-        "nothing is to be done",
+        NO_REMEDY,
         severity="warning",
     )
 

@@ -1,10 +1,13 @@
 """Complaints about a script: what is wrong, on which line, and the remedy."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import JsonValue
 
 from broker.messages import Error, ErrorCode, ScriptProblem
+
+NO_REMEDY: Final = "nothing is to be done"
+"""The hint of a warning that is there to be known."""
 
 
 def problem(

@@ -452,6 +452,8 @@ async def test_a_channel_that_no_suitable_reactor_has(use: str) -> None:
         assert told.line == 2 + use.count("\n")
         assert "no reactor that can run it has the channel 'temprature'" in told.error.message
         assert told.error.hint == "did you mean temperature?"
+    for warning in found.warnings:
+        assert warning.endswith("has the channel 'temprature'; did you mean temperature?")
 
 
 async def test_a_channel_that_only_unsuitable_reactors_have() -> None:
