@@ -152,8 +152,8 @@ async def _make_packages(recipe: _Recipe, draft: Path, progress: Progress) -> No
     new = draft / "packages"
     await install(recipe.allowed, recipe.target, new, progress)
     await progress("compiling the packages")
-    await asyncio.to_thread(_compile, new)
     await asyncio.to_thread((new / "bioreactor").mkdir)
+    await asyncio.to_thread(_finish, new)
     await asyncio.to_thread(new.rename, recipe.packages)
 
 
@@ -165,7 +165,7 @@ def _make_sdk(recipe: _Recipe, draft: Path) -> None:
     package.mkdir(parents=True)
     for name, data in recipe.files.items():
         (package / name).write_bytes(data)
-    _compile(package)
+    _finish(package)
     (new / "packages").write_text(recipe.packages.name)
     new.rename(recipe.sdk)
 
@@ -178,11 +178,13 @@ def _size(*directories: Path) -> int:
     return sum(path.lstat().st_size for at in directories for path in at.rglob("*"))
 
 
-def _compile(directory: Path) -> None:
+def _finish(directory: Path) -> None:
+    """Compile all, and let scripts read it whatever the umask: root's run as another user."""
     compile_all = ["-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
     subprocess.run(
         [str(INTERPRETER), "-S", *compile_all, str(directory)], check=True, capture_output=True
     )
+    subprocess.run(["/usr/bin/chmod", "-R", "a+rX", str(directory)], check=True)
 
 
 def _forget_old(cache: Path) -> None:

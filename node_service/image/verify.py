@@ -102,6 +102,7 @@ async def look_inside(settings: RunnerSettings, image: str) -> Mapping[str, Any]
 def _lay_out(paths: RunPaths) -> None:
     paths.gateway.mkdir(parents=True)
     paths.script.write_text(PROBE.read_text())
+    paths.script.chmod(0o644)
 
 
 @asynccontextmanager

@@ -16,6 +16,8 @@ from tests.support.system import BIOREACTOR
 
 SMALL: Final = f"small-{secrets.token_hex(4)}"
 """Nobody else's on a shared engine, for it is spoilt in the end."""
+UMASK: Final = 0o077
+"""A node's unit has it; a script is another user, and must read what was built all the same."""
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ async def image(*arguments: object) -> tuple[int, Any, str]:
 async def _run(command: list[str], *arguments: object) -> tuple[int, Any, str]:
     process = await asyncio.create_subprocess_exec(
         *command, *(str(one) for one in arguments),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, umask=UMASK,
     )  # fmt: skip
     out, said = await process.communicate()
     return process.returncode or 0, json.loads(out or b"null"), said.decode()
