@@ -5,24 +5,27 @@ import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from broker import VERSION
 from broker.listening import free_port
-from tests.support.system import EXAMPLES, ROOT, base_image, wait_for
+from tests.support.system import BIOREACTOR, EXAMPLES, ROOT, base_image, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 SERVICES = {"broker", "hub", "portal", "node", "runner"}
-SBOM = "/usr/share/doc/bioreactor/sbom.cdx.json"
+DIALOUT = 20
+"""Debian's number of the group that may open serial ports."""
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -33,6 +36,7 @@ class Site:
     project: str
     environment: Mapping[str, str]
     http: httpx.Client
+    options: Sequence[str] = ()
 
     def compose(self, *arguments: str) -> str:
         """Run the plugin where it is there, else Debian's program."""
@@ -40,7 +44,7 @@ class Site:
         there = subprocess.run([*plugin, "version"], capture_output=True, check=False)
         program = plugin if there.returncode == 0 else ["docker-compose"]
         done = subprocess.run(
-            [*program, "-p", self.project, *arguments],
+            [*program, "-p", self.project, *self.options, *arguments],
             cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
@@ -105,7 +109,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         **os.environ,
         "BIOREACTOR_BASE_IMAGE": base,
         "BIOREACTOR_BUILDER_IMAGE": "bioreactor-test-builder",
-        "BIOREACTOR_REVISION": "of-this-test",
         "BIOREACTOR_PORT": str(free_port()),
         "BIOREACTOR_MQTT": str(free_port()),
         "BIOREACTOR_SPEED": "600",
@@ -119,7 +122,11 @@ def site(environment: Mapping[str, str]) -> Iterator[Site]:
         base_url=address, headers={"X-Session-ID": "the-user-of-this-test"}, timeout=30
     ) as http:
         running = Site(f"bioreactor-test-{os.getpid()}", environment, http)
-        running.compose("build")
+        made = subprocess.run(
+            ["make", "-s", "images"], cwd=ROOT, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
         try:
             running.up()
             yield running
@@ -153,12 +160,12 @@ def finished(site: Site) -> str:
         ["docker", "exec", hub, "python", "-c", "import os; os.kill(-1, 9)"], check=False
     )
     wait_for("the hub again", lambda: inspect(hub)["RestartCount"] > before, 60)
-    wait_for("its end", lambda: ended(site, experiment), 180)
+    wait_for("its end", lambda: is_over(site, experiment), 180)
     assert site.status(experiment)["status"] == "completed", site.status(experiment)
     return experiment
 
 
-def ended(site: Site, experiment: str) -> bool:
+def is_over(site: Site, experiment: str) -> bool:
     """Whether it is over; a hub that is just starting does not say."""
     try:
         return site.status(experiment)["status"] in {"completed", "failed", "cancelled"}
@@ -188,7 +195,8 @@ def test_each_service_has_no_more_than_it_needs(site: Site) -> None:
         assert not host["Privileged"], service
         assert host["ReadonlyRootfs"], service
         assert host["CapDrop"] == ["ALL"], service
-        assert host["CapAdd"] == (["SETUID", "SETGID"] if service == "runner" else None), service
+        gains = {"SETUID", "SETGID", "KILL"} if service == "runner" else set()
+        assert set(host["CapAdd"] or ()) == gains, service
         assert "no-new-privileges:true" in host["SecurityOpt"], service
         assert host["Memory"] > 0, service
         assert host["PidsLimit"] > 0, service
@@ -231,8 +239,14 @@ def test_access_is_changed_while_all_runs(site: Site) -> None:
     assert "The broker obeys." in removed, removed
 
 
-def test_images_say_what_they_are(site: Site) -> None:
+def test_images_say_what_they_are(site: Site, tmp_path: Path) -> None:
+    subprocess.run(["make", "-s", "sbom", f"DIST={tmp_path}"], cwd=ROOT, check=True)
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     wanted = {
+        "access": {"cryptography", "bcrypt"},
         "broker": {"mosquitto"},
         "hub": {"tinydb", "pyarrow"},
         "portal": {"jinja2"},
@@ -240,22 +254,142 @@ def test_images_say_what_they_are(site: Site) -> None:
         "runner": {"docker"},
     }
     for service, names in wanted.items():
-        image = site.inspect(service)["Config"]["Image"]
-        labels = inspect(image)["Config"]["Labels"]
-        assert labels["org.opencontainers.image.revision"] == "of-this-test"
-        bill = json.loads(docker("exec", site.container(service), "cat", SBOM))
+        image = inspect(f"bioreactor-{service}")["Config"]
+        assert image["User"] == ("0:0" if service == "runner" else "10001:10001")
+        labels = image["Labels"]
+        assert labels["org.opencontainers.image.version"] == VERSION
+        assert labels["org.opencontainers.image.revision"] == revision.stdout.strip()
+        bill = json.loads((tmp_path / f"bioreactor-{service}.cdx.json").read_text())
         assert bill["bomFormat"] == "CycloneDX"
-        listed = {part["name"].lower() for part in bill["components"]}
+        parts = bill["components"]
+        assert all(part["version"] and part["purl"] for part in parts), service
+        assert len({part["bom-ref"] for part in parts}) == len(parts), service
+        listed = {part["name"].lower() for part in parts}
         assert names | {"libc6"} <= listed, service
         assert "pip" not in listed or service in {"node", "runner"}
-        history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
+        history = docker(
+            "history", "--no-trunc", "--format", "{{.CreatedBy}}", f"bioreactor-{service}"
+        )
         assert "PIP_INDEX_URL" not in history
+
+
+REACTOR = """
+[devices.probe]
+driver = "ezo-ph"
+port = "/dev/serial/by-id/ezo-ph"
+
+[devices.pump]
+driver = "ezo-pmp"
+port = "/dev/serial/by-id/waste"
+on_fault = "hold"
+
+[channels.ph]
+device = "probe"
+
+[channels.waste]
+device = "pump"
+direction = "out"
+flow = 1.0
+max_dose_ml = 10.0
+max_hourly_ml = 120.0
+max_total_ml = 2000.0
+"""
+DOSING = """
+from bioreactor import reactor
+reactor.dose("waste", ml=0.5)
+print("pH", reactor.read("ph"))
+"""
+
+
+@pytest.fixture
+def ports(tmp_path: Path) -> Iterator[Sequence[Path]]:
+    """Two of an emulated reactor's ports, as udev would give them: links to terminals."""
+    directory = tmp_path / "bench"
+    with subprocess.Popen(
+        [BIOREACTOR, "emulate", "bench", "--directory", directory],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+    ) as emulated:  # fmt: skip
+        try:
+            wait_for("the bench", (directory / "reactor.toml").exists)
+            plugged = [directory / name for name in ("ezo-ph", "waste")]
+            for port in plugged:
+                give(port)
+            yield plugged
+        finally:
+            emulated.communicate(b"quit\n", timeout=20)
+
+
+def give(port: Path) -> None:
+    """Let the group use it and nobody else, as udev does."""
+    os.chown(port, 0, DIALOUT)
+    port.chmod(0o660)
+
+
+def test_a_real_reactor_by_the_profile(site: Site, ports: Sequence[Path], tmp_path: Path) -> None:
+    """A pH probe and a pump, on a node that is otherwise as the profile has it.
+
+    A terminal opens in the file system of terminals alone, so those two are mounted. What
+    `devices` gives is seen by two others, of which one has a stable name as udev makes it.
+    """
+    port, named = tmp_path / "ttyUSB7", tmp_path / "usb-EXAMPLE"
+    os.mknod(port, stat.S_IFCHR, Path("/dev/null").stat().st_rdev)
+    give(port)
+    named.symlink_to(port)
+    here = ("/dev/serial/by-id/usb-EXAMPLE", "/dev/ttyUSB8")
+    described = tmp_path / "reactor.toml"
+    described.write_text(REACTOR)
+    mounts = [f"{one.resolve()}:/dev/serial/by-id/{one.name}" for one in ports]
+    override = tmp_path / "compose.override.yaml"
+    override.write_text(
+        json.dumps(
+            {"services": {"node-devices": {"devices": [f"{port}:{here[1]}"], "volumes": mounts}}}
+        )
+    )
+    with_devices = replace(
+        site,
+        options=("-f", "compose.yaml", "-f", str(override), "--profile", "devices"),
+        environment={
+            **site.environment,
+            "BIOREACTOR_SERIAL": f"{named}:{here[0]}",
+            "BIOREACTOR_TOML": str(described),
+        },
+    )
+    try:
+        with_devices.compose("up", "-d", "--scale", "node=0")
+        wait_for("its probes", lambda: measures(site, "bench-1"), 90)
+        assert not measures(site, "reactor-1")
+        node = with_devices.inspect("node-devices")
+        assert not node["HostConfig"]["Privileged"]
+        assert {one["PathInContainer"] for one in node["HostConfig"]["Devices"]} == set(here)
+        for one in here:
+            docker("exec", node["Id"], "sh", "-c", f": <>{one}")
+        experiment = site.http.post("/api/experiments/start", json={"script_content": DOSING})
+        ended = experiment.json()["experiment_id"]
+        wait_for("its end", lambda: is_over(site, ended), 120)
+        told = site.status(ended)
+        assert (told["status"], told["node"]) == ("completed", "bench-1"), told
+    finally:
+        with_devices.compose("rm", "-s", "-f", "node-devices", "runner-devices")
+        site.up()
+
+
+def measures(site: Site, node: str) -> bool:
+    """Whether a reactor is online and one of its probes has a value."""
+    answer = site.http.get(f"/api/nodes/{node}")
+    if answer.status_code == 404:
+        return False
+    told = answer.json()
+    return told["online"] and any(one is not None for one in told["readings"].values())
 
 
 def test_down_and_up_keep_everything(site: Site, finished: str) -> None:
     before = results(site, finished)
     credentials = docker("exec", site.container("broker"), "cat", "/mosquitto/config/passwords")
-    site.compose("down", "--timeout", "30")
+    containers = {service: site.container(service) for service in SERVICES}
+    site.compose("stop", "--timeout", "30")
+    ends = {service: inspect(one)["State"]["ExitCode"] for service, one in containers.items()}
+    assert set(ends.values()) == {0}, ends
+    site.compose("down")
     site.up()
     assert site.status(finished)["status"] == "completed"
     assert results(site, finished) == before
