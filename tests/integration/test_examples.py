@@ -65,11 +65,11 @@ class Run:
 
 
 def source(path: Path) -> str:
-    """Return a script, or the one in a page of the documentation."""
+    """Return a script, or the first one in a page of the documentation."""
     text = path.read_text()
     if path.suffix == ".py":
         return text
-    (script,) = re.findall(r"^```python[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    script, *_ = re.findall(r"^```python[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return str(script)
 
 

@@ -234,8 +234,9 @@ async def compare(request: Request) -> Response:
     wanted = [one for part in request.query_params.getlist("ids") for one in part.split(",")]
     runs = [Compared(letter, _find(one)) for letter, one in zip("ABCDEF", wanted, strict=False)]
     return _page(
-        request, "compare.html", "my-experiments", runs=runs, missing=0, beyond=0, most=6,
-        parameters=parameter_rows(runs), channels=[c.model_dump(mode="json") for c in CHANNELS],
+        request, "compare.html", "my-experiments", runs=runs, missing=0, outlined=0, beyond=0,
+        most=6, parameters=parameter_rows(runs),
+        channels=[c.model_dump(mode="json") for c in CHANNELS],
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ export class Console {
     /** The one source that is shown; empty: all. */
     this.source = '';
     this.book.add(this.given());
-    this.view = new LogView(this.list, this.book, (hole, button) => this.fill(hole, button));
+    this.view = new LogView(this.list, this.book, (hole, button) => this.fill(hole, button), () => this.settle());
     this.listen();
     this.view.rebuild();
     requestAnimationFrame(() => this.settle()); // the page is being made: it is laid out then

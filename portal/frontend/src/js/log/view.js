@@ -21,8 +21,9 @@ export class LogView {
   /**
    * @param {HTMLElement} list @param {import('./logbook.js').Logbook} book
    * @param {(hole: Hole, button: HTMLButtonElement) => void} fill
+   * @param {() => void} sized called when rows have taken the place of a height that was guessed
    */
-  constructor(list, book, fill) {
+  constructor(list, book, fill, sized) {
     this.list = list;
     this.book = book;
     this.fill = fill;
@@ -43,6 +44,7 @@ export class LogView {
         const block = this.of.get(target);
         if (block) this.turn(block, isIntersecting);
       }
+      sized();
     }, { root: list, rootMargin: '1200px 0px' });
   }
 
