@@ -61,6 +61,9 @@ _WATCH = f"""() => {{
 }}"""
 """Notes when every chart that is in view was painted."""
 
+_TAB_S = 0.5
+"""Until a tab that was opened just now has come up: whoever visits a page has one."""
+
 _FEED = Path(__file__).with_suffix(".js")
 
 
@@ -182,6 +185,7 @@ async def _opened(browser: Browser, address: str) -> list[Row]:
         sizes: list[float] = []
         session.on("Network.loadingFinished", lambda e, to=sizes: to.append(e["encodedDataLength"]))
         await page.add_init_script(f"({_WATCH})()")
+        await asyncio.sleep(_TAB_S)
         await page.goto(f"{address}/experiment/{FINISHED}", wait_until="commit")
         painted = await page.wait_for_function("() => window.painted", polling=100)
         times.append(float(await painted.json_value()))
