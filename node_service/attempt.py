@@ -27,7 +27,7 @@ from node_service.runs import Ending, Run, Stage, wanted
 from node_service.safety import hold, make_safe
 from node_service.steps import step
 from node_service.supervision import Orders, Supervision
-from node_service.tail import recorded_ids, recover_log
+from node_service.tail import recover_log
 from node_service.workplace import Station, make_console, open_gateway, runner_attempt
 
 ESTOP_GRACE: Final = 2.0
@@ -165,7 +165,7 @@ class Attempt:
                 lease=self._lease,
                 inbox=self._inbox,
                 results_bytes=lambda: self.container.results_bytes if self.container else 0,
-                known=await recorded_ids(station.journal, self.key, *station.checkpoint),
+                known=station.recorded.get(self.key, frozenset()),
             )
         )
         if found is not None and begun:

@@ -30,7 +30,16 @@ from broker.messages import (
     PhaseRecord,
 )
 from node_service.ledger_file import RUN_COLUMNS, connect, read_run
-from node_service.runs import ClockAnchor, Ending, LogPosition, PackedFile, Run, RunKey, Stage
+from node_service.runs import (
+    ClockAnchor,
+    Ending,
+    LogPosition,
+    PackedFile,
+    Recorded,
+    Run,
+    RunKey,
+    Stage,
+)
 
 T = TypeVar("T")
 
@@ -53,6 +62,10 @@ class Ledger:
         self.assignment = None if kept is None else Assignment.model_validate_json(kept)
         order, number = json.loads(meta.get("checkpoint", "[0, 0]"))
         self.checkpoint: tuple[int, int] = (order, number)
+        self.recorded: Recorded = {
+            RunKey(experiment_id, attempt): frozenset(ids)
+            for experiment_id, attempt, ids in json.loads(meta.get("recorded", "[]"))
+        }
         latch = meta.get("estop")
         self.estop = None if latch is None else Estop.model_validate_json(latch)
 
@@ -112,8 +125,19 @@ class Ledger:
         self.seen_generation = generation
 
     async def save_checkpoint(self, order: int, number: int) -> None:
-        """Keep up to which record of which epoch everything that was asked for was answered."""
-        await self._call(lambda: self._put([("checkpoint", json.dumps([order, number]))]))
+        """Keep up to which record of which epoch everything that was asked for was answered.
+
+        What was asked of an earlier process of the node is in `save_recorded`.
+        """
+        await self._call(lambda: self._put([_checkpoint(order, number)]))
+
+    async def save_recorded(self, recorded: Recorded, order: int) -> None:
+        """Keep which calls earlier processes of the node recorded and may not have answered.
+
+        From now on the journal is looked at for others from the beginning of an epoch only.
+        """
+        ids = json.dumps([[*key, sorted(ids)] for key, ids in recorded.items()])
+        await self._call(lambda: self._put([("recorded", ids), _checkpoint(order, 0)]))
 
     # Attempts
 
@@ -342,3 +366,7 @@ class Ledger:
     def _runs(self, where: str, values: tuple[str | int, ...]) -> list[Run]:
         rows = self._db.execute(f"SELECT {RUN_COLUMNS} FROM attempts {where}", values)  # noqa: S608 - the condition is one of three constants above
         return [read_run(*row) for row in rows]
+
+
+def _checkpoint(order: int, number: int) -> tuple[str, str]:
+    return "checkpoint", json.dumps([order, number])

@@ -1,5 +1,6 @@
 """What the node knows of one attempt, as ledger, reconciliation and life cycle share it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,6 +33,10 @@ class RunKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.experiment_id}-{self.attempt}"
+
+
+Recorded = Mapping[RunKey, frozenset[str]]
+"""Ids of calls that scripts may repeat although what they recorded is in the journal."""
 
 
 class Stage(StrEnum):

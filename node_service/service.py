@@ -38,10 +38,11 @@ from node_service.manual import Hands
 from node_service.recorder import Recorder
 from node_service.reports import Reporter
 from node_service.runner.interface import Runner, RunnerError
-from node_service.runs import RunKey, Stage
+from node_service.runs import Recorded, RunKey, Stage
 from node_service.sampler import Sampler
 from node_service.statement import Statement
 from node_service.steps import Outbox
+from node_service.tail import recorded_ids
 from node_service.taken import Taken
 from node_service.voice import Voice
 from node_service.watchdog.process import Watchdog
@@ -148,6 +149,7 @@ class NodeService:
             channels=self._statement.channels,
             may_speak=lambda: self._company.settled,
         )
+        self._recorded: Recorded = {}
         self._refused: ContractError | None = None
         self._stopping = asyncio.Event()
         self._duties: Duties | None = None
@@ -179,6 +181,7 @@ class NodeService:
     async def _serve(
         self, tasks: asyncio.TaskGroup, stopping: asyncio.Event, local_stop: asyncio.Event
     ) -> None:
+        self._recorded = await self._recall()
         duties = self._duties = Duties(self._station(), self._statement.refusal, tasks)
         estop = EmergencyStop(
             ledger=self._ledger,
@@ -239,6 +242,18 @@ class NodeService:
         for task in background:
             task.cancel()
 
+    async def _recall(self) -> Recorded:
+        """Return which calls earlier processes recorded and scripts that still run may repeat.
+
+        Those of all earlier processes: one that was killed before a script reached it has
+        answered nothing.
+        """
+        earlier = self._ledger.recorded
+        keys = [run.key for run in await self._ledger.unfinished()]
+        found = await recorded_ids(self._journal, keys, *self._ledger.checkpoint)
+        nothing: frozenset[str] = frozenset()
+        return {key: earlier.get(key, nothing) | found.get(key, nothing) for key in keys}
+
     def _station(self) -> Station:
         return Station(
             runner=self._runner,
@@ -251,7 +266,7 @@ class NodeService:
             live=self._live,
             alarms=self._alarms,
             runs=self._runs,
-            checkpoint=self._ledger.checkpoint,
+            recorded=self._recorded,
             simulated=self._simulated,
             isolation=lambda: self._engine.info.isolation if self._engine.info else "unknown",
             changed=self._reporter.changed,
@@ -337,7 +352,7 @@ class NodeService:
 
     async def _keep_house(self) -> None:
         """Look after what nobody else is told of: the disk, and where the journal stands."""
-        before = (self._recorder.order, 0)
+        before: int | None = None
         while True:
             fill = self._journal.fill()
             if fill < storage.ALARM:
@@ -349,9 +364,11 @@ class NodeService:
             if self._reactor.unfit is None:
                 self._alarms.off(NOT_SAFE)
             self._news()
-            # What stood in the journal a while ago has been answered by now.
-            await self._ledger.save_checkpoint(*before)
-            before = (self._recorder.order, self._recorder.last)
+            if before is None:
+                await self._ledger.save_recorded(self._recorded, self._recorder.order)
+            else:  # what this process wrote a while ago it has answered by now
+                await self._ledger.save_checkpoint(self._recorder.order, before)
+            before = self._recorder.last
             await asyncio.sleep(HOUSE_SECONDS)
 
     async def _clear_leftovers(self) -> None:

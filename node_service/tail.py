@@ -4,12 +4,12 @@ The journal is the truth. What the ledger says of it lags behind by one write at
 completed from here, so that nothing is recorded twice and nothing is left out.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final, Literal, Protocol
 
 from broker.journal.window import Want
 from broker.messages import RECORD, LogRecord, Record, SeriesRecord
-from node_service.runs import LogPosition, RunKey
+from node_service.runs import LogPosition, Recorded, RunKey
 
 _END: Final = 1 << 39
 
@@ -22,20 +22,28 @@ class ReadableJournal(Protocol):
         """Order number of the present epoch."""
         ...
 
+    def floor(self, stream: Literal["records", "files"], order: int) -> int:
+        """Return the number of an epoch's oldest entry that is still there."""
+        ...
+
     async def read(self, stream: Literal["records", "files"], want: Want) -> list[bytes]:
         """Return encoded entries from ``want.first`` on, as many as one batch holds."""
         ...
 
 
 async def records_after(journal: ReadableJournal, order: int, number: int) -> AsyncIterator[Record]:
-    """Give the records of an epoch after a number, and those of all later epochs."""
+    """Give the records of an epoch after a number, and those of all later epochs.
+
+    Those that the hub has, and whose room was needed, are left out.
+    """
     while 0 < order <= journal.order:
+        number = max(number, journal.floor("records", order) - 1)
         want = Want(epoch="", order=order, floor=1, first=number + 1, last=_END)
         entries = await journal.read("records", want)
         for entry in entries:
             number += 1
             yield RECORD.validate_json(entry)
-        if not entries:
+        if not entries and number >= journal.floor("records", order) - 1:
             order, number = order + 1, 0
 
 
@@ -45,23 +53,25 @@ async def recover_log(journal: ReadableJournal, key: RunKey, position: LogPositi
         return position
     last = position.n
     async for record in records_after(journal, position.order, position.after):
-        if isinstance(record, LogRecord) and _of(record, key):
+        if isinstance(record, LogRecord) and _key(record) == key:
             last = max(last, record.n)
     return position.recovered(last)
 
 
 async def recorded_ids(
-    journal: ReadableJournal, key: RunKey, order: int, number: int
-) -> frozenset[str]:
-    """Return the ids of a script's calls that were recorded after a number of an epoch."""
-    return frozenset(
-        [
-            record.id
-            async for record in records_after(journal, order, number)
-            if isinstance(record, SeriesRecord) and record.id is not None and _of(record, key)
-        ]
-    )
+    journal: ReadableJournal, keys: Collection[RunKey], order: int, number: int
+) -> Recorded:
+    """Return the ids of the attempts' calls that were recorded after a number of an epoch."""
+    found: dict[RunKey, set[str]] = {}
+    async for record in records_after(journal, order, number):
+        if isinstance(record, SeriesRecord) and record.id is not None:
+            key = _key(record)
+            if key is not None and key in keys:
+                found.setdefault(key, set()).add(record.id)
+    return {key: frozenset(ids) for key, ids in found.items()}
 
 
-def _of(record: Record, key: RunKey) -> bool:
-    return (record.experiment_id, record.attempt) == key
+def _key(record: Record) -> RunKey | None:
+    if record.experiment_id is None or record.attempt is None:
+        return None
+    return RunKey(record.experiment_id, record.attempt)

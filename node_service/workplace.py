@@ -25,7 +25,7 @@ from node_service.recorder import Recorder
 from node_service.runclock import RunClock
 from node_service.runner.interface import Attempt as RunnerAttempt
 from node_service.runner.interface import Runner, RunPaths
-from node_service.runs import LogPosition, RunKey
+from node_service.runs import LogPosition, Recorded, RunKey
 from node_service.saves import Saves
 from node_service.steps import Outbox
 from node_service.tail import ReadableJournal
@@ -41,7 +41,7 @@ class Station:
 
     Attributes:
         runs: Directory of the attempts' files, shared with the runner.
-        checkpoint: Order and number of the journal's last record that is known to be answered.
+        recorded: What scripts had recorded before the node came back, as `Recorded` says.
         simulated: Whether no real reactor stands behind it.
         isolation: Names how containers are isolated.
         changed: Called when the report has something new to say.
@@ -58,7 +58,7 @@ class Station:
     live: Screen
     alarms: Alarms
     runs: Path
-    checkpoint: tuple[int, int]
+    recorded: Recorded
     simulated: bool
     isolation: Callable[[], str]
     changed: Callable[[], None]

@@ -227,6 +227,14 @@ class Journal:
         with self._lock:
             return [s.span for s in self._shelves[stream] if s.acked < s.last]
 
+    def floor(self, stream: Stream, order: int) -> int:
+        """Return the number of an epoch's oldest entry that is still there.
+
+        One above the newest if none is, 1 of an epoch that is not known.
+        """
+        with self._lock:
+            return next((s.floor for s in self._shelves[stream] if s.order == order), 1)
+
     async def read(self, stream: Stream, want: Want) -> list[bytes]:
         """Return encoded entries from ``want.first`` on, as many as one batch holds."""
         if want.first > want.last:

@@ -236,10 +236,10 @@ class Node:
     lines: list[str] = field(default_factory=list)
     child: Child | None = None
 
-    def start(self, **environment: str) -> None:
-        """Start it, or start it again."""
+    def start(self, module: str = "node_service", **environment: str) -> None:
+        """Start it, or start it again; a test may have a node of its own in `module`."""
         self.child = Child.start(
-            [sys.executable, "-m", "node_service", "--config", str(self.config)],
+            [sys.executable, "-m", module, "--config", str(self.config)],
             env={**os.environ, **environment},
             on_line=self.lines.append,
         )
@@ -267,6 +267,10 @@ class Node:
             assert self.returncode is None
         except AssertionError as error:
             raise AssertionError("the node is not ready:\n" + "\n".join(self.lines)) from error
+
+    async def until_dead(self, within: float = PATIENCE) -> None:
+        """Wait until it was killed, by whomever."""
+        await eventually(lambda: self.returncode == -signal.SIGKILL, within=within)
 
     async def kill(self) -> None:
         """Kill it as a power cut would."""

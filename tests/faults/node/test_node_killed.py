@@ -42,6 +42,13 @@ COUNTING = """
     print("end", i)
 """
 
+RECORDING = """
+    from bioreactor import experiment
+
+    for i in range(20):
+        experiment.record(i=i)
+"""
+
 
 def counted(lines: list[str]) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("line ")]
@@ -202,6 +209,25 @@ async def test_a_node_killed_again_and_again_loses_no_line_and_doubles_none(
     assert counted(lines) == list(range(1500))
     recorded = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
     assert recorded == list(range(0, 1500, 10))
+
+
+async def test_a_value_whose_answer_was_lost_comes_once_though_the_node_dies_twice(
+    node: Node, hub: Hub
+) -> None:
+    """The second time after it looked at its journal, and before the script reached it."""
+    dying = "tests.faults.node.dying_main"
+    node.start(dying, DIES_AT="series")
+    await node.until_ready(hub)
+    experiment = str((await hub.run(RECORDING)).experiment_id)
+    await node.until_dead()
+    for _ in range(2):
+        node.start(dying, DIES_AT="checkpoint")
+        await node.until_dead()
+    node.start()
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "completed"
+    recorded = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
+    assert recorded == list(range(20))
 
 
 async def test_a_run_that_ended_while_the_node_was_away_keeps_its_outcome(

@@ -73,6 +73,10 @@ class MemoryJournal:
             return []
         return [entry.encode() for entry in kept[want.first - 1 : want.last]][:50]
 
+    def floor(self, stream: Literal["records", "files"], order: int) -> int:
+        del stream, order
+        return 1
+
     async def newest(self, stream: Literal["records", "files"]) -> bytes | None:
         kept = self.records if stream == "records" else self.files
         return kept[-1].encode() if kept else None

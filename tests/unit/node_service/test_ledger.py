@@ -56,6 +56,18 @@ async def test_what_was_seen_survives(ledger: Ledger, path: Path) -> None:
         assert again.assignment == assignment(revision=7)
 
 
+async def test_what_earlier_processes_recorded_is_kept_while_the_checkpoint_moves(
+    ledger: Ledger, path: Path
+) -> None:
+    recorded = {KEY: frozenset({"a", "b"}), RunKey(str(ULID()), 2): frozenset({"c"})}
+    await ledger.save_recorded(recorded, 4)
+    with closing(Ledger.open(path)) as again:
+        assert (again.recorded, again.checkpoint) == (recorded, (4, 0))
+    await ledger.save_checkpoint(4, 17)
+    with closing(Ledger.open(path)) as again:
+        assert (again.recorded, again.checkpoint) == (recorded, (4, 17))
+
+
 async def test_an_attempt_is_accepted_once_for_good(ledger: Ledger, path: Path) -> None:
     await ledger.accept(assignment(), NOW, step("accepted"))
     with pytest.raises(ContractError) as error:

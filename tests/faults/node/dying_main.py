@@ -1,0 +1,65 @@
+"""A node that is killed at a moment of its own choosing, to the instruction.
+
+``DIES_AT=MOMENT python -m tests.faults.node.dying_main --config CONFIG``
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from broker.messages import Record, SeriesRecord
+from node_service import attempt
+from node_service.__main__ import main
+from node_service.ledger import Ledger
+from node_service.recorder import Recorder
+from node_service.runner.interface import Found, Runner
+from node_service.runs import RunKey
+
+NTH: Final = 5
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after_series() -> None:
+    """Die when so many values are on the disk, and the last of them is not answered."""
+    written, write = 0, Recorder.write
+
+    async def write_and_die(self: Recorder, records: Sequence[Record]) -> None:
+        nonlocal written
+        await write(self, records)
+        written += sum(isinstance(record, SeriesRecord) for record in records)
+        if written == NTH:
+            die()
+
+    Recorder.write = write_and_die  # type: ignore[method-assign]
+
+
+def after_checkpoint() -> None:
+    """Die when the ledger has a checkpoint, and before the script can be answered."""
+    put = Ledger._put
+
+    def put_and_die(self: Ledger, pairs: Iterable[tuple[str, str]]) -> None:
+        pairs = list(pairs)
+        put(self, pairs)
+        if any(key == "checkpoint" for key, _ in pairs):
+            die()
+
+    async def wait(runner: Runner, key: RunKey) -> Found | None:
+        del runner, key
+        await asyncio.Event().wait()
+        return None
+
+    Ledger._put = put_and_die  # type: ignore[method-assign]
+    setattr(attempt, "find", wait)  # noqa: B010 - it is not exported
+
+
+MOMENTS: Final = {"series": after_series, "checkpoint": after_checkpoint}
+
+
+if __name__ == "__main__":
+    MOMENTS[os.environ["DIES_AT"]]()
+    main()
