@@ -291,6 +291,11 @@ class Reactor:
         values = {**await self._measure(), **self._rules.commanded()}
         return {name: values.get(name) for name in self.channels}
 
+    def is_off(self, channel: str, value: float) -> bool:
+        """Whether a value is the one that an output has when nobody is in control."""
+        known = self._equipment.channels.get(channel)
+        return known is not None and known.output and value == known.safe
+
     async def set(self, channel: str, value: float, *, duration: float | None = None) -> float:
         """Set an output or a setpoint.
 

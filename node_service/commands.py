@@ -3,13 +3,15 @@
 Commands are live: a retained one would come back at every reconnect, an old one would surprise
 whoever stands beside the reactor. Each is carried out once by its id, and answered alike when it
 comes again; a node that has restarted meanwhile refuses it then. Commands begin in the order in
-which they came.
+which they came, but what switches off waits for no disk: what came before it, and still does, is
+refused.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -40,12 +42,25 @@ TOLERANCE: Final = timedelta(seconds=2)
 """By how much the sender's clock may be ahead of the node's."""
 REMEMBERED: Final = 1000
 MAX_AT_ONCE: Final = 16
+"""Commands that are carried out or wait for the disk; to switch off, there is room for more."""
 ANSWER_SECONDS: Final = 0.5
 """What takes longer is answered before it is done."""
 
 logger = logging.getLogger(__name__)
 
 _B = TypeVar("_B", bound=ByHand)
+
+
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """A command that waits until the disk has its id.
+
+    Attributes:
+        overtaken: What it is for was switched off meanwhile.
+    """
+
+    channel: str
+    overtaken: bool = False
 
 
 class ManualControl:
@@ -81,6 +96,7 @@ class ManualControl:
         self._busy = busy
         self._tasks = tasks
         self._under_way: set[asyncio.Task[None]] = set()
+        self._waiting: set[_Kept] = set()
         self._known: OrderedDict[tuple[str, str], Reply | None] = OrderedDict()
 
     async def hear(self, message: Message) -> None:
@@ -90,12 +106,22 @@ class ManualControl:
             return
         channel = address["channel"]
 
+        def off(command: Command) -> bool:
+            """Whether it may be carried out twice without harm, and must not wait."""
+            return command.value is not None and self._reactor.is_off(channel, command.value)
+
         def check(command: Command) -> None:
             _check_content(command)
-            self._check_free()
+            self._check_holder()
+            self._check_free(2 * MAX_AT_ONCE if off(command) else MAX_AT_ONCE)
 
         def work(command: Command, back: Back) -> Coroutine[None, None, None]:
-            return self._carry_out(channel, command, back)
+            if off(command):
+                self._overtake(channel)
+                return self._carry_out(channel, command, back)
+            kept = _Kept(channel)
+            self._waiting.add(kept)
+            return self._keep_then_carry_out(kept, command, back)
 
         await self._take(address, message, Command, check, work)
 
@@ -105,7 +131,11 @@ class ManualControl:
         if address is None or not message.payload:
             return
 
-        await self._take(address, message, ManualEnd, lambda _: self._check_holder(), self._end)
+        def work(order: ManualEnd, back: Back) -> Coroutine[None, None, None]:
+            self._overtake(None)
+            return self._end(order, back)
+
+        await self._take(address, message, ManualEnd, lambda _: self._check_holder(), work)
 
     def close(self) -> None:
         """Cut off what is under way; the reactor is made safe by whoever closes it."""
@@ -133,17 +163,10 @@ class ManualControl:
             self._check_new(*key)
             self._check_time(order)
             check(order)
-            self._known[key] = None
-            try:
-                await self._taken.add(*key, order.expires_at)
-                self._check_time(order)  # a disk may take seconds
-                check(order)
-            except ContractError:
-                del self._known[key]
-                raise
         except ContractError as error:
             await self._voice.refuse(back, error.error)
             return
+        self._known[key] = None
         self._start(work(order, back))
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
@@ -152,6 +175,11 @@ class ManualControl:
         task = self._tasks.create_task(work, name="command")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    def _overtake(self, channel: str | None) -> None:
+        """Have what waits to switch a channel on, or any, refused."""
+        for kept in self._waiting:
+            kept.overtaken |= channel in {None, kept.channel}
 
     def _believe(self, order: _B, principal: str) -> _B:
         """Return the order, with the actor that may be believed."""
@@ -189,12 +217,11 @@ class ManualControl:
                 "let it expire sooner; if it does, the clocks of sender and node disagree",
             )
 
-    def _check_free(self) -> None:
-        self._check_holder()
-        if len(self._under_way) >= MAX_AT_ONCE:
+    def _check_free(self, most: int) -> None:
+        if len(self._under_way) >= most:
             raise ContractError(
                 ErrorCode.RATE_LIMIT,
-                f"{MAX_AT_ONCE} commands are being carried out",
+                f"{most} commands are being carried out",
                 "wait until some are done",
             )
 
@@ -207,6 +234,19 @@ class ManualControl:
                 "wait for its end, or cancel it",
                 experiment_id=holder,
             )
+
+    async def _keep_then_carry_out(self, kept: _Kept, command: Command, back: Back) -> None:
+        try:
+            await self._taken.add(back.principal, command.id, command.expires_at)
+        finally:
+            self._waiting.discard(kept)
+        try:
+            self._check_time(command)  # a disk may take seconds
+            _check_not_overtaken(kept)
+        except ContractError as error:
+            await self._reply(back, error.error)
+            return
+        await self._carry_out(kept.channel, command, back)
 
     async def _carry_out(self, channel: str, command: Command, back: Back) -> None:
         try:
@@ -312,6 +352,15 @@ def _check_content(command: Command) -> None:
             ErrorCode.MALFORMED,
             "a command sets a value or doses a volume",
             "give either value or dose_ml",
+        )
+
+
+def _check_not_overtaken(kept: _Kept) -> None:
+    if kept.overtaken:
+        raise ContractError(
+            ErrorCode.CHANGED_MEANWHILE,
+            f"{kept.channel} was switched off while the node's disk kept this command waiting",
+            "if it is to be on all the same, send a new command",
         )
 
 

@@ -1,8 +1,9 @@
 """Which commands by hand were taken, kept over a restart for as long as they could be obeyed.
 
 A command is on the disk before it is carried out, so that the same id, sent again to a node that
-has restarted meanwhile, is not carried out a second time. What has expired is refused anyway, so
-only seconds are kept.
+has restarted meanwhile, is not carried out a second time. What only switches off is not kept: it
+must not wait, and does no harm when it is done again. What has expired is refused anyway, so only
+seconds are kept.
 """
 
 import asyncio
@@ -61,7 +62,7 @@ class Taken:
             try:
                 await asyncio.to_thread(replace_file, self._file, json.dumps(rows))
             except OSError as error:
-                # Somebody stands at the reactor and wants something off: that goes first.
+                # Somebody stands at the reactor: what he wants goes first.
                 log.warning("a command is not remembered over a restart: %s", error)
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from hardware.clock import RealClock
 from hardware.reactor import Reactor
 from hardware.reactors import simulated_reactor
 from node_service.alarms import Alarms
-from node_service.commands import ManualControl
+from node_service.commands import MAX_AT_ONCE, ManualControl
 from node_service.manual import Hands
 from node_service.taken import Taken
 from node_service.voice import Voice
@@ -157,6 +157,24 @@ async def bench(connect: Connector, hold_seconds: float, tmp_path: Path) -> Asyn
         yield bench
 
 
+@contextmanager
+def hanging(disk: Path) -> Iterator[Callable[[], None]]:
+    """Have the writing of a file wait until what this yields is called, or the end."""
+    os.mkfifo(disk)  # to open it waits until somebody reads
+    readers: list[int] = []
+
+    def answer() -> None:
+        readers.append(os.open(disk, os.O_RDONLY | os.O_NONBLOCK))
+
+    try:
+        yield answer
+    finally:
+        if not readers:
+            answer()
+        disk.unlink(missing_ok=True)
+        os.close(readers[0])
+
+
 async def desk(connect: Connector, principal: str) -> Desk:
     made: list[Desk] = []
 
@@ -222,19 +240,63 @@ async def test_a_command_is_not_carried_out_again_by_a_node_that_has_restarted(
 async def test_a_command_that_expired_while_the_disk_took_its_time_is_refused(
     bench: Bench, connect: Connector, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "taken.json.part"
-    os.mkfifo(disk)  # writing waits until somebody reads
     portal = await desk(connect, "portal")
     what = {"channel": "stirring", "value": 300.0, "actor": ADMIN}
     expires_at = utc_now() + timedelta(seconds=2)
-    asking = asyncio.ensure_future(portal.refused("one", expires_at=expires_at, **what))
-    await eventually(lambda: utc_now() > expires_at)
-    reader = os.open(disk, os.O_RDONLY | os.O_NONBLOCK)
-    try:
+    with hanging(tmp_path / "taken.json.part") as answer:
+        asking = asyncio.ensure_future(portal.refused("one", expires_at=expires_at, **what))
+        await eventually(lambda: utc_now() > expires_at)
+        answer()
         assert await asking is ErrorCode.EXPIRED
-    finally:
-        os.close(reader)
     assert bench.events("command") == []
+    assert bench.hands.current is None
+
+
+async def test_what_switches_off_waits_for_no_disk_and_is_not_undone_when_it_answers(
+    bench: Bench, connect: Connector, tmp_path: Path
+) -> None:
+    admin = await desk(connect, "admin")
+    await admin.ask(Topic.NODE_COMMAND, "on", channel="stirring", value=300)
+    with hanging(tmp_path / "taken.json.part") as answer:
+        for number in range(MAX_AT_ONCE - 2):
+            speed = 400 + number
+            await admin.send(Topic.NODE_COMMAND, f"s{number}", channel="stirring", value=speed)
+        await admin.send(Topic.NODE_COMMAND, "light", channel="light", value=30, duration=60)
+        await admin.send(Topic.NODE_COMMAND, "m", channel="media", dose_ml=0.05)
+        assert await admin.refused("more", channel="media", dose_ml=0.05) is ErrorCode.RATE_LIMIT
+        off = await admin.ask(Topic.NODE_COMMAND, "off", channel="stirring", value=0)
+        assert (off.error, bench.reactor.setpoints().get("stirring", 0)) == (None, 0)
+        assert not {"s0", "light", "m"} & set(admin.replies)
+        answer()
+        await eventually(lambda: {"s0", "light", "m"} <= set(admin.replies))
+        assert await admin.ask(Topic.NODE_COMMAND, "off", channel="stirring", value=0) == off
+    for number in range(MAX_AT_ONCE - 2):
+        (reply,) = admin.replies[f"s{number}"]
+        assert reply.error is not None
+        assert reply.error.code is ErrorCode.CHANGED_MEANWHILE
+    assert [admin.replies[id_][0].error for id_ in ("light", "m")] == [None, None]
+    assert bench.reactor.setpoints().get("stirring", 0) == 0
+    channels = [event.channel for event in bench.events("command")]
+    assert channels == ["stirring", "stirring", "light", "media"]
+
+
+async def test_the_end_of_manual_control_waits_for_no_disk(
+    bench: Bench, connect: Connector, tmp_path: Path
+) -> None:
+    admin = await desk(connect, "admin")
+    await admin.ask(Topic.NODE_COMMAND, "on", channel="stirring", value=300)
+    with hanging(tmp_path / "taken.json.part") as answer:
+        await admin.send(Topic.NODE_COMMAND, "late", channel="light", value=30, duration=60)
+        # The end comes by another subscription: which is heard first is the broker's business.
+        assert await admin.refused("heard", channel="stirring") is ErrorCode.MALFORMED
+        end = await admin.ask(Topic.NODE_MANUAL_END, "end")
+        assert (end.error, bench.reactor.safe) == (None, True)
+        answer()
+        await eventually(lambda: "late" in admin.replies)
+    (late,) = admin.replies["late"]
+    assert late.error is not None
+    assert late.error.code is ErrorCode.CHANGED_MEANWHILE
+    assert bench.reactor.safe
     assert bench.hands.current is None
 
 
