@@ -337,6 +337,9 @@ async def _upgrade(sock: socket.socket, endpoint: Endpoint) -> WebSocketStream:
             outgoing = outgoing[raw.send(outgoing) :]
         except BlockingIOError:
             await _ready(loop, sock, write=True)
+        except OSError as error:
+            raw.listen_for_refusal()
+            raise (raw.refused or error) from error
     while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
         try:
             data = raw.recv(_CHUNK)

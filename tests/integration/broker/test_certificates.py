@@ -1,7 +1,10 @@
 """Certificates at real brokers: which are believed, and what is said of those that are not."""
 
 import asyncio
+import socket
+import ssl
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from websockets.client import ClientProtocol
+from websockets.http11 import Request
 
 from broker.access.certificates import Authority, Issued
 from broker.access.reloading import reload
@@ -18,7 +23,9 @@ from broker.connection import AccessRefusedError, Connection
 from broker.embedded import EmbeddedBroker, Kind
 from broker.identity import write_private
 from broker.messages import utc_now
+from broker.refusals import explain
 from broker.settings import BrokerSettings
+from broker.streams import open_stream
 from tests.support.brokers import ROLES
 from tests.support.inbox import Inbox
 
@@ -120,6 +127,48 @@ async def test_a_bad_certificate_is_refused_in_one_sentence(
         told = await refusal(settings)
         assert BAD[kind].told[encrypted.kind] in told
         assert "bioreactor access" in told, "it says what to do"
+
+
+async def test_a_refusal_that_came_before_the_upgrade_was_sent_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TLS 1.3 our side of the handshake is done before the broker looks at us."""
+    ours = Authority.create(tmp_path / "ours", "here", utc_now())
+    theirs, stranger = ours.server(["127.0.0.1"], utc_now(), 1), foreign(ours, tmp_path)
+    for name, issued in (("server", theirs), ("client", stranger)):
+        write_private(tmp_path / f"{name}.crt", issued.certificate)
+        write_private(tmp_path / f"{name}.key", issued.key)
+    context = ssl.create_default_context(
+        ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ours" / "ca.crt"
+    )
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    hung_up = threading.Event()
+
+    def refuse(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, pytest.raises(ssl.SSLCertVerificationError):
+            context.wrap_socket(client, server_side=True)
+        hung_up.set()
+
+    class LatePerson(ClientProtocol):
+        def connect(self) -> Request:
+            assert hung_up.wait(10)
+            return super().connect()
+
+    monkeypatch.setattr("broker.streams.ClientProtocol", LatePerson)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = BrokerSettings(
+            url=f"wss://127.0.0.1:{listener.getsockname()[1]}/mqtt",
+            ca_file=tmp_path / "ours" / "ca.crt",
+            cert_file=tmp_path / "client.crt",
+            key_file=tmp_path / "client.key",
+        )
+        refusing = asyncio.create_task(asyncio.to_thread(refuse, listener))
+        with pytest.raises(ssl.SSLError) as raised:
+            await open_stream(settings)
+        await refusing
+    assert "our certificate is not from its authority" in str(explain(raised.value, settings))
 
 
 async def test_a_password_is_wanted_too_and_says_who_it_is(encrypted: EmbeddedBroker) -> None:
