@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.table import Table
 
+from bioreactor.cli import render
 from bioreactor.cli.arguments import (
     DataOption,
     JsonOption,
@@ -208,7 +208,8 @@ def list_(
     found = _Rows(broker=target.kind, url=target.url, principals=rows)
 
     def text() -> None:
-        table = Table("name", "role", "password since", "certificate until", "kept by", box=None)
+        columns = ("name", "role", "password since", "certificate until", "kept by")
+        table = render.folding_table(*columns)
         for row in rows:
             kept = "up" if row.belongs_to_up else ""
             until = row.certificate_until or "none"
@@ -245,7 +246,7 @@ def show_(
     def text() -> None:
         _say(f"{name} is a {entry.role}.")
         for what, of_kind in (("May publish", publish), ("May read", read)):
-            table = Table(what, "", box=None)
+            table = render.folding_table(what, "")
             for right in of_kind:
                 table.add_row(right.topic_filter, SPECS[right.topic].summary)
             out.print(table, highlight=False)

@@ -32,7 +32,7 @@ def _whole(header: str, width: int) -> Column:
     return Column(header, no_wrap=True, min_width=width)
 
 
-def _table(*columns: Column | str) -> Table:
+def folding_table(*columns: Column | str) -> Table:
     """Return a table whose cells are folded where they are too long: nothing is left out."""
     table = Table(*columns, box=None)
     for column in table.columns:
@@ -69,7 +69,7 @@ def status(value: Status) -> Text:
 
 def experiments(rows: tuple[Experiment, ...]) -> Table:
     """Return a table of experiments."""
-    table = _table(
+    table = folding_table(
         _whole("id", 26),
         "name",
         "owner",
@@ -93,7 +93,7 @@ def experiments(rows: tuple[Experiment, ...]) -> Table:
 
 def queue(value: Queue) -> Table:
     """Return the queue as a table, what runs first."""
-    table = _table(
+    table = folding_table(
         "place",
         _whole("id", 26),
         "name",
@@ -148,7 +148,7 @@ def _number(value: float | None) -> str:
 
 def nodes(values: list[Node]) -> Table:
     """Return the nodes with what they do and measure."""
-    table = _table("reactor", "state", "runs", "isolation", "readings", "alarms")
+    table = folding_table("reactor", "state", "runs", "isolation", "readings", "alarms")
     for node in values:
         report = node.report
         activity = report.activity if report else None
@@ -196,7 +196,7 @@ def log_line(value: LogLine) -> Text:
 
 def audit(entries: tuple[AuditEntry, ...]) -> Table:
     """Return a table of who did what."""
-    table = _table("when", "who", "what", _whole("experiment", 26), "outcome")
+    table = folding_table("when", "who", "what", _whole("experiment", 26), "outcome")
     for entry in entries:
         outcome = entry.outcome + (f": {entry.message}" if entry.message else "")
         cells = (when(entry.at), entry.by, entry.verb, entry.experiment_id or "", outcome)
