@@ -1,5 +1,6 @@
 """Small files that are there whole or not at all, whenever the power goes."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -32,6 +33,15 @@ def replace_file(path: Path, text: str) -> None:
 def set_aside(path: Path) -> None:
     """Keep a file that cannot be understood beside, as ``.damaged``."""
     path.replace(path.with_name(path.name + ".damaged"))
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open; return whether nobody else has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -1,13 +1,13 @@
 """The directory in which images are made, shared by all runners of a user."""
 
 import asyncio
-import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from hardware.files import try_lock
 from node_service.runner.interface import Progress
 
 
@@ -23,7 +23,7 @@ async def alone(cache: Path, progress: Progress) -> AsyncIterator[None]:
     descriptor = os.open(cache / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         told = False
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if not told:
                 await progress("another node of this machine builds the image: waiting for it")
                 told = True
@@ -32,14 +32,6 @@ async def alone(cache: Path, progress: Progress) -> AsyncIterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sweep(cache: Path) -> None:

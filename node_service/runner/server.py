@@ -1,7 +1,6 @@
 """The runner's process serves a `Runner` on a unix socket."""
 
 import asyncio
-import fcntl
 import logging
 import os
 import socket
@@ -11,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from hardware.files import try_lock
 from node_service.runner import wire
 from node_service.runner.interface import Runner, RunnerError
 from node_service.runner.paths import socket_address
@@ -157,7 +157,7 @@ async def only_one(runs: Path, patience: float) -> AsyncIterator[None]:
     descriptor = os.open(runs / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = asyncio.get_running_loop().time() + patience
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if asyncio.get_running_loop().time() > deadline:
                 raise RunnerError(
                     f"another runner works in {runs}", "stop it, or give this node its own data"
@@ -166,11 +166,3 @@ async def only_one(runs: Path, patience: float) -> AsyncIterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
