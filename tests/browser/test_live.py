@@ -122,7 +122,7 @@ def test_a_reactor_dies_under_an_experiment(system: System, visit: Visit) -> Non
             same(page)
 
 
-@pytest.mark.complaints("WebSocket", "ERR_", "503")
+@pytest.mark.complaints("WebSocket", "ERR_", "503", "when fetching the script")
 def test_the_portal_is_restarted_under_an_open_page(system: System, visit: Visit) -> None:
     page = opened(visit(), "/nodes/reactor-1")
     with system.without("-m", "portal"):

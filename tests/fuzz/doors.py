@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 import socket
 import tempfile
 from collections.abc import Coroutine
@@ -164,7 +163,6 @@ def _portal() -> FastAPI:
         reads_per_second=1e9,
         ask_timeout=0.1,
     )
-    logging.getLogger("portal").setLevel(logging.CRITICAL)
     return create_app(settings, Connection(BrokerSettings(), client_id="fuzz"))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import threading
 from contextlib import AsyncExitStack
 
 import pytest
@@ -106,17 +107,18 @@ async def test_deletions_and_emergency_stops_are_remembered_like_all_others(site
 
 async def test_a_change_that_the_disk_may_have_is_answered_by_the_next_life(site: Site) -> None:
     """Told that it failed, its sender would submit again, with a new id, and it would run twice."""
-    unsure = False
+    unsure, failed = False, threading.Event()
 
     def before(step: str) -> None:
         if unsure and step.startswith("sync directory"):
+            failed.set()
             raise OSError(errno.EIO, "Input/output error")
 
     hub = await site.start_hub(before=before)
     alice = await site.person("alice")
     unsure = True
     asking = asyncio.create_task(alice.submit(PLAIN, id="unsure"))
-    await eventually(lambda: not hub.service.health().ready)
+    await eventually(lambda: failed.is_set() and not hub.service.health().ready)
     with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="does not say")):
         await site.stop_hub()
     assert not asking.done()

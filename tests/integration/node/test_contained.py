@@ -38,8 +38,8 @@ ENDS_WRONGLY = (
 )  # fmt: skip
 SURVIVES = """
 import os, time
-end = time.monotonic() + 2.5
-while time.monotonic() < end:
+from bioreactor import experiment
+while not experiment.parameters["fill"]:
     try:
         if os.fork() == 0:
             time.sleep(60)
@@ -49,7 +49,8 @@ try:
     open("/results/full", "wb").write(bytes(9_000_000))
 except OSError:
     print("full")
-    time.sleep(1.5)
+while not experiment.parameters["end"]:
+    time.sleep(0.05)
 """
 DAEMON = """
 import os, signal, time
@@ -126,9 +127,15 @@ async def _ends_wrongly_and_says_why(hub: Hub) -> None:
 
 
 async def _reaches_limits_and_is_told(hub: Hub) -> None:
-    finished = await _run(hub, SURVIVES)
+    going = await hub.run(SURVIVES, parameters={"fill": False, "end": False})
+    experiment = str(going.experiment_id)
+    await hub.until_said(experiment, "reached its limit of 32 processes and threads")
+    await hub.again(going, parameters={"fill": True, "end": False})
+    await hub.until_said(experiment, "has filled its 4 MiB of results")
+    await hub.again(going, parameters={"fill": True, "end": True})
+    finished = await hub.until_phase(experiment, "finished")
     assert finished.outcome == "completed", finished.error
-    told = "\n".join(hub.log(str(finished.experiment_id), "system"))
+    told = "\n".join(hub.log(experiment, "system"))
     assert told.count("reached its limit of 32 processes and threads") == 1
     assert told.count("has filled its 4 MiB of results") == 1
     assert [file.name for file in finished.files] == ["full"]
