@@ -183,15 +183,6 @@ class Gateway:
         text = json.dumps({**body, "id": uuid.uuid4().hex}, allow_nan=False).encode()
         return self._call("POST", path, lambda: text, {"Content-Type": "application/json"})
 
-    def say(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Post what needs no id.
-
-        Raises:
-            BioreactorError: It was refused, or the node did not answer for too long.
-        """
-        text = json.dumps(body, allow_nan=False).encode()
-        return self._call("POST", path, lambda: text, {"Content-Type": "application/json"})
-
     def put(self, path: str, content: Callable[[], BinaryIO], size: int) -> Any:
         """Store a file.
 

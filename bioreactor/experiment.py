@@ -190,7 +190,7 @@ def log(text: object, *, level: Literal["debug", "info", "warning", "error"] = "
     """Write into the experiment's log, as print does; on the node's disk when this returns."""
     line = str(text)
     for start in range(0, max(len(line), 1), _LOG_PIECE):
-        gateway().say("/log", {"text": line[start : start + _LOG_PIECE], "level": level})
+        gateway().post("/log", {"text": line[start : start + _LOG_PIECE], "level": level})
 
 
 _messages_seen = 0

@@ -7,7 +7,8 @@ delivered is not undone by a lost connection.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
 from typing import Final, TypeVar, cast
 
 from broker.messages import ContractError, ErrorCode
@@ -22,31 +23,31 @@ class Answers:
 
     Args:
         kept: How many answers are kept.
-        known: Ids of calls that were done before the node came back; what they answered is not
-            known any more, so `once` gives them the answer that `again` makes.
+        known: How many records the calls wrote before the node came back, by id; what they
+            answered is not known any more.
     """
 
-    def __init__(self, kept: int = KEPT, known: frozenset[str] = frozenset()) -> None:
+    def __init__(self, kept: int = KEPT, known: Mapping[str, int] | None = None) -> None:
         self._kept = kept
-        self._known = known
+        self._known = known or {}
         self._calls: OrderedDict[str, tuple[str, asyncio.Task[object]]] = OrderedDict()
 
-    async def once(
-        self, id_: str, asked: str, work: Callable[[], Awaitable[T]], *, again: T | None = None
-    ) -> T:
+    def recorded(self, id_: str) -> int:
+        """Return how many records a call wrote before the node came back."""
+        return self._known.get(id_, 0)
+
+    async def once(self, id_: str, asked: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work unless a call with this id did it; return or raise what it gave.
 
         Args:
             id_: Of the call.
             asked: What is asked for; the same id with something else is refused.
-            work: Does it.
-            again: The answer to an id that was done before the node came back.
+            work: Does it, or what `recorded` leaves of it.
 
         Raises:
             ContractError: ID_REUSED, or what the work raised.
         """
-        if again is not None and id_ in self._known:
-            return again
+        asked = sha256(asked.encode()).hexdigest()  # it may be long
         call = self._calls.get(id_)
         if call is None:
             call = (asked, asyncio.create_task(_run(work), name=f"call {id_}"))

@@ -165,7 +165,7 @@ class Attempt:
                 lease=self._lease,
                 inbox=self._inbox,
                 results_bytes=lambda: self.container.results_bytes if self.container else 0,
-                known=station.recorded.get(self.key, frozenset()),
+                known=station.recorded.get(self.key, {}),
             )
         )
         if found is not None and begun:

@@ -32,6 +32,7 @@ class _Said:
     text: str
     source: Source
     t: datetime | None = None
+    call: str | None = None
 
 
 class Console:
@@ -77,14 +78,24 @@ class Console:
         async with self._lock:
             await self._write_if_room([_Said(text, "system")], self._position)
 
-    async def say(self, text: str, source: Source) -> None:
+    async def say(
+        self, text: str, source: Source, call: str | None = None, *, done: int = 0
+    ) -> None:
         """Have the script say something; several lines are as many lines of the log.
+
+        Args:
+            text: The lines.
+            source: What they count as.
+            call: Id of the script's call.
+            done: So many of the lines are in the journal already.
 
         Raises:
             ContractError: STORAGE_FULL, it was left out.
         """
+        said = [_Said(line, source, call=call) for line in text.splitlines() or [""]][done:]
+        if not said:
+            return
         async with self._lock:
-            said = [_Said(line, source) for line in text.splitlines() or [""]]
             kept, after = self._ration(said)
             await self._write(kept, after)
 
@@ -251,6 +262,7 @@ class Console:
                 n=n + i,
                 source=one.source,
                 text=one.text,
+                id=one.call,
             )
             for i, one in enumerate(said, start=1)
         ]

@@ -27,7 +27,7 @@ from broker.messages import (
 )
 from hardware.reactor import Reactor
 from node_service.answers import Answers
-from node_service.console import Console
+from node_service.console import Console, Source
 from node_service.gateway_models import (
     ChannelList,
     ClockInfo,
@@ -284,6 +284,8 @@ def _records(access: Access) -> APIRouter:
         access.series.update(fresh)
 
         async def work() -> Nothing:
+            if access.answers.recorded(body.id):
+                return Nothing()
             entry = SeriesRecord(
                 t=clock.now(),
                 mono=clock.monotonic(),
@@ -304,15 +306,21 @@ def _records(access: Access) -> APIRouter:
             )
             return Nothing()
 
-        return await access.answers.once(body.id, f"record {body!r}", work, again=Nothing())
+        return await access.answers.once(body.id, f"record {body!r}", work)
 
     @router.post("/log")
     async def log(body: LogRequest) -> Nothing:
         """Write into the experiment's log; on the node's disk when answered."""
-        await access.console.say(
-            body.text, "stderr" if body.level in {"warning", "error"} else "stdout"
-        )
-        return Nothing()
+        source: Source = "stderr" if body.level in {"warning", "error"} else "stdout"
+
+        async def work() -> Nothing:
+            done = 0 if body.id is None else access.answers.recorded(body.id)
+            await access.console.say(body.text, source, body.id, done=done)
+            return Nothing()
+
+        if body.id is None:
+            return await work()
+        return await access.answers.once(body.id, f"log {body!r}", work)
 
     @router.put(
         "/results/{path:path}",

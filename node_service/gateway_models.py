@@ -132,10 +132,11 @@ class ParametersAnswer(Payload):
 
 
 class LogRequest(Payload):
-    """A line, or several, for the experiment's log."""
+    """A line, or several, for the experiment's log; without an id, a repeat is said again."""
 
     text: Annotated[str, StringConstraints(max_length=16_000)]
     level: Literal["debug", "info", "warning", "error"] = "info"
+    id: RequestId | None = None
 
 
 class MessageToScript(Payload):

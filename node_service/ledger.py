@@ -63,8 +63,8 @@ class Ledger:
         order, number = json.loads(meta.get("checkpoint", "[0, 0]"))
         self.checkpoint: tuple[int, int] = (order, number)
         self.recorded: Recorded = {
-            RunKey(experiment_id, attempt): frozenset(ids)
-            for experiment_id, attempt, ids in json.loads(meta.get("recorded", "[]"))
+            RunKey(experiment_id, attempt): calls
+            for experiment_id, attempt, calls in json.loads(meta.get("recorded", "[]"))
         }
         latch = meta.get("estop")
         self.estop = None if latch is None else Estop.model_validate_json(latch)
@@ -136,8 +136,8 @@ class Ledger:
 
         From now on the journal is looked at for others from the beginning of an epoch only.
         """
-        ids = json.dumps([[*key, sorted(ids)] for key, ids in recorded.items()])
-        await self._call(lambda: self._put([("recorded", ids), _checkpoint(order, 0)]))
+        calls = json.dumps([[*key, dict(calls)] for key, calls in recorded.items()])
+        await self._call(lambda: self._put([("recorded", calls), _checkpoint(order, 0)]))
 
     # Attempts
 

@@ -35,8 +35,8 @@ class RunKey(NamedTuple):
         return f"{self.experiment_id}-{self.attempt}"
 
 
-Recorded = Mapping[RunKey, frozenset[str]]
-"""Ids of calls that scripts may repeat although what they recorded is in the journal."""
+Recorded = Mapping[RunKey, Mapping[str, int]]
+"""How many records the journal has, by id, of calls that scripts may repeat."""
 
 
 class Stage(StrEnum):

@@ -42,7 +42,7 @@ from node_service.runs import Recorded, RunKey, Stage
 from node_service.sampler import Sampler
 from node_service.statement import Statement
 from node_service.steps import Outbox
-from node_service.tail import recorded_ids
+from node_service.tail import recorded_calls
 from node_service.taken import Taken
 from node_service.voice import Voice
 from node_service.watchdog.process import Watchdog
@@ -248,11 +248,9 @@ class NodeService:
         Those of all earlier processes: one that was killed before a script reached it has
         answered nothing.
         """
-        earlier = self._ledger.recorded
         keys = [run.key for run in await self._ledger.unfinished()]
-        found = await recorded_ids(self._journal, keys, *self._ledger.checkpoint)
-        nothing: frozenset[str] = frozenset()
-        return {key: earlier.get(key, nothing) | found.get(key, nothing) for key in keys}
+        earlier = {key: self._ledger.recorded.get(key, {}) for key in keys}
+        return await recorded_calls(self._journal, earlier, *self._ledger.checkpoint)
 
     def _station(self) -> Station:
         return Station(

@@ -4,7 +4,8 @@ The journal is the truth. What the ledger says of it lags behind by one write at
 completed from here, so that nothing is recorded twice and nothing is left out.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Final, Literal, Protocol
 
 from broker.journal.window import Want
@@ -58,17 +59,24 @@ async def recover_log(journal: ReadableJournal, key: RunKey, position: LogPositi
     return position.recovered(last)
 
 
-async def recorded_ids(
-    journal: ReadableJournal, keys: Collection[RunKey], order: int, number: int
+async def recorded_calls(
+    journal: ReadableJournal, earlier: Recorded, order: int, number: int
 ) -> Recorded:
-    """Return the ids of the attempts' calls that were recorded after a number of an epoch."""
-    found: dict[RunKey, set[str]] = {}
+    """Return what of the attempts' calls is in the journal.
+
+    Args:
+        journal: Is read after a number of an epoch.
+        earlier: What is known from before that; names the attempts.
+        order: Of the epoch.
+        number: Of the last record that `earlier` tells of.
+    """
+    found = {key: Counter(calls) for key, calls in earlier.items()}
     async for record in records_after(journal, order, number):
-        if isinstance(record, SeriesRecord) and record.id is not None:
+        if isinstance(record, SeriesRecord | LogRecord) and record.id is not None:
             key = _key(record)
-            if key is not None and key in keys:
-                found.setdefault(key, set()).add(record.id)
-    return {key: frozenset(ids) for key, ids in found.items()}
+            if key is not None and key in found:
+                found[key][record.id] += 1
+    return found
 
 
 def _key(record: Record) -> RunKey | None:

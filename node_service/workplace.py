@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,12 +121,12 @@ async def open_gateway(
     lease: Lease,
     inbox: Inbox,
     results_bytes: Callable[[], int],
-    known: frozenset[str] = frozenset(),
+    known: Mapping[str, int],
 ) -> AsyncIterator[None]:
     """Serve the gateway of an attempt while the block runs.
 
-    `results_bytes` returns what the container's own results directory holds; `known` are the ids
-    of calls that were recorded before the node came back.
+    `results_bytes` returns what the container's own results directory holds; `known` is what
+    its calls had recorded before the node came back, by id.
     """
     paths = station.paths(key)
     saves = Saves(paths.directory, assignment.limits.results, results_bytes)

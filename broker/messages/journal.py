@@ -51,12 +51,17 @@ class SeriesRecord(Recorded):
 
 
 class LogRecord(Recorded):
-    """One log line."""
+    """One log line.
+
+    Attributes:
+        id: Of the script's call that wrote it, as of `SeriesRecord`; a printed line has none.
+    """
 
     kind: Literal["log"] = "log"
     n: int
     source: LogSource
     text: str
+    id: RequestId | None = None
 
 
 class EventRecord(Recorded):

@@ -12,6 +12,7 @@ from typing import Final
 from broker.messages import Record, SeriesRecord
 from node_service import attempt
 from node_service.__main__ import main
+from node_service.console import Console, Source
 from node_service.ledger import Ledger
 from node_service.recorder import Recorder
 from node_service.runner.interface import Found, Runner
@@ -38,6 +39,22 @@ def after_series() -> None:
     Recorder.write = write_and_die  # type: ignore[method-assign]
 
 
+def after_log() -> None:
+    """Die when so many calls have written into the log, and the last of them is not answered."""
+    said, say = 0, Console.say
+
+    async def say_and_die(
+        self: Console, text: str, source: Source, call: str | None = None, *, done: int = 0
+    ) -> None:
+        nonlocal said
+        await say(self, text, source, call, done=done)
+        said += 1
+        if said == NTH:
+            die()
+
+    Console.say = say_and_die  # type: ignore[method-assign]
+
+
 def after_checkpoint() -> None:
     """Die when the ledger has a checkpoint, and before the script can be answered."""
     put = Ledger._put
@@ -57,7 +74,7 @@ def after_checkpoint() -> None:
     setattr(attempt, "find", wait)  # noqa: B010 - it is not exported
 
 
-MOMENTS: Final = {"series": after_series, "checkpoint": after_checkpoint}
+MOMENTS: Final = {"series": after_series, "log": after_log, "checkpoint": after_checkpoint}
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ RECORDING = """
 
     for i in range(20):
         experiment.record(i=i)
+        experiment.log(f"logged {i}\\nin two lines")
 """
 
 
@@ -207,16 +208,20 @@ async def test_a_node_killed_again_and_again_loses_no_line_and_doubles_none(
     assert finished.outcome == "completed"
     lines = hub.log(experiment)
     assert counted(lines) == list(range(1500))
+    assert [line for line in lines if line.startswith("logged")] == [
+        f"logged {i}" for i in range(0, 1500, 10)
+    ]
     recorded = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
     assert recorded == list(range(0, 1500, 10))
 
 
-async def test_a_value_whose_answer_was_lost_comes_once_though_the_node_dies_twice(
-    node: Node, hub: Hub
+@pytest.mark.parametrize("moment", ["series", "log"])
+async def test_a_call_whose_answer_was_lost_records_once_though_the_node_dies_again(
+    node: Node, hub: Hub, moment: str
 ) -> None:
-    """The second time after it looked at its journal, and before the script reached it."""
+    """Again after it looked at its journal, and before the script reached it."""
     dying = "tests.faults.node.dying_main"
-    node.start(dying, DIES_AT="series")
+    node.start(dying, DIES_AT=moment)
     await node.until_ready(hub)
     experiment = str((await hub.run(RECORDING)).experiment_id)
     await node.until_dead()
@@ -228,6 +233,9 @@ async def test_a_value_whose_answer_was_lost_comes_once_though_the_node_dies_twi
     assert finished.outcome == "completed"
     recorded = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
     assert recorded == list(range(20))
+    assert hub.log(experiment, "stdout") == [
+        line for i in range(20) for line in (f"logged {i}", "in two lines")
+    ]
 
 
 async def test_a_run_that_ended_while_the_node_was_away_keeps_its_outcome(

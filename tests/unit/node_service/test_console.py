@@ -98,6 +98,19 @@ async def test_lines_are_numbered_and_carry_their_own_time() -> None:
     assert ground.lines[1].t == T
 
 
+async def test_what_a_call_had_said_before_a_crash_is_not_said_again() -> None:
+    ground = Ground()
+    console = ground.console()
+    await console.say("a\nb", "stdout", "call")
+    await console.say("a\nb\nc", "stdout", "call", done=2)
+    await console.say("a\nb\nc", "stdout", "call", done=3)
+    assert [(line.n, line.text, line.id) for line in ground.lines] == [
+        (1, "a", "call"),
+        (2, "b", "call"),
+        (3, "c", "call"),
+    ]
+
+
 async def test_the_budget_is_told_once_and_counted() -> None:
     ground = Ground()
     console = ground.console(budget=100)

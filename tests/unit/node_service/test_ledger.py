@@ -59,7 +59,7 @@ async def test_what_was_seen_survives(ledger: Ledger, path: Path) -> None:
 async def test_what_earlier_processes_recorded_is_kept_while_the_checkpoint_moves(
     ledger: Ledger, path: Path
 ) -> None:
-    recorded = {KEY: frozenset({"a", "b"}), RunKey(str(ULID()), 2): frozenset({"c"})}
+    recorded = {KEY: {"a": 1, "b": 3}, RunKey(str(ULID()), 2): {"c": 1}}
     await ledger.save_recorded(recorded, 4)
     with closing(Ledger.open(path)) as again:
         assert (again.recorded, again.checkpoint) == (recorded, (4, 0))

@@ -7,7 +7,7 @@ from ulid import ULID
 from broker.journal import Journal
 from broker.messages import JournalAck, LogRecord, SeriesRecord, utc_now
 from node_service.runs import Recorded, RunKey
-from node_service.tail import recorded_ids, records_after
+from node_service.tail import recorded_calls, records_after
 from tests.unit.node_service.conftest import KEY
 
 OTHER = RunKey(str(ULID()), 1)
@@ -21,6 +21,13 @@ def series(id_: str, key: RunKey = KEY) -> SeriesRecord:
     return SeriesRecord(
         t=utc_now(), experiment_id=key.experiment_id, attempt=key.attempt, values={"i": 1}, id=id_
     )
+
+
+def logged(id_: str) -> LogRecord:
+    return LogRecord(
+        t=utc_now(), experiment_id=KEY.experiment_id, attempt=KEY.attempt, n=1, source="stdout",
+        text="", id=id_,
+    )  # fmt: skip
 
 
 async def test_what_follows_a_record_is_found_though_the_next_ones_gave_way(
@@ -53,6 +60,8 @@ async def test_the_calls_of_an_attempt_are_found_in_all_epochs_after_a_record(
         orders.append(journal.order)
         for call in ("1", "2"):
             await journal.append("records", [series(epoch + call), series(epoch + call, OTHER)])
-        found = await recorded_ids(journal, [KEY], orders[0], 2)
+        await journal.append("records", [logged(epoch), logged(epoch)])
+        found = await recorded_calls(journal, {KEY: {"0": 1, "a": 1}}, orders[0], 2)
         journal.close()
-    assert found == {KEY: {"a2", "b1", "b2", "c1", "c2"}}
+    counts = {"0": 1, "a": 3, "b": 2, "c": 2} | dict.fromkeys(("a2", "b1", "b2", "c1", "c2"), 1)
+    assert found == {KEY: counts}
