@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Table, silences, survivors } from '../src/js/charts/table.js';
+import { Table, silences, survivors, unbroken } from '../src/js/charts/table.js';
 
 test('thinning keeps each stretch’s lowest, highest and first hole', () => {
   const column = [5, 1, 9, 5, null, 5, 5, 5, 2, 3, 4, 3];
@@ -67,4 +67,11 @@ test('a silence is told from the usual pace, whatever that is', () => {
   assert.deepEqual(silences(x, x.map((_, i) => (i % 2 ? undefined : 1)), 0, 39), [[18, 100]]);
   assert.deepEqual(silences(x.map((v) => v * 60), x.map(() => 1), 0, 19), []);
   assert.deepEqual(silences([0, 1, 500], [1, 1, 1], 0, 2), [], 'three readings have no pace');
+});
+
+test('a hole parts a line, and another column’s row does not', () => {
+  const column = [9, 1, null, null, 2, undefined, 3, null];
+  const runs = unbroken([0, 1, 2, 3, 4, 5, 6, 7], column, 1);
+  assert.deepEqual(runs, [[[1, 1]], [[4, 2], [6, 3]]]);
+  assert.deepEqual(unbroken([0, 1], [null, null], 0), []);
 });

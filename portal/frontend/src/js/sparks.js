@@ -1,7 +1,7 @@
 // @ts-check
 // Small charts of the last minutes: one canvas a channel, drawn only when seen.
 import { call } from './api.js';
-import { Table } from './charts/table.js';
+import { Table, unbroken } from './charts/table.js';
 import { inkOf } from './themes.js';
 
 const WINDOW = 20 * 60;
@@ -75,28 +75,21 @@ function draw(canvas) {
   const px = (value) => EDGE + ((value - start) / (end - start || 1)) * (width - 2 * EDGE - 2);
   const py = (value) => height - EDGE - ((value - low) / (high - low)) * (height - 2 * EDGE);
   const line = new Path2D();
-  let pen = false;
+  const area = new Path2D();
   let lastX = 0;
   let lastY = 0;
-  let firstX = 0;
-  x.forEach((at, i) => {
-    if (at < start) return;
-    const value = y[i];
-    if (value === null || value === undefined) {
-      pen = false;
-      return;
-    }
-    lastX = px(at);
-    lastY = py(value);
-    if (pen) line.lineTo(lastX, lastY);
-    else line.moveTo(lastX, lastY);
-    if (!firstX) firstX = lastX;
-    pen = true;
-  });
+  for (const run of unbroken(x, y, start)) {
+    area.moveTo(px(run[0][0]), height);
+    run.forEach(([at, value], i) => {
+      lastX = px(at);
+      lastY = py(value);
+      if (i > 0) line.lineTo(lastX, lastY);
+      else line.moveTo(lastX, lastY);
+      area.lineTo(lastX, lastY);
+    });
+    area.lineTo(lastX, height);
+  }
   const ink = inkOf(canvas);
-  const area = new Path2D(line);
-  area.lineTo(lastX, height);
-  area.lineTo(firstX, height);
   context.fillStyle = ink;
   context.globalAlpha = 0.1;
   context.fill(area);

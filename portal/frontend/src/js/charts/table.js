@@ -62,6 +62,31 @@ export function silences(x, column, first, last) {
   return steps.filter(([from, to]) => to - from > SILENCE * usual);
 }
 
+/**
+ * A column's stretches without a hole in them.
+ * @param {ReadonlyArray<number>} x @param {ReadonlyArray<number | null | undefined>} column
+ * @param {number} start x from which on
+ * @returns {[number, number][][]} of each its points
+ */
+export function unbroken(x, column, start) {
+  /** @type {[number, number][][]} */
+  const runs = [];
+  let open = false;
+  x.forEach((at, i) => {
+    const value = column[i];
+    if (at < start || value === undefined) return;
+    if (value === null) {
+      open = false;
+    } else if (open) {
+      runs[runs.length - 1].push([at, value]);
+    } else {
+      runs.push([[at, value]]);
+      open = true;
+    }
+  });
+  return runs;
+}
+
 /** A table that never holds more than `limit` rows. */
 export class Table {
   /** @param {string[]} names of the y columns @param {number} limit */
