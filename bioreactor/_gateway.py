@@ -107,7 +107,8 @@ class LeaseEnded(BioreactorError):  # noqa: N818 - it is no error of the script
 class OutputsReset(BioreactorError):  # noqa: N818 - it is no error of the script
     """The node restarted: direct outputs are off, setpoints were restored. Told once.
 
-    The call that told it did nothing. Set what must be on again, then go on.
+    The call that told it did nothing, unless it is a dose that was under way then: its details
+    say in ``delivered_ml`` how much came at most. Set what must be on again, then go on.
     """
 
 

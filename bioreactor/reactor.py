@@ -167,7 +167,8 @@ def dose(channel: str, *, ml: float) -> Dose:
             was pumped.
         UnknownChannel: There is no such channel.
         NotAnActuator: It is no pump.
-        OutputsReset: The node restarted; this call did nothing, see there.
+        OutputsReset: The node restarted; nothing was pumped, unless ``error.details`` have a
+            ``delivered_ml``: the dose was under way, up to so much came, and all of it counts.
         EmergencyStop: The reactor was stopped.
         LeaseEnded: The reactor is no longer lent to this experiment.
         HardwareError: The pump does not answer; how much it delivered is not known.

@@ -57,7 +57,13 @@ class Dosing:
         self._lines = {name: asyncio.Lock() for name in equipment.pumps()}
 
     async def dose(
-        self, channel: str, ml: float, *, stops: int, by_controller: bool = False
+        self,
+        channel: str,
+        ml: float,
+        *,
+        stops: int,
+        by_controller: bool = False,
+        begin: Callable[[], Awaitable[None]] | None = None,
     ) -> Dose:
         """Pump a volume; see `Reactor.dose`.
 
@@ -67,6 +73,7 @@ class Dosing:
             stops: `State.stops` when the dose was asked for. One that waits for its pump while
                 everything is stopped is refused: whoever asked may have no say any more.
             by_controller: As in `DoseAsked`.
+            begin: Is awaited before anything moves; not for a dose that is refused.
 
         Raises:
             ContractError: It was refused, or a limit or a fault struck on the way.
@@ -87,6 +94,8 @@ class Dosing:
             try:
                 # In full and before anything moves: a crash on the way gives nothing back.
                 await self._book.keep(granted.state)
+                if begin is not None:
+                    await begin()
                 started = self._clock.monotonic()
                 delivered, refusal = await self._pump(channel, ml)
             finally:

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -335,7 +335,9 @@ class Reactor:
         )
         return target
 
-    async def dose(self, channel: str, ml: float) -> Dose:
+    async def dose(
+        self, channel: str, ml: float, *, begin: Callable[[], Awaitable[None]] | None = None
+    ) -> Dose:
         """Pump a volume; returns when it is delivered.
 
         A dose that is stopped on the way (hold, make_safe) returns with less delivered; one that
@@ -344,6 +346,7 @@ class Reactor:
         Args:
             channel: A pump.
             ml: mL, above 0.
+            begin: Is awaited before anything moves; not for a dose that is refused.
 
         Raises:
             ContractError: UNKNOWN_CHANNEL, NOT_AN_ACTUATOR, OUT_OF_RANGE, LIMIT, INTERLOCK,
@@ -352,7 +355,7 @@ class Reactor:
         """
         self._check_open()
         self._guard.check()
-        return await self._dosing.dose(channel, ml, stops=self._rules.state.stops)
+        return await self._dosing.dose(channel, ml, stops=self._rules.state.stops, begin=begin)
 
     async def hold(self) -> None:
         """Pause: pumps and direct outputs stop, controllers keep their setpoints.

@@ -55,11 +55,7 @@ class Answers:
             self._calls[id_] = call
             self._forget()
         if call[0] != asked:
-            raise ContractError(
-                ErrorCode.ID_REUSED,
-                f"the id {id_} was used for another call",
-                "use a fresh id for each call and repeat it only to repeat that call",
-            )
+            raise reused(id_)
         return cast("T", await asyncio.shield(call[1]))
 
     async def close(self) -> None:
@@ -76,6 +72,15 @@ class Answers:
             if not task.done():
                 return
             del self._calls[id_]
+
+
+def reused(id_: str) -> ContractError:
+    """Return how a call is refused whose id was that of another one."""
+    return ContractError(
+        ErrorCode.ID_REUSED,
+        f"the id {id_} was used for another call",
+        "use a fresh id for each call and repeat it only to repeat that call",
+    )
 
 
 async def _run(work: Callable[[], Awaitable[T]]) -> T:

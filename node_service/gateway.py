@@ -26,8 +26,9 @@ from broker.messages import (
     Telemetry,
 )
 from hardware.reactor import Reactor
-from node_service.answers import Answers
+from node_service.answers import Answers, reused
 from node_service.console import Console, Source
+from node_service.doses import Doses, told_again
 from node_service.gateway_models import (
     ChannelList,
     ClockInfo,
@@ -107,6 +108,7 @@ class Access:
     lease: Lease
     inbox: Inbox
     answers: Answers
+    doses: Doses
     saves: Saves
     recorder: Recorder
     console: Console
@@ -253,17 +255,38 @@ def _acts(access: Access) -> APIRouter:
         if name not in reactor.channels:
             raise _unknown(name, reactor)
 
-        async def work() -> DoseAnswer:
-            done = await access.lease.act(lambda: reactor.dose(name, body.ml))
-            return DoseAnswer(
-                requested_ml=done.requested_ml,
-                delivered_ml=done.delivered_ml,
-                seconds=done.seconds,
-            )
-
-        return await access.answers.once(body.id, f"dose {name} {body!r}", work)
+        return await access.answers.once(
+            body.id, f"dose {name} {body!r}", lambda: _dose(access, name, body)
+        )
 
     return router
+
+
+async def _dose(access: Access, name: str, body: DoseRequest) -> DoseAnswer:
+    """Pump, unless an earlier process of the node did or was about to."""
+
+    async def pump() -> DoseAnswer:
+        try:
+            done = await access.reactor.dose(
+                name, body.ml, begin=lambda: access.doses.begin(body.id, name, body.ml)
+            )
+        except ContractError as error:
+            await access.doses.end(body.id, error=error.error)
+            raise
+        answer = DoseAnswer(
+            requested_ml=done.requested_ml, delivered_ml=done.delivered_ml, seconds=done.seconds
+        )
+        await access.doses.end(body.id, answer=answer)
+        return answer
+
+    earlier = access.doses.earlier(body.id)
+    if earlier is None:
+        return await access.lease.act(pump)
+    if (earlier.channel, earlier.ml) != (name, body.ml):
+        raise reused(body.id)
+    if not earlier.ended:
+        access.lease.tell_reset()
+    return told_again(earlier)
 
 
 def _records(access: Access) -> APIRouter:

@@ -64,6 +64,10 @@ class Lease:
         """Let acts go on."""
         self._open.set()
 
+    def tell_reset(self) -> None:
+        """Note that the script learns of its outputs otherwise."""
+        self._outputs_reset = False
+
     def end(self, why: Error = OVER) -> None:
         """Refuse all acts from now on; the first reason stands."""
         if self._over is None:

@@ -14,6 +14,7 @@ from hardware.reactor import Reactor
 from node_service.alarms import Alarms
 from node_service.answers import Answers
 from node_service.console import Console
+from node_service.doses import Doses
 from node_service.gateway import Access, create_app
 from node_service.gateway_server import GatewayServer
 from node_service.inbox import Inbox
@@ -145,6 +146,7 @@ async def open_gateway(
         lease=lease,
         inbox=inbox,
         answers=answers,
+        doses=await Doses.load(paths.directory / "doses.json"),
         saves=saves,
         recorder=station.recorder,
         console=console,

@@ -19,6 +19,7 @@ from hardware.reactor import Reactor
 from hardware.reactors import simulated_reactor
 from node_service.answers import Answers
 from node_service.console import Console
+from node_service.doses import Doses
 from node_service.gateway import Access, create_app
 from node_service.gateway_server import GatewayServer
 from node_service.image.recipe import sdk_files
@@ -89,6 +90,7 @@ class Bench:
             lease=self.lease,
             inbox=self.inbox,
             answers=self.answers,
+            doses=await Doses.load(self.directory / "doses.json"),
             saves=self.saves,
             recorder=self.recorder,
             console=self.console,

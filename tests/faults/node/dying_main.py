@@ -9,10 +9,12 @@ import signal
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from broker.messages import Record, SeriesRecord
+from broker.messages import Error, Record, SeriesRecord
 from node_service import attempt
 from node_service.__main__ import main
 from node_service.console import Console, Source
+from node_service.doses import Doses
+from node_service.gateway_models import DoseAnswer
 from node_service.ledger import Ledger
 from node_service.recorder import Recorder
 from node_service.runner.interface import Found, Runner
@@ -55,6 +57,36 @@ def after_log() -> None:
     Console.say = say_and_die  # type: ignore[method-assign]
 
 
+def before_pumping() -> None:
+    """Die when so many doses were begun, and the last of them is on the disk and nowhere else."""
+    begun, begin = 0, Doses.begin
+
+    async def begin_and_die(self: Doses, id_: str, channel: str, ml: float) -> None:
+        nonlocal begun
+        await begin(self, id_, channel, ml)
+        begun += 1
+        if begun == NTH:
+            die()
+
+    Doses.begin = begin_and_die  # type: ignore[method-assign]
+
+
+def after_dose() -> None:
+    """Die when so many doses were given, and the last of them is not answered."""
+    ended, end = 0, Doses.end
+
+    async def end_and_die(
+        self: Doses, id_: str, *, answer: DoseAnswer | None = None, error: Error | None = None
+    ) -> None:
+        nonlocal ended
+        await end(self, id_, answer=answer, error=error)
+        ended += 1
+        if ended == NTH:
+            die()
+
+    Doses.end = end_and_die  # type: ignore[method-assign]
+
+
 def after_checkpoint() -> None:
     """Die when the ledger has a checkpoint, and before the script can be answered."""
     put = Ledger._put
@@ -74,7 +106,13 @@ def after_checkpoint() -> None:
     setattr(attempt, "find", wait)  # noqa: B010 - it is not exported
 
 
-MOMENTS: Final = {"series": after_series, "log": after_log, "checkpoint": after_checkpoint}
+MOMENTS: Final = {
+    "series": after_series,
+    "log": after_log,
+    "dosing": before_pumping,
+    "dosed": after_dose,
+    "checkpoint": after_checkpoint,
+}
 
 
 if __name__ == "__main__":

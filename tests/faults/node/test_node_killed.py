@@ -50,6 +50,19 @@ RECORDING = """
         experiment.log(f"logged {i}\\nin two lines")
 """
 
+DOSING = """
+    from bioreactor import reactor
+
+    for i in range(8):
+        try:
+            reactor.dose("media", ml=0.02)
+        except reactor.OutputsReset as reset:
+            print("told", reset.details.get("delivered_ml"), flush=True)
+            if not reset.details.get("delivered_ml"):
+                reactor.dose("media", ml=0.02)
+    print("moved", round(reactor.read("media"), 3))
+"""
+
 
 def counted(lines: list[str]) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("line ")]
@@ -236,6 +249,26 @@ async def test_a_call_whose_answer_was_lost_records_once_though_the_node_dies_ag
     assert hub.log(experiment, "stdout") == [
         line for i in range(20) for line in (f"logged {i}", "in two lines")
     ]
+
+
+@pytest.mark.parametrize(("moment", "told"), [("dosing", ["0.02"]), ("dosed", ["None"])])
+async def test_a_dose_whose_answer_was_lost_is_pumped_once(
+    node: Node, hub: Hub, moment: str, told: list[str]
+) -> None:
+    """Cut off on its way it counts in full and the script is told, as the vessel may have it."""
+    dying = "tests.faults.node.dying_main"
+    node.start(dying, DIES_AT=moment)
+    await node.until_ready(hub)
+    experiment = str((await hub.run(DOSING)).experiment_id)
+    await node.until_dead()
+    node.start(dying, DIES_AT="checkpoint")
+    await node.until_dead()
+    node.start()
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "completed"
+    said = hub.log(experiment, "stdout")
+    assert [line.split()[1] for line in said if line.startswith("told")] == told
+    assert said[-1] == "moved 0.16"
 
 
 async def test_a_run_that_ended_while_the_node_was_away_keeps_its_outcome(

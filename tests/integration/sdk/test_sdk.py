@@ -13,6 +13,7 @@ import pytest
 
 from broker.messages import Error, ErrorCode, LogRecord, SeriesRecord
 from tests.support.gateway import Bench, bench, ended, sdk_only
+from tests.support.waiting import eventually
 
 HEAD = "from bioreactor import experiment, reactor\n"
 
@@ -289,6 +290,30 @@ async def test_a_dose_whose_answer_was_lost_is_not_given_twice(tmp_path: Path) -
         values = await it.reactor.read()
         assert values["media"] == 1.0
         it.socket.unlink(missing_ok=True)
+
+
+async def test_a_dose_that_was_cut_off_is_told_as_one_though_the_script_knows_of_the_restart(
+    tmp_path: Path,
+) -> None:
+    """Another of its threads was told, which happens once; pumped again, it came in full."""
+    async with bench(tmp_path) as it:
+        process = await it.start(
+            HEAD
+            + """
+try:
+    print(reactor.dose("media", ml=2.0))
+except reactor.OutputsReset as reset:
+    print(reset.details["delivered_ml"], reactor.set("light", 50, seconds=100))
+"""
+        )
+        await eventually((it.directory / "doses.json").exists)
+        await it.close()
+        moved = (await it.reactor.read())["media"]
+        await it.come_back()
+        it.lease.tell_reset()
+        done = await ended(process)
+        assert done.out == "2.0 50.0\n", done.err
+        assert (await it.reactor.read())["media"] == moved
 
 
 async def test_a_stopped_script_saves_what_it_knows(it: Bench) -> None:

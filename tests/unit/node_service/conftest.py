@@ -28,6 +28,7 @@ from hardware.reactor import Reactor
 from hardware.reactors import simulated_reactor
 from node_service.answers import Answers
 from node_service.console import Console as RunConsole
+from node_service.doses import Doses
 from node_service.gateway import Access, create_app
 from node_service.gateway_server import GatewayServer
 from node_service.inbox import Inbox
@@ -196,6 +197,7 @@ async def gate(
             lease=lease,
             inbox=inbox,
             answers=answers,
+            doses=await Doses.load(tmp_path / "doses.json"),
             saves=saves,
             recorder=recorder,
             console=RunConsole(
