@@ -31,6 +31,7 @@ from bioreactor.lab import Lab
 from broker.children import RefusedError
 from broker.embedded import EmbeddedBroker
 from broker.extras import EXTRAS, REFUSED, missing
+from broker.listening import free_port
 from broker.messages import ContractError
 from broker.settings import BrokerSettings
 
@@ -197,28 +198,29 @@ def up(
 
 def _port(option: str, wanted: int | None, usual: int) -> int:
     """Return the wanted port, or the usual one if it is free, or a free one, which is said."""
-    for port in (usual if wanted is None else wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                if wanted is not None:
-                    err.print(
-                        f"[bold red]Port {port} is in use[/] ({error.strerror}): "
-                        f"choose another {option}, or 0 for any free one.",
-                        highlight=False,
-                        soft_wrap=True,
-                    )
-                    raise typer.Exit(1) from None
+    if wanted == 0:
+        return free_port()
+    port = usual if wanted is None else wanted
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if wanted is not None:
                 err.print(
-                    f"Port {port} is in use: a free one instead, or name it with {option}.",
+                    f"[bold red]Port {port} is in use[/] ({error.strerror}): "
+                    f"choose another {option}, or 0 for any free one.",
                     highlight=False,
                     soft_wrap=True,
                 )
-                continue
-            return int(probe.getsockname()[1])
-    raise StartError("no free port on 127.0.0.1")
+                raise typer.Exit(1) from None
+            err.print(
+                f"Port {port} is in use: a free one instead, or name it with {option}.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            return free_port()
+    return port
 
 
 def _lock(data: Path) -> IO[str]:

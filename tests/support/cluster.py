@@ -6,7 +6,6 @@ As the guide has it, all that they and their clients say to one another is encry
 import asyncio
 import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from broker.children import Child
 from broker.connection import Connection
 from broker.embedded import find_nats
 from broker.identity import write_private
+from broker.listening import free_port
 from broker.messages import utc_now
 from broker.settings import BrokerSettings
 from broker.topics import Topics
@@ -57,8 +57,8 @@ class RunningCluster:
         self._path = path
         self._root = sites[0][0]
         self._probe = sites[0][1][0].name
-        self._ports = dict(zip(SERVERS, _free_ports(2 * len(SERVERS)), strict=False))
-        routes = dict(zip(SERVERS, _free_ports(len(SERVERS)), strict=True))
+        self._ports = {name: free_port() for name in SERVERS}
+        routes = {name: free_port() for name in SERVERS}
         self.route_ports = routes
         self._passwords = {p.name: secrets.token_hex(16) for _, roles in sites for p in roles}
         self._children: dict[str, Child] = {}
@@ -158,12 +158,3 @@ class RunningCluster:
                 for n in self._children
             ]
             await asyncio.gather(*(client.wait_connected(60) for client in clients))
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now, none twice."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for one in sockets:
-        one.close()
-    return ports
