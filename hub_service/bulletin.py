@@ -97,6 +97,16 @@ class Bulletin:
         self._shown.pop(experiment_id, None)
         self._retained.clear(self._topic(experiment_id))
 
+    def remind(self) -> None:
+        """Say its assignment once more to each node whose report does not show it.
+
+        A node that came back may have read an older one: where a server of a cluster died, another
+        may no longer hear what is retained anew.
+        """
+        for name, node in self._state().nodes.items():
+            if node.online and node.report and node.report.seen_revision < node.revision:
+                self._retained.again(self._topics.build(Topic.NODE_ASSIGNMENT, node=name))
+
     def expire(self) -> None:
         """Clear the topics of experiments that were archived a day ago, earlier of too many."""
         oldest = self._clock() - SHOWN_FOR

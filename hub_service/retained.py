@@ -44,6 +44,11 @@ class Retained:
         self._wanted.pop(topic, None)
         self._touch(topic)
 
+    def again(self, topic: str) -> None:
+        """Say once more what the topic is to hold, if anything."""
+        if topic in self._wanted:
+            self._touch(topic)
+
     def __contains__(self, topic: object) -> bool:
         """Whether the topic is to hold anything."""
         return topic in self._wanted

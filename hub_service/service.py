@@ -382,6 +382,7 @@ class HubService:
                     await self._desk.catch_up()
                     await self._exports.tidy()
                     self._bulletin.expire()
+                    self._bulletin.remind()
                     self._bulletin.changed()
             except ContractError as error:
                 log.error("the clock's change is not stored: %s", error)  # noqa: TRY400  a full disk needs no trace

@@ -69,6 +69,7 @@ class ContractNode:
         ledger: State and outcome of every attempt.
         parameters: Of the run, as last assigned.
         automatic: Whether a run ends by itself at once, completed.
+        missed: Called with each assignment before it is taken; whether it does not reach the node.
         clock: What it dates the steps of its runs by.
     """
 
@@ -83,6 +84,7 @@ class ContractNode:
         self.assignments: list[Assignment] = []
         self.parameters: Parameters = {}
         self.automatic = False
+        self.missed: Callable[[Assignment], bool] = lambda _: False
         self.clock: Callable[[], datetime] = utc_now
         self.accepts = True
         self.estops = 0
@@ -228,7 +230,7 @@ class ContractNode:
         if not message.payload:
             return
         desired = decode(Assignment, message.payload)
-        if desired.revision <= self.memory.seen_revision:
+        if self.missed(desired) or desired.revision <= self.memory.seen_revision:
             return
         self.memory.seen_revision = desired.revision
         self.memory.store_id, self.memory.generation = desired.store_id, desired.generation

@@ -6,7 +6,17 @@ import shutil
 
 import pytest
 
-from broker.messages import Done, Got, Limits, OnExperiment, Plain, Posture, Status, Submit
+from broker.messages import (
+    Assignment,
+    Done,
+    Got,
+    Limits,
+    OnExperiment,
+    Plain,
+    Posture,
+    Status,
+    Submit,
+)
 from broker.topics import Topic
 from hub_service.storage import StoreError
 from tests.integration.hub.conftest import Site
@@ -99,6 +109,28 @@ async def test_a_broker_that_forgot_everything_is_told_again(site: Site) -> None
     await watcher.until(two, lambda e: e.phase == "executing")
     assert node.started == {(one, 1): 1, (two, 1): 1}
     assert hub.store.state.posture is Posture.RUNNING
+
+
+async def test_a_node_that_missed_its_assignment_is_told_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of a cluster may give a node that comes back what was retained before."""
+    monkeypatch.setattr("hub_service.service.HOUSEKEEPING_TICKS", 1)
+    await site.start_hub()
+    alice, node, watcher = await site.person("alice"), await site.start_node(), await site.watcher()
+    one = (await alice.submit()).experiment_id
+    await watcher.until(one, lambda e: e.phase == "executing")
+    told: list[Assignment] = []
+
+    def first(assignment: Assignment) -> bool:
+        told.append(assignment)
+        return len(told) == 1
+
+    node.missed = first
+    await alice.ask("cancel", OnExperiment(experiment_id=one), Done)
+    await watcher.until(one, lambda e: e.status is Status.CANCELLED)
+    assert [a.desired for a in told[:2]] == ["stop", "stop"]
+    assert told[0].revision == told[1].revision
 
 
 async def test_a_new_hub_among_nodes_with_history_recovers(site: Site) -> None:
