@@ -132,6 +132,16 @@ class Connection:
         """As whom it connects."""
         return self._settings.username
 
+    @property
+    def several(self) -> bool:
+        """Whether the broker is several servers.
+
+        Each hears what is retained at the others; where one died, another may not for as long as
+        it is away, and gives those who connect to it what was retained before. Who is connected
+        hears everything that is said: so whoever retains anything says it again now and again.
+        """
+        return len(self._settings.servers) > 1
+
     def set_will(self, will: Callable[[], Message | None]) -> None:
         """Have the last will made anew at each connect."""
         self._will = will

@@ -1,7 +1,8 @@
 """What the hub keeps retained at the broker: the latest of each topic, told again at each connect.
 
 Brokers forget, and connections break in the middle of a burst. So what is wanted is kept here, and
-one task makes the broker have it; a newer payload replaces one that still waits.
+one task makes the broker have it; a newer payload replaces one that still waits. Where the broker
+is several servers all is said again in turn, see `Connection.several`.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 32
 """Messages on their way to the broker at a time."""
 _AGAIN_AFTER: Final = 5.0
+REPEAT_S: Final = 10.0
+"""How often some of it is said again to several servers, at most `AT_ONCE`."""
 
 
 class Retained:
@@ -56,6 +59,12 @@ class Retained:
     async def run(self) -> None:
         """Publish until cancelled."""
         self._connection.on_connect(self._again)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send(), name="retained sender")
+            if self._connection.several:
+                tasks.create_task(self._repeat(), name="retained repeats")
+
+    async def _send(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -71,6 +80,16 @@ class Retained:
             elif self._connection.connected:
                 await asyncio.sleep(_AGAIN_AFTER)
                 self._wake.set()
+
+    async def _repeat(self) -> None:
+        place = 0
+        while True:
+            await asyncio.sleep(REPEAT_S)
+            topics = list(self._wanted)
+            place = place if place < len(topics) else 0
+            for topic in topics[place : place + AT_ONCE]:
+                self._touch(topic)
+            place += AT_ONCE
 
     async def settled(self) -> None:
         """Return when the broker has everything."""

@@ -1,7 +1,8 @@
 """What the node says of itself: retained, on change, and each second of a run.
 
 The report is built when it is sent, so that it never tells of a revision whose consequences it
-does not show. Channels are told at each connect and when the images' contents change.
+does not show. Channels are told at each connect and when the images' contents change. To a broker
+of several servers both are told now and again, too, see `Connection.several`.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Final
 
 from broker.connection import Connection
 from broker.messages import Channels, NodeReport
+from broker.presence import AGAIN_S
 from broker.topics import Topic
 from node_service.engine import Engine
 
@@ -66,6 +68,8 @@ class Reporter:
     async def run(self) -> None:
         """Publish until cancelled."""
         await self._engine.known.wait()
+        clock = asyncio.get_running_loop().time
+        again_at = clock() + AGAIN_S
         while True:
             active = self._told is not None and self._told.activity is not None
             try:
@@ -74,6 +78,9 @@ class Reporter:
             except TimeoutError:
                 pass
             self._changed.clear()
+            if self._connection.several and clock() >= again_at:
+                self._told = self._told_channels = None
+                again_at = clock() + AGAIN_S
             if self._connection.connected and self._may_speak():
                 await self._publish()
             await asyncio.sleep(GAP_SECONDS)
