@@ -122,7 +122,9 @@ async def run(
         images=settings.images,
     )
     runner = SeparateRunner(runner_settings) if separate else make_runner(runner_settings)
-    connection = connect(broker, client_id=stable_client_id(directory.client_id, "node"))
+    client_id = stable_client_id(directory.client_id, "node")
+    connection = connect(broker, client_id=client_id)
+    servers = broker.servers if connection.several else ()
     presence = Presence(
         connection,
         connection.topics.build(Topic.NODE_STATUS, node=settings.id),
@@ -153,6 +155,10 @@ async def run(
                     journal=journal,
                     reactor=reactor,
                     connection=connection,
+                    ears=[
+                        connect(server, client_id=f"{client_id}-{number}")
+                        for number, server in enumerate(servers, start=1)
+                    ],
                     presence=presence,
                     runner=runner.client,
                     watchdog=watchdog,

@@ -6,6 +6,7 @@ may be away for as long as they like.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
@@ -29,6 +30,7 @@ from node_service.commands import ManualControl
 from node_service.company import Company
 from node_service.container import persist
 from node_service.duties import Duties
+from node_service.ears import Ears
 from node_service.engine import Engine
 from node_service.estop import LOCAL, EmergencyStop
 from node_service.identity import Identity
@@ -62,6 +64,7 @@ class NodeService:
     Args:
         reactor: Entered already: safe, its controllers running.
         connection: Entered already; need not be connected.
+        ears: One connection to each server where the broker is several; not entered yet.
         presence: Says on it that the node is there; not entered yet.
         watchdog: Entered already; makes the reactor safe if this process cannot.
         runs: Directory of the attempts' files, shared with the runner.
@@ -81,6 +84,7 @@ class NodeService:
         journal: Journal,
         reactor: Reactor,
         connection: Connection,
+        ears: Sequence[Connection],
         presence: Presence,
         runner: Runner,
         watchdog: Watchdog,
@@ -117,7 +121,9 @@ class NodeService:
             changed=self._news,
         )
         self._taken = Taken(taken, self._clock.now)
-        self._voice = Voice(connection, identity.node)
+        self._voice = Voice(connection, identity.node, ears)
+        stops = self._voice.topic(Topic.NODE_ESTOP, principal="+")
+        self._ears = Ears(ears, stops)
         self._live = Live(connection, connection.topics, identity.node)
         self._engine = Engine(runner, self._alarms, self._news)
         self._company = Company(
@@ -228,6 +234,7 @@ class NodeService:
             tasks.create_task(self._clear_leftovers(), name="leftovers"),
             tasks.create_task(_on(local_stop, estop), name="local stop"),
             tasks.create_task(sender.run(), name="journal"),
+            tasks.create_task(self._ears.run(estop.hear), name="ears"),
         ]
         async with self._presence:  # not said before everybody listens to the answer
             await stopping.wait()

@@ -1,5 +1,8 @@
 """How the node speaks to others beside its journal: complaints, cleared topics, built names."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 from broker.connection import Connection, Message
 from broker.incoming import Back
 from broker.messages import ContractError, Error, ErrorCode, ErrorReport, Payload, Reply
@@ -7,11 +10,19 @@ from broker.topics import Address, Topic
 
 
 class Voice:
-    """Speaks for one node over its connection."""
+    """Speaks for one node over its connection.
 
-    def __init__(self, connection: Connection, node: str) -> None:
+    Args:
+        others: Of the node as well, to each server of a cluster: one that does not know of what is
+            retained at another does not remove it there.
+    """
+
+    def __init__(
+        self, connection: Connection, node: str, others: Sequence[Connection] = ()
+    ) -> None:
         self._connection = connection
         self._node = node
+        self._others = others
 
     def topic(self, topic: Topic, **levels: str) -> str:
         """Return a topic of this node."""
@@ -29,6 +40,9 @@ class Voice:
             NotConnectedError, TimeoutError: The broker did not acknowledge it.
         """
         await self._connection.publish(topic, b"", qos=1, retain=True)
+        for other in self._others:
+            with suppress(ConnectionError, TimeoutError):
+                await other.publish(topic, b"", qos=1, retain=True)
 
     async def refuse_retained(self, message: Message) -> None:
         """Clear a command that somebody retained: it would come back at every reconnect.
