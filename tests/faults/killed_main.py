@@ -56,7 +56,9 @@ def live_as_node(config: Path, broker: BrokerSettings, fate: Fate) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form)
+    logging.getLogger("broker.connection").setLevel(logging.INFO)
     which, config, notes, descriptor = sys.argv[1:]
     live_as = {"hub": live_as_hub, "node": live_as_node}[which]
 

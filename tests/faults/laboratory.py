@@ -72,6 +72,8 @@ while True: experiment.sleep(0.1)
 """,
 }  # fmt: skip
 KEPT: Final = b"kept" * 5000
+PEOPLE: Final = 3
+"""Who begin experiments, each one after another."""
 
 
 def configure(path: Path, broker: Broker) -> Path:
@@ -264,7 +266,7 @@ class Laboratory:
                 await self.do(chance.choice(kinds))
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(3):
+            for _ in range(PEOPLE):
                 tasks.create_task(somebody())
 
     async def raise_limit(self) -> None:

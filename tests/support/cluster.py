@@ -133,6 +133,11 @@ class RunningCluster:
             **certified(self._path / "clients" / principal, url),
         )
 
+    @property
+    def running(self) -> list[str]:
+        """The servers that were started and not killed."""
+        return sorted(self._children)
+
     def start(self, name: str) -> None:
         program = find_nats()
         assert program is not None
