@@ -74,7 +74,7 @@ def test_charts_are_zoomed_chosen_and_taken_home(
 ) -> None:
     page = visit()
     chart = open_page(page, running)
-    expect(page.get_by_text(re.compile("simulated, 600 . real time"))).to_be_visible()
+    expect(page.get_by_text(re.compile("simulated, 20 . real time"))).to_be_visible()
     accessible(page)
     chart.get_by_role("button", name="log").click()
     chart.locator(".plot").focus()

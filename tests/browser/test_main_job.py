@@ -23,7 +23,7 @@ def test_upload_watch_download(visit: Visit, shot: Shot, tmp_path: Path) -> None
     page.locator("input[type=file]").set_input_files(EXAMPLES / "turbidostat.py")
     hours = page.locator("[name='param.hours']")
     expect(hours).to_be_visible()
-    hours.fill("3")
+    hours.fill("0.05")
     shot(page, "upload")
     page.get_by_role("button", name=re.compile("queue|submit|start", re.IGNORECASE)).first.click()
     page.wait_for_url(re.compile(r"/experiment/[0-9A-Z]{26}"))

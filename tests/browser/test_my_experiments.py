@@ -20,7 +20,7 @@ SCRIPT = """\
 # ///
 from bioreactor import experiment, reactor
 
-for _ in experiment.every(seconds=60, duration=600):
+for _ in experiment.every(seconds=20, duration=60):
     experiment.record(seen=reactor.read("od"))
 """
 
