@@ -176,7 +176,7 @@ def machine(empty: Machine) -> Machine:
         SERVICES[2],
         f"{FEEDING}BindPaths={node}\nEnvironment=DOCKER_HOST=unix:///run/engine.sock "
         f"BIOREACTOR_NODE_DATA_DIR={node} BIOREACTOR_NODE_BASE_IMAGE={base} "
-        "BIOREACTOR_NODE_SPEED=600",
+        "BIOREACTOR_NODE_SPEED=60",
     )
     for unit in SERVICES[:2]:
         empty.drop_in(unit, FEEDING)
@@ -220,7 +220,7 @@ def finished(machine: Machine) -> str:
     script = json.dumps(
         {
             "script_content": (EXAMPLES / "turbidostat.py").read_text(),
-            "parameters": {"hours": 1},
+            "parameters": {"hours": 0.1},
         }
     )
     started = machine.sh(
