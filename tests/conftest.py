@@ -1,6 +1,8 @@
 """Fixtures for all tests: real brokers, and a watch for what a test leaves behind."""
 
 import inspect
+import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,27 +22,36 @@ settings.load_profile("tests")
 
 TESTS: Final = Path(__file__).parent
 LONGEST_FIRST: Final = (
-    "integration/deployment/test_compose.py",
-    "faults/test_cluster.py",
-    "faults/test_killed_at_every_step.py",
-    "integration/test_main_job.py",
     "browser/test_accessible.py",
-    "browser/test_snapshots.py",
-    "faults/test_services_killed.py",
-    "browser/test_live.py",
-    "browser/test_main_job.py",
-    "browser/test_experiment_page.py",
     "documentation/test_documentation.py",
+    "integration/deployment/test_compose.py",
+    "browser/test_queue_page.py",
+    "browser/test_reactors.py",
+    "browser/test_hostile.py",
+    "faults/test_services_killed.py",
+    "browser/test_experiment_page.py",
+    "integration/test_main_job.py",
+    "integration/deployment/test_machine.py",
     "integration/test_examples.py",
+    "browser/test_upload.py",
     "faults/node/test_node_killed.py",
-    "integration/node/test_runs.py",
-    "integration/node/test_control.py",
-    "integration/runner/test_conformance.py",
-    "integration/portal/test_downloads.py",
-    "integration/portal/test_process.py",
-    "integration/portal/test_security.py",
     "integration/portal/test_pages.py",
-    "integration/test_bad_input.py",
+    "faults/test_killed_at_every_step.py",
+    "browser/test_home.py",
+    "browser/test_everybody.py",
+    "integration/node/test_runs.py",
+    "browser/test_snapshots.py",
+    "browser/test_live.py",
+    "browser/test_my_experiments.py",
+    "integration/broker/test_sites.py",
+    "integration/upgrades/test_upgrades.py",
+    "integration/hardware/test_experiments.py",
+    "browser/test_main_job.py",
+    "faults/test_cluster.py",
+    "faults/node/test_broker_away.py",
+    "integration/runner/test_conformance.py",
+    "integration/node/test_control.py",
+    "unit/hardware/drivers/test_hearing.py",
 )
 """Files that take long: of several workers, one that begins such a file last keeps all waiting.
 
@@ -49,12 +60,20 @@ LONGEST_FIRST: Final = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first; `make test` has the workers keep this order."""
+    """Put what takes longest first, and spread each folder over the whole run.
+
+    What a browser does keeps the processors busy, unit tests mostly wait: side by side they take
+    less time than one after the other. `make test` has the workers keep this order.
+    """
     place = {TESTS / name: at for at, name in enumerate(LONGEST_FIRST)}
     gone = [path for path in place if not path.exists()]
     if gone:
         raise pytest.UsageError(f"tests/conftest.py orders files that are not there: {gone}")
-    items.sort(key=lambda item: place.get(item.path, len(place)))
+    folders: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in sorted({item.path for item in items}, key=lambda p: (place.get(p, len(place)), p)):
+        folders[Path(os.path.relpath(path, TESTS)).parts[0]].append(path)
+    turn = {path: at / len(of) for of in folders.values() for at, path in enumerate(of)}
+    items.sort(key=lambda item: (turn[item.path], item.path))
 
 
 @pytest.fixture(autouse=True)
