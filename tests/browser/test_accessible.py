@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from portal.frontend.dev.shots import PAGES
-from tests.browser.conftest import RULES, SETTLED
+from tests.browser.conftest import RULES, violations
 
 pytestmark = [pytest.mark.browser]
 WIDE: Final = (1440, 390)
@@ -56,12 +55,9 @@ def faults(page: Page, *looks: tuple[str, list[str]]) -> list[str]:
     found: list[str] = []
     for theme, rules in looks:
         page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        page.evaluate(SETTLED)
         kind = "tag" if rules is RULES else "rule"
-        options = {"runOnly": {"type": kind, "values": rules}, "resultTypes": ["violations"]}
-        for violation in Axe().run(page, options=options).response["violations"]:
-            nodes = [f"{node['target']} {node['failureSummary']}" for node in violation["nodes"]]
-            found.append(f"{theme} {violation['id']}: {nodes[:4]}")
+        wrong = violations(page, {"type": kind, "values": rules})
+        found += [f"{theme} {one}" for one in wrong]
     return found
 
 
