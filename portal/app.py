@@ -191,7 +191,8 @@ def create_app(settings: PortalSettings, connection: Connection) -> FastAPI:
             desk, sessions=sessions, state=state, reader=reader, renderer=renderer, postbox=postbox
         ).router(),
     ):
-        app.include_router(routes)
+        # As they are: `include_router` would have each made once more, when it is first asked for.
+        app.router.routes.extend(routes.routes)
     app.mount("/static", assets)
     app.openapi = partial(document, app)  # type: ignore[method-assign]  # as FastAPI advises
 

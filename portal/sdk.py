@@ -4,6 +4,7 @@ import ast
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -38,6 +39,7 @@ class Module:
     members: tuple[Member, ...] = field(default=())
 
 
+@cache
 def sdk() -> tuple[Module, ...]:
     """Return the modules that scripts import, without importing them.
 
