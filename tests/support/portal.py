@@ -4,13 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx
 from fastapi import FastAPI
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
 
 from broker.connection import Connection
+from portal import rendering
 from portal.app import create_app
 from portal.server import Server, make_server
 from portal.settings import PortalSettings
@@ -22,6 +27,23 @@ T = TypeVar("T")
 
 SESSION = {"X-Session-ID": "a secret of the tests"}
 OTHER_SESSION = {"X-Session-ID": "a secret of somebody else"}
+
+
+class Compiled(BytecodeCache):
+    """What templates were compiled to, once for all portals of this process."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = Compiled()
 
 
 @dataclass
@@ -48,7 +70,8 @@ async def portal_on(
     """Run a portal on a connection, without limits of pace unless told otherwise."""
     pace = {"reads_per_second": 10_000, "writes_per_second": 10_000}
     options = PortalSettings(port=0, data_dir=data_dir, **{**pace, **settings})
-    app = create_app(options, connection)
+    with patch.object(rendering, "Environment", partial(Environment, bytecode_cache=COMPILED)):
+        app = create_app(options, connection)
     server = make_server(app, options)
     serving = asyncio.create_task(server.serve())
     try:
