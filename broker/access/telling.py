@@ -77,12 +77,12 @@ async def _let_in(client: BrokerSettings) -> bool:
         if not error.credentials:
             raise _not_reached(client, str(error)) from error
         return False
-    except NotConnectedError:
-        raise
     except OSError as error:
         refusal = explain(error, client)
-        if refusal.lasting:  # of certificates
+        if refusal.lasting:  # of certificates; the word may come after the handshake
             return False
+        if isinstance(error, NotConnectedError):
+            raise
         raise _not_reached(client, refusal.why) from error
     return True
 
