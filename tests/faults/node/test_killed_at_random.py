@@ -32,6 +32,7 @@ COUNTING = """
     for i in range(100_000):
         print("line", i, flush=True)
         experiment.record(i=i)
+        experiment.log(f"logged {i}")
         if experiment.parameters.get("end"):
             break
         experiment.sleep(0.02)
@@ -55,11 +56,15 @@ async def journaled(node: Node) -> Sequence[Record]:
 
 def check_counts(hub: Hub, experiment: str) -> int:
     """Check that each line and each value of the script came once; return how many there are."""
-    lines = [line for line in hub.log(experiment) if line.startswith("line ")]
+    log = hub.log(experiment)
+    lines = [line for line in log if line.startswith("line ")]
     assert lines == [f"line {i}" for i in range(len(lines))]
+    logged = [line for line in log if line.startswith("logged ")]
+    assert logged == [f"logged {i}" for i in range(len(logged))]
     values = [r.values["i"] for r in hub.records(experiment) if isinstance(r, SeriesRecord)]
     assert values == list(range(len(values)))
     assert abs(len(values) - len(lines)) <= 1
+    assert len(values) - 1 <= len(logged) <= len(values)
     return len(lines)
 
 
