@@ -153,6 +153,14 @@ async def test_a_script_writes_into_its_log(gate: Gate) -> None:
     assert gate.shown.lines == ["one", "two", "three"]
 
 
+async def test_a_repeated_call_writes_into_the_log_once(gate: Gate) -> None:
+    for _ in range(2):
+        await gate.post("/log", text="one\ntwo", id="1")
+    assert await gate.refused("/log", text="three", id="1") == (409, "ID_REUSED")
+    said = [(record.text, record.id) for record in gate.journal.of("log")]
+    assert said == [("one", "1"), ("two", "1")]
+
+
 async def test_parameters_and_messages_reach_the_script(gate: Gate) -> None:
     assert await gate.get("/parameters") == {"parameters": {"target": 0.4}, "revision": 3}
     gate.inbox.change({"target": 0.6, "mode": "on"}, {"target": 0.6, "mode": "on"}, 4)
