@@ -143,6 +143,7 @@ def accessible() -> Callable[[Page], None]:
 
 def violations(page: Page, rules: Mapping[str, Any]) -> Sequence[str]:
     """Return what axe says against a page as it is now; `rules` is its option `runOnly`."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)  # it is paler until the answer comes
     page.evaluate(SETTLED)  # what fades in is judged where it ends
     if not page.evaluate("'axe' in window"):
         page.evaluate(Axe().axe_script)
