@@ -29,7 +29,7 @@ from broker.access.register import Target
 from broker.brokers import Kind, Ports, mosquitto_files, nats_files
 from broker.children import Child, keep_running
 from broker.identity import write_private
-from broker.listening import addresses_of_port, free_port
+from broker.listening import free_port, listeners
 from broker.messages import ContractError, ErrorCode
 from broker.settings import BrokerSettings
 from broker.topics import Topics
@@ -234,14 +234,16 @@ class EmbeddedBroker:
             self.port = free_port()
         if self._any_websocket_port:
             self.websocket_port = free_port()
-        for port in (self.port, self.websocket_port):
-            if port is not None and addresses_of_port(port):
-                raise ContractError(
-                    ErrorCode.UNAVAILABLE,
-                    f"port {port} is taken by another program",
-                    "stop that program or choose another port",
-                    port=port,
-                )
+        for _, port in listeners(*self._ports()):
+            raise ContractError(
+                ErrorCode.UNAVAILABLE,
+                f"port {port} is taken by another program",
+                "stop that program or choose another port",
+                port=port,
+            )
+
+    def _ports(self) -> list[int]:
+        return [port for port in (self.port, self.websocket_port) if port is not None]
 
     def _write_files(self) -> None:
         target = Target(
@@ -287,7 +289,7 @@ class EmbeddedBroker:
         Raises:
             OSError: It ended, took too long, or listens where others can reach it.
         """
-        ports = [port for port in (self.port, self.websocket_port) if port is not None]
+        ports = self._ports()
         try:
             async with asyncio.timeout(_READY_TIMEOUT):
                 while not all([await _answers(port) for port in ports]):
@@ -298,10 +300,9 @@ class EmbeddedBroker:
         except TimeoutError as error:
             raise ChildProcessError(f"no answer within {_READY_TIMEOUT:g} s") from error
         write_private(self._pid_file, f"{child.pid}\n")
-        for port in ports:
-            open_to = [str(a) for a in addresses_of_port(port) if not a.is_loopback]
-            if open_to:
-                raise ChildProcessError(f"it listens on {open_to[0]}:{port}, not on loopback alone")
+        for address, port in listeners(*ports):
+            if not address.is_loopback:
+                raise ChildProcessError(f"it listens on {address}:{port}, not on loopback alone")
 
 
 def _choose(kind: Literal["auto", "mosquitto", "nats"]) -> Kind:

@@ -92,9 +92,12 @@ _share = _Share()
 os.register_at_fork(after_in_child=_share.give_up)
 
 
-def addresses_of_port(port: int) -> list[Address]:
-    """Return the local addresses on which any process of this machine listens to the port."""
-    return [address for address, number, _ in _listening() if number == port]
+def listeners(*ports: int) -> list[tuple[Address, int]]:
+    """Return where any process of this machine listens to one of the ports: addresses and ports.
+
+    The kernel takes milliseconds to tell, for however many ports.
+    """
+    return [(address, port) for address, port, _ in _listening() if port in ports]
 
 
 def listening(pid: int) -> set[tuple[Address, int]]:

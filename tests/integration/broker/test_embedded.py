@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from broker.children import Child
 from broker.connection import AccessRefusedError, Connection, NotReachedError
 from broker.embedded import EmbeddedBroker, Kind
-from broker.listening import addresses_of_port
+from broker.listening import listeners
 from broker.messages import ContractError, ErrorCode
 from tests.support.brokers import ROLES
 from tests.support.waiting import eventually
@@ -171,7 +171,7 @@ async def test_it_dies_with_its_parent_even_if_that_is_killed(
         finally:
             asyncio.get_running_loop().remove_reader(watch)
             os.close(watch)
-        assert addresses_of_port(port) == addresses_of_port(websocket_port) == []
+        assert listeners(port, websocket_port) == []
     finally:
         parent.kill()
 

@@ -13,7 +13,7 @@ import pytest
 from broker.children import Child
 from broker.connection import Connection, NotReachedError
 from broker.embedded import Kind, find_mosquitto, find_nats
-from broker.listening import addresses_of_port, free_port
+from broker.listening import free_port, listeners
 from broker.messages import MAX_PAYLOAD_BYTES
 from broker.settings import BrokerSettings
 from tests.support.inbox import Inbox
@@ -80,7 +80,7 @@ async def secured(broker_kind: Kind, certificate: Path, tmp_path: Path) -> Async
     child = Child.start([*command, str(conf)], on_line=lambda _: None)
     try:
         async with asyncio.timeout(10):
-            while not (addresses_of_port(tls) and addresses_of_port(wss)):
+            while {port for _, port in listeners(tls, wss)} != {tls, wss}:
                 assert child.returncode is None, list(child.last_lines)
                 await asyncio.sleep(0.02)
         yield Secured(urls, certificate)

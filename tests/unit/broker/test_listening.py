@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.listening import addresses_of_port, free_port, listening
+from broker.listening import free_port, listeners, listening
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,14 @@ def test_the_addresses_of_a_listener_are_seen(
     with socket.socket(family) as sock:
         sock.bind((address, 0))
         port = sock.getsockname()[1]
-        assert addresses_of_port(port) == []
+        assert listeners(port) == []
         sock.listen()
-        assert [str(found) for found in addresses_of_port(port)] == [seen]
+        assert [(str(found), at) for found, at in listeners(port)] == [(seen, port)]
         assert (ipaddress.ip_address(seen), port) in listening(os.getpid())
 
 
 def test_a_free_port_is_free() -> None:
-    assert addresses_of_port(free_port()) == []
+    assert listeners(free_port()) == []
 
 
 def test_the_kernel_takes_no_port_that_was_given() -> None:
