@@ -77,7 +77,10 @@ class Alarm(Payload):
 
 
 class NodeReport(Payload):
-    """Reported, retained at `nodes/{node}/report`; sent on change and each second of a run."""
+    """Reported, retained at `nodes/{node}/report`; sent on change and each second of a run.
+
+    To a broker of several servers each half minute as well.
+    """
 
     node: Name
     boot_id: Ulid
