@@ -52,6 +52,9 @@ LONGEST_FIRST: Final = (
     "integration/runner/test_conformance.py",
     "integration/node/test_control.py",
     "unit/hardware/drivers/test_hearing.py",
+    "integration/test_bad_input.py",
+    "integration/test_openapi.py",
+    "integration/test_guarded.py",
 )
 """Files that take long: of several workers, one that begins such a file last keeps all waiting.
 
