@@ -29,7 +29,7 @@ class Pump:
         rested: It had to rest since then.
         busy: A dose is under way.
         on_since: When it started, short rests included.
-        off_since: When the last dose ended.
+        off_since: When it last stopped, as far as that is known.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -95,19 +95,21 @@ def piece(
         return pump, volume, refuse_stopped(channel)
     if content is not None and channel.direction == "in":
         content = replace(content, coming=max(0.0, content.coming - pump.left))
+    on_since = _on_since(channel, pump, now)  # it stood while the disk took the dose
     refusal = _refuse_vessel(channel, event.ml, content) or _refuse_on_time(
-        channel, event.ml, now - pump.on_since
+        channel, event.ml, now - on_since
     )
     if refusal is not None:
         return stopped(pump), volume, refusal
     if content is not None:
         volume = _after(channel, event.ml, content)
     left = max(0.0, pump.left - event.ml)
-    return replace(pump, left=left, piece=event.ml, rested=False), volume, None
+    granted = replace(pump, left=left, piece=event.ml, rested=False, on_since=on_since)
+    return granted, volume, None
 
 
 def give_back(
-    channel: Channel, pump: Pump, event: PieceEnded, content: Content | None
+    channel: Channel, pump: Pump, event: PieceEnded, content: Content | None, now: float
 ) -> tuple[Pump, float | None]:
     """Let what a pump that had to rest has not delivered be pumped later.
 
@@ -115,7 +117,10 @@ def give_back(
         The pump, and the vessel's volume as it is without that.
     """
     volume = None if content is None else content.volume
-    missing = pump.piece - event.delivered if pump.rested else 0.0
+    if not pump.rested:
+        return replace(pump, piece=0.0, off_since=now), volume
+    # Whether one that does not answer has stopped is not known: its rest counts as running.
+    missing = pump.piece - event.delivered
     if not _EPSILON < missing <= pump.piece:
         return replace(pump, piece=0.0, rested=False), volume
     if content is not None and content.vessel.sensor is None:

@@ -265,7 +265,7 @@ def _ended(
     pump, volume = state.pumps[event.channel], state.volume
     match event:
         case PieceEnded():
-            pump, volume = give_back(channel, pump, event, content)
+            pump, volume = give_back(channel, pump, event, content, state.now)
         case DoseEnded():
             pump = end(pump, event, state.now)
         case _:

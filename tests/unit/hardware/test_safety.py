@@ -234,6 +234,16 @@ def test_pumps_run_no_longer_than_allowed_at_a_stretch(rules: Rules) -> None:
     assert rules.tell(DoseAsked("base", 1.0), after=0.5).refusal is None
 
 
+def test_a_pump_that_stands_while_the_disk_takes_its_dose_does_not_run(rules: Rules) -> None:
+    assert rules.tell(DoseAsked("base", 1.5)).refusal is None
+    assert rules.tell(DosePiece("base", 0.5), after=60.0).refusal is None
+    rules.tell(PieceEnded("base", 0.5), after=5.0)
+    assert rules.tell(DosePiece("base", 0.5), after=60.0).refusal is None
+    rules.tell(PieceEnded("base", 0.5), after=15.0)
+    # It would run on for longer than 20 s: 15 s, a pause that is too short, and 5 s for this.
+    assert rules.refused(DosePiece("base", 0.5), after=0.5).details["limit"] == "max_on_time"
+
+
 def test_the_vessel_never_runs_over_with_two_pumps(rules: Rules) -> None:
     assert rules.tell(DoseAsked("media", 2.0)).refusal is None
     refusal = rules.refused(DoseAsked("base", 1.5))
