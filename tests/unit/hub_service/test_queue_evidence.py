@@ -189,6 +189,13 @@ def test_an_old_attempt_that_returns_changes_nothing() -> None:
     assert desk.entry(1) == before
 
 
+def test_an_attempt_that_this_store_has_forgotten_is_not_made_a_second_time() -> None:
+    """An older queue came back, which knows of the first attempt alone."""
+    desk = started(on_interruption="requeue")
+    desk.says(1, "interrupted", attempt=2)
+    assert desk.entry(1).attempt == 3
+
+
 def test_an_old_attempt_that_still_runs_is_stopped() -> None:
     desk = started(on_interruption="requeue")
     desk.says(1, "accepted", "interrupted")

@@ -107,7 +107,11 @@ class QueueMachine(RuleBasedStateMachine):
             if taken and (old_entry is None or old_entry.attempt != entry.attempt):
                 assert (entry.id, entry.attempt, entry.number) not in self.given
                 self.given.add((entry.id, entry.attempt, entry.number))
-                assert entry.attempt == (0 if old_entry is None else old_entry.attempt) + 1
+                known = 0 if old_entry is None else old_entry.attempt
+                if isinstance(event, Evidence) and event.record.experiment_id == entry.id:
+                    # An older queue came back: its node tells of an attempt that it has forgotten.
+                    known = max(known, event.record.attempt or 0)
+                assert entry.attempt == known + 1
                 assert entry.attempt <= MAX_ATTEMPTS or before.dispatched == 0
         assert after.dispatched >= before.dispatched
         assert after.generation >= before.generation
