@@ -1,12 +1,14 @@
 """How the node speaks to others beside its journal: complaints, cleared topics, built names."""
 
+import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 from broker.connection import Connection, Message
 from broker.incoming import Back
 from broker.messages import ContractError, Error, ErrorCode, ErrorReport, Payload, Reply
 from broker.topics import Address, Topic
+
+logger = logging.getLogger(__name__)
 
 
 class Voice:
@@ -41,8 +43,10 @@ class Voice:
         """
         await self._connection.publish(topic, b"", qos=1, retain=True)
         for other in self._others:
-            with suppress(ConnectionError, TimeoutError):
+            try:
                 await other.publish(topic, b"", qos=1, retain=True)
+            except (ConnectionError, TimeoutError) as error:
+                logger.warning("%s may come again from another server: %s", topic, error)
 
     async def refuse_retained(self, message: Message) -> None:
         """Clear a command that somebody retained: it would come back at every reconnect.
