@@ -84,16 +84,21 @@ def identified(state: QueueState, event: Identified) -> Decision:
 
 
 def leapt(state: QueueState, leap: timedelta, now: datetime) -> QueueState:
-    """Let what is timed by the hub's clock last as long as before the clock was set."""
-    if leap:
-        for entry in list(state.entries.values()):
+    """Let what is timed by the hub's clock last as long as before the clock was set.
+
+    What is dated after now was noted in an earlier life of the hub, by a clock that was ahead: it
+    counts from now, lest it last until that date.
+    """
+    for entry in list(state.entries.values()):
+        if entry.frozen_at is not None or entry.ledger_since is not None:
             moved = replace(
                 entry,
-                frozen_at=None if entry.frozen_at is None else entry.frozen_at + leap,
-                ledger_since=None if entry.ledger_since is None else entry.ledger_since + leap,
+                frozen_at=_moved(entry.frozen_at, leap, now),
+                ledger_since=_moved(entry.ledger_since, leap, now),
             )
             if moved != entry:
                 state = state.put(moved)
+    if leap:
         for name, node in state.nodes.items():
             heard = node.heard_at
             if heard is not None:
@@ -101,6 +106,10 @@ def leapt(state: QueueState, leap: timedelta, now: datetime) -> QueueState:
                 heard = min(max(heard, heard + leap), now)
                 state = state.put_node(name, replace(node, heard_at=heard))
     return state
+
+
+def _moved(at: datetime | None, leap: timedelta, now: datetime) -> datetime | None:
+    return None if at is None else min(at + leap, now)
 
 
 def ticked(state: QueueState, now: datetime) -> Decision:

@@ -1,7 +1,7 @@
 """A clock that is set back or forward: order stays, and what is timed lasts as long."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,10 @@ from hub_service.desk import Desk as HubDesk
 from hub_service.ids import GrowingIds
 from hub_service.leaps import Leaps
 from hub_service.queue import events, views
-from hub_service.queue.events import CancelAsked, PauseAsked, Ticked
+from hub_service.queue.events import CancelAsked, NodeReported, PauseAsked, Ticked
+from hub_service.queue.nodes import LEDGER_PATIENCE
 from hub_service.store import QueueStore
-from tests.unit.hub_service.builders import T0, Desk, plan, ulid
+from tests.unit.hub_service.builders import T0, Desk, plan, report, ulid
 
 JUMPS = [timedelta(0), timedelta(days=-400), timedelta(days=300), timedelta(days=-30)]
 
@@ -61,6 +62,44 @@ def test_a_pause_lasts_as_long_whatever_the_clock_is_set_to(leap: timedelta) -> 
     assert (desk.entry(1).want, desk.entry(1).phase) == ("pause", Phase.FROZEN)
     desk.do(Ticked(), 200)
     assert desk.entry(1).want == "stop"
+
+
+def test_a_pause_that_began_by_a_clock_that_was_ahead_ends() -> None:
+    """The hub was restarted with its clock set right: what began counts from now."""
+    desk = Desk().submit(1).node()
+    desk.says(1, "accepted", "executing")
+    desk.do(PauseAsked(ulid(1)))
+    desk.says(1, "paused")
+    desk.do(Ticked(), -1400 * 86400)
+    assert desk.entry(1).want == "pause"
+    desk.do(Ticked(), 86400 - 100)
+    assert desk.entry(1).want == "pause"
+    desk.do(Ticked(), 200)
+    assert desk.entry(1).want == "stop"
+
+
+def test_a_pause_ends_where_the_hub_came_back_without_a_clock() -> None:
+    """It began by the right clock; a computer without a battery starts in 1970, then asks."""
+    desk = Desk().submit(1).node()
+    desk.says(1, "accepted", "executing")
+    desk.do(PauseAsked(ulid(1)))
+    desk.says(1, "paused")
+    leap = desk.now - datetime(1970, 1, 1, tzinfo=UTC)
+    desk.do(Ticked(), -leap.total_seconds())
+    desk.do(Ticked(leap), leap.total_seconds() + 1)
+    assert desk.entry(1).want == "pause"
+    desk.do(Ticked(), 86400 + 1)
+    assert desk.entry(1).want == "stop"
+
+
+def test_an_end_that_only_the_ledger_tells_is_drawn_by_a_clock_that_was_ahead() -> None:
+    desk = Desk().submit(1).node()
+    desk.says(1, "accepted", "executing")
+    over = [(ulid(1), 1, "finished", "completed")]
+    desk.do(NodeReported("reactor-1", report(ledger=over)))
+    desk.do(Ticked(), -1400 * 86400)
+    desk.do(Ticked(), LEDGER_PATIENCE.total_seconds())
+    assert desk.entry(1).outcome == "completed"
 
 
 async def test_the_order_is_that_of_submission_whatever_the_clock_says(tmp_path: Path) -> None:
