@@ -31,10 +31,12 @@ class Window:
     @property
     def times(self) -> tuple[int, int]:
         """Microseconds of the Unix epoch; only for an axis of time."""
-        return (
-            round(max(self.start * 1e6, -_LONGEST)),
-            round(min(self.end * 1e6, _LONGEST)),
-        )
+        return _micros(self.start), _micros(self.end)
+
+
+def _micros(seconds: float) -> int:
+    """Return microseconds, no more than the database can count."""
+    return round(min(max(seconds * 1e6, -_LONGEST), _LONGEST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,25 @@ async def test_a_spike_of_one_sample_is_seen_in_a_long_run(
         assert list(trace.t) == sorted(trace.t)
 
 
+@pytest.mark.parametrize(
+    ("window", "found"),
+    [
+        ({"start": 1e15}, False),  # microseconds, mistaken for seconds
+        ({"start": 1e308}, False),
+        ({"end": -1e300}, False),
+        ({"start": 1e300, "end": -1e300}, False),
+        ({"start": -1e308, "end": 1e308}, True),
+    ],
+)
+@pytest.mark.parametrize("of", [{"node": NODE}, {"experiment_id": EXPERIMENT}])
+async def test_a_window_that_no_clock_reaches(
+    archive: Archive, of: dict[str, str], window: dict[str, float], *, found: bool
+) -> None:
+    await feed(archive, [sample(1.0, {"od": 0.5}), event(1.0, "dose")])
+    told = await archive.history(History.model_validate({**of, **window}))
+    assert (bool(told.traces), bool(told.events)) == (found, found)
+
+
 @pytest.mark.parametrize("by_time", [False, True], ids=["experiment", "node"])
 async def test_what_lies_beside_a_window_hides_nothing_at_its_edge(
     archive: Archive, monkeypatch: pytest.MonkeyPatch, *, by_time: bool
