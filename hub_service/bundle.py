@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,9 @@ from hub_service.recorded import Recorded
 
 _FORBIDDEN: Final = frozenset('\\:*?"<>|')
 """In names of files on Windows, and reserved by some tools elsewhere."""
+_EARLIEST: Final = datetime(1980, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2107, 12, 31, tzinfo=UTC)
+"""What the date of a file in a ZIP can be."""
 _BLOCK: Final = 256 * 1024
 _WORTH_IT: Final = 0.9
 """What a file's first block shrinks to at most, if the whole is compressed."""
@@ -108,8 +112,7 @@ def portable(name: str) -> str:
 
 def write_bundle(recorded: Recorded, to: Path) -> None:
     """Make the ZIP: the latest attempt at its top, earlier ones in folders of their own."""
-    created = recorded.experiment.created_at
-    date = (created.year, created.month, created.day, created.hour, created.minute, created.second)
+    date = _zip_date(recorded.experiment.created_at)
     part = to.with_name(f"{to.name}.part")
     with zipfile.ZipFile(to, "w", compresslevel=6) as file:
         bundle = Bundle(file, date)
@@ -121,6 +124,15 @@ def write_bundle(recorded: Recorded, to: Path) -> None:
         for run in recorded.runs[:-1]:
             _add_run(bundle, recorded, run.id, f"attempts/{run.attempt}/", part)
         bundle.add_json("manifest.json", _manifest(bundle, recorded))
+
+
+def _zip_date(at: datetime) -> tuple[int, int, int, int, int, int]:
+    """Return a time as a ZIP can hold it: a clock that was wrong must not keep anybody's results.
+
+    The true one stands in ``experiment.json``.
+    """
+    at = min(max(at, _EARLIEST), _LATEST)
+    return (at.year, at.month, at.day, at.hour, at.minute, at.second)
 
 
 def _add_run(bundle: Bundle, recorded: Recorded, run: int, folder: str, part: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 import zipfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -126,6 +127,16 @@ async def test_a_zip_holds_everything_with_its_hashes(exports: Exports) -> None:
         assert [(row["event"], json.loads(row["data"])["ml"]) for row in rows] == [("dose", 1.5)]
         table = pq.read_table(io.BytesIO(bundle.read("series.parquet")))
         assert table.to_pydict()["time.value"] == [3.0]
+
+
+@pytest.mark.parametrize("year", [1970, 2200])
+async def test_results_of_a_time_that_a_zip_cannot_hold(exports: Exports, year: int) -> None:
+    """The hub's clock was wrong at the submission."""
+    experiment = running(created_at=datetime(year, 1, 1, tzinfo=UTC))
+    told = await exports.export(experiment, ExportKind.RESULTS)
+    with zipfile.ZipFile(io.BytesIO(await fetched(exports, told, 256 * 1024))) as file:
+        assert json.loads(file.read("experiment.json"))["created_at"].startswith(str(year))
+        assert file.testzip() is None
 
 
 def test_what_gets_no_smaller_is_not_compressed(tmp_path: Path) -> None:
