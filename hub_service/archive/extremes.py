@@ -21,8 +21,12 @@ def add_extremes(
     curves: dict[str, Curve],
     *,
     points: int,
+    minutes: int,
 ) -> None:
     """Add minima and maxima of a segment, where they stood: of as many minutes as it takes.
+
+    That is told by `minutes`, of which there are to be so many `points`: the segment's own, or
+    those of a whole chart of which the segment is a small part.
 
     The database finds them: a week has more minutes than a chart has points, and none of the
     others is worth its way to here. Of a minute that lies only partly in the window come its
@@ -36,7 +40,7 @@ def add_extremes(
         add_rows(connection, part, inside, channels, curves)
     first, last = segment.minutes
     # one stretch fewer than would fit: the first and the last may be cut
-    stretch = -(-(last - first + 1) // max(1, points // 2 - 1))
+    stretch = -(-minutes // max(1, points // 2 - 1))
     if stretch < 2 * TEN:
         rows = _minutes(first, last, cut)
     else:

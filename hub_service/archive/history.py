@@ -9,6 +9,7 @@ from typing import Final
 from broker.messages import EventRecord, Gap, History, HistoryOf
 from hub_service.archive.curves import (
     Curve,
+    Segment,
     Window,
     add_rows,
     channels_of,
@@ -73,11 +74,13 @@ def history(
         runs = runs_of_node(connection, node, *window.times)
         gaps = [gap for gap in gaps_of_node(connection, node) if _noticed_in(window, gap)]
     started = [run.started for run in runs if run.started is not None]
-    theirs = [] if eyes is None else [run for run in runs if not _seen(connection, run, eyes)]
-    runs = [run for run in runs if run not in theirs]
-    curves, rolled, points = _curves(connection, runs, window, request.channels, request.points)
+    own: list[Run] = []
+    theirs: list[Run] = []
+    for run in runs:
+        (own if eyes is None or _seen(connection, run, eyes) else theirs).append(run)
+    curves, rolled, points = _curves(connection, own, window, request.channels, request.points)
     public = [kind for kind in PUBLIC_EVENTS if request.events is None or kind in request.events]
-    kinds = [*((run, request.events) for run in runs), *((run, public) for run in theirs)]
+    kinds = [*((run, request.events) for run in own), *((run, public) for run in theirs)]
     return HistoryOf(
         started_at=min(started) if started and not window.by_time else None,
         traces={name: curve.trace(points, rolled=rolled) for name, curve in curves.items()},
@@ -108,12 +111,22 @@ def _curves(
     names = {name for _, channels in parts for name in channels.values()}
     points = min(points, max(2, MAX_POINTS // max(1, len(names))))
     curves: dict[str, Curve] = {}
+    whole = _minutes([segment for segment, _ in parts]) if window.by_time else None
     for segment, channels in parts:
         if rolled:
-            add_extremes(connection, segment, window, channels, curves, points=points)
+            minutes = whole or _minutes([segment])
+            add_extremes(
+                connection, segment, window, channels, curves, points=points, minutes=minutes
+            )
         else:
             add_rows(connection, segment, window, channels, curves)
     return curves, rolled, points
+
+
+def _minutes(segments: Sequence[Segment]) -> int:
+    """Return how many minutes segments span together."""
+    first = min((segment.minutes[0] for segment in segments), default=0)
+    return max((segment.minutes[1] for segment in segments), default=0) - first + 1
 
 
 def _seen(connection: sqlite3.Connection, run: Run, eyes: Eyes) -> bool:
@@ -136,22 +149,29 @@ def _events(
     column = "t" if window.by_time else "x"
     bounds = window.times if window.by_time else (window.start, window.end)
     found: list[tuple[float, str]] = []
-    for run, kinds in runs:
+    for run, kinds in reversed(runs):  # the last ones first: few of a year's runs are read
+        if len(found) == MAX_EVENTS and window.by_time and _ended_before(run, found[-1][0]):
+            continue
         only = "" if kinds is None else f" AND body ->> 'event' IN ({', '.join('?' * len(kinds))})"
         found += connection.execute(
             f"SELECT {column}, body FROM events WHERE run = ? AND {column} BETWEEN ? AND ?"  # noqa: S608  constants
             f"{only} ORDER BY {column} DESC, id DESC LIMIT ?",
             (run.id, *bounds, *(kinds or ()), MAX_EVENTS),
         ).fetchall()
-    found.sort(key=lambda event: event[0], reverse=True)
+        found.sort(key=lambda event: event[0], reverse=True)
+        del found[MAX_EVENTS:]
     events: list[EventRecord] = []
     room = MAX_EVENT_BYTES
-    for _, body in found[:MAX_EVENTS]:
+    for _, body in found:
         room -= len(body)
         if room < 0:
             break
         events.append(EventRecord.model_validate_json(body))
     return events[::-1]
+
+
+def _ended_before(run: Run, micros: float) -> bool:
+    return run.last is not None and run.last.timestamp() * 1e6 < micros
 
 
 def _noticed_in(window: Window, gap: Gap) -> bool:

@@ -3,8 +3,10 @@
 import asyncio
 import random
 import tempfile
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from math import inf
 from pathlib import Path
 
@@ -13,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.database import open_database
-from broker.messages import History, HistoryOf, Payload, Trace
+from broker.messages import EventRecord, History, HistoryOf, Payload, SampleRecord, Trace
 from hub_service.archive import Archive
 from hub_service.archive import history as history_module
 from hub_service.archive.archive import DATABASE
+from hub_service.archive.curves import Curve
 from hub_service.archive.history import Eyes
 from hub_service.archive.samples import roll_up
 from hub_service.archive.schema import APPLICATION_ID, MIGRATIONS, TEN
@@ -36,6 +39,7 @@ from tests.unit.hub_service.archive_entries import (
     sample,
     series,
 )
+from tests.unit.hub_service.builders import ulid
 
 EPOCH_T0 = T0.timestamp()
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  its disk is not the subject
@@ -187,6 +191,52 @@ def recordings(draw: st.DrawFn) -> tuple[list[float | None], float, int]:
     ):
         values[place % len(values)] = value
     return values, draw(st.sampled_from([0.5, 7.0, 90.0, 700.0])), draw(st.integers(1, 80))
+
+
+async def feed_runs(archive: Archive, runs: int, *entries: SampleRecord | EventRecord) -> None:
+    """Have each of so many experiments record the entries, one experiment an hour."""
+    for n in range(runs):
+        whose = {"experiment_id": ulid(n)}
+        await Node(archive).record(
+            *(e.model_copy(update={"t": e.t + timedelta(hours=n), **whose}) for e in entries)
+        )
+
+
+async def test_a_year_of_runs_costs_no_more_points_than_one(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    told = Curve.trace
+
+    def trace(curve: Curve, points: int, *, rolled: bool) -> Trace:
+        held.append(len(curve.x))
+        return told(curve, points, rolled=rolled)
+
+    monkeypatch.setattr(history_module, "RAW_ROWS", 0)
+    monkeypatch.setattr(Curve, "trace", trace)
+    await feed_runs(archive, 100, *(sample(60.0 * n, {"od": abs(n - 30.0)}) for n in range(60)))
+    got = await archive.history(History(node=NODE, start=0.0, points=40))
+    assert held[0] <= 40 + 2 * 2 * 100
+    values = [v for v in got.traces["od"].v if v is not None]
+    assert len(values) <= 40
+    assert (min(values), max(values)) == (0.0, 30.0)
+
+
+async def test_the_last_events_of_many_runs_are_told_and_no_more_are_held(
+    archive: Archive,
+) -> None:
+    await feed_runs(archive, 100, *(event(float(n), "dose", note="x" * 2000) for n in range(150)))
+    tracemalloc.start()
+    try:
+        got = await archive.history(History(node=NODE, start=0.0))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * 2**20  # all of them have 30 MB
+    assert len(got.events) > 20
+    assert [e.t for e in got.events] == [
+        at(99 * 3600 + 150 - n) for n in range(len(got.events), 0, -1)
+    ]
 
 
 @settings(max_examples=40, deadline=None)
