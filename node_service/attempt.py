@@ -61,7 +61,10 @@ class Attempt:
         self._orders = Orders(self._assignment, None if self._ending else run.ending)
         self._lease = Lease(self.clock)
         self._inbox = Inbox(
-            self._assignment.parameters, self._assignment.revision, station.clock.now
+            self._assignment.parameters,
+            self._assignment.revision,
+            station.clock.now,
+            seen=run.stage is not Stage.RUNNING,
         )
         self._container: Container | None = None
         self._started_at = run.started_at

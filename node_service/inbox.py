@@ -31,12 +31,23 @@ class Inbox:
     Attributes:
         parameters: As the author last set them.
         revision: Grows with each change of the parameters.
+
+    Args:
+        seen: Whether the script is known to have these parameters: those that it begins with. Of a
+            script that ran before the node came back that is not known, so its next look counts.
     """
 
-    def __init__(self, parameters: Parameters, revision: int, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        revision: int,
+        now: Callable[[], datetime],
+        *,
+        seen: bool = True,
+    ) -> None:
         self.parameters = parameters
         self.revision = revision
-        self._seen = revision
+        self._seen = revision if seen else None
         self._now = now
         self._messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
         self._last = int(now().timestamp() * 1000)

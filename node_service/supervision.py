@@ -215,9 +215,7 @@ class Supervision:
         change = ParameterChange.between(self._assignment.parameters, latest.parameters)
         if not change:
             return
-        self._assignment = self._assignment.model_copy(update={"parameters": latest.parameters})
-        self._inbox.change(latest.parameters, change.changed, latest.revision)
-        await self._station.ledger.save_parameters(self._key, self._assignment)
+        # On record before the script can look: else it would be told to have seen them earlier.
         self._station.recorder.post(
             EventRecord(
                 t=self._clock.clock.now(),
@@ -233,6 +231,11 @@ class Supervision:
                 },
             )
         )
+        self._inbox.change(latest.parameters, change.changed, latest.revision)
+        self._assignment = self._assignment.model_copy(
+            update={"parameters": latest.parameters, "revision": latest.revision}
+        )
+        await self._station.ledger.save_parameters(self._key, self._assignment)
 
     async def _watch_limits(self) -> None:
         """Order the end when the run takes too long, or its script says nothing for too long."""
