@@ -23,6 +23,7 @@ from portal.errors import UNREACHABLE, not_found
 from portal.examples import Example
 from portal.known import NodeView
 from portal.listing import newest, read_page
+from portal.parameters import delivery
 from portal.queue_views import late_move, places_of
 from portal.reader import Reader
 from portal.rendering import Renderer
@@ -150,6 +151,7 @@ class Pages:
             declared=got.info.parameters if got.info else (),
             info=got.info,
             milestones=got.milestones,
+            delivery=delivery(got.milestones, experiment.attempt),
             life=life_of(experiment, got.milestones, utc_now()),
             log=log,
             readings=node.readings if node and here else {},

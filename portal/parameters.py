@@ -1,9 +1,10 @@
-"""Parameters as forms send them: text, made into what the script declares."""
+"""Parameters as forms send them: text, made into what the script declares; and what came of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from broker.messages import ContractError, ErrorCode, ParameterInfo, Parameters
+from broker.messages import ContractError, ErrorCode, Milestone, ParameterInfo, Parameters
 from portal.upload_form import PARAMETER, parse_as
 
 SHOWN: Final = "shown."
@@ -37,3 +38,38 @@ def changes(
                 field=f"parameters.{info.name}",
             ) from error
     return chosen, expected
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far the last change of the parameters came.
+
+    Attributes:
+        sent: When they were changed last; None if never.
+        seen: When the script saw that; None if it has not looked yet.
+    """
+
+    sent: Milestone | None
+    seen: Milestone | None
+
+
+def delivery(milestones: Sequence[Milestone], attempt: int) -> Delivery:
+    """Return how far the last change came in an attempt.
+
+    What was seen is told by revisions: times are of a clock that may be set back between them.
+    """
+    told = [milestone for milestone in milestones if milestone.attempt == attempt]
+    changes = [milestone for milestone in told if milestone.what == "parameters"]
+    sent = max(changes, key=_revision, default=None)
+    if sent is None:
+        return Delivery(None, None)
+    looks = (
+        milestone
+        for milestone in told
+        if milestone.what == "parameters-seen" and _revision(milestone) >= _revision(sent)
+    )
+    return Delivery(sent, min(looks, key=_revision, default=None))
+
+
+def _revision(milestone: Milestone) -> int:
+    return milestone.revision or 0

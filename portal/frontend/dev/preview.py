@@ -43,6 +43,7 @@ from portal.known import NodeView
 from portal.listing import Page
 from portal.markup import pieces
 from portal.mine_views import PERIODS, SORTS, Compared, Filters, parameter_rows
+from portal.parameters import delivery
 from portal.posting import Question
 from portal.queue_views import late_move, places_of
 from portal.sdk import sdk
@@ -320,6 +321,7 @@ async def experiment(request: Request, experiment_id: str) -> Response:
         readings=records.values_at(records.ELAPSED), may_change=not _guest(request),
         results=e.results,
         info=samples.INFO, declared=samples.INFO.parameters, milestones=samples.milestones(e),
+        delivery=delivery(samples.milestones(e), e.attempt),
         life=life_of(e, samples.milestones(e), records.NOW),
     )  # fmt: skip
 
