@@ -61,6 +61,11 @@ KINDS = {
     "endless file": (lambda: pieces(
         b"PUT /v1/results/big HTTP/1.1\\r\\nhost: r\\r\\ntransfer-encoding: chunked\\r\\n\\r\\n",
         b"4000\\r\\n" + b"x" * 0x4000 + b"\\r\\n"), 0),
+    "tiny chunks": (lambda: pieces(
+        b"PUT /v1/results/tiny HTTP/1.1\\r\\nhost: r\\r\\ntransfer-encoding: chunked\\r\\n\\r\\n",
+        b"1\\r\\nx\\r\\n" * 40_000), 0),
+    "many headers": (lambda: pieces(
+        b"", b"GET /v1/clock HTTP/1.1\\r\\nhost: r\\r\\n" + b"a:b\\r\\n" * 3000 + b"\\r\\n"), 0),
     "no http": (lambda: [b"\\0\\xff" * 500 + b"\\r\\n\\r\\n"], 0),
     "nobody reads": (lambda: pieces(b"", b"GET /v1/channels HTTP/1.1\\r\\nhost: r\\r\\n\\r\\n"), 0),
 }
@@ -93,8 +98,10 @@ async def sampled(gate: Gate) -> AsyncIterator[list[object]]:
         ("slow loris", "half requests", "huge headers", "no http"),
         ("endless body", "endless file", "nobody reads"),
         ("connections",),
+        ("tiny chunks",),
+        ("many headers",),
     ],
-    ids=["requests", "bodies", "connections"],
+    ids=["requests", "bodies", "connections", "tiny chunks", "many headers"],
 )
 async def test_no_abuse_reaches_the_sampling_schedule(gate: Gate, kinds: tuple[str, ...]) -> None:
     async with sampled(gate) as samples:
