@@ -2,16 +2,18 @@
 
 Apprise imports more than the hub may hold, and its URLs are secrets: they come by standard input,
 never as an argument, and nothing of them is printed. Input is a JSON list of objects with `name`,
-`url`, `title` and `body`; output a line of JSON for each: `name` and, if it failed, `why`.
+`url`, `title` and `body`; output a line of JSON for each: `name` and, if it failed, `why`. Each is
+told on a thread of its own: one that does not come to an end keeps no other waiting.
 """
 
-import contextlib
 import json
 import logging
 import os
 import re
 import sys
-from typing import Final
+import threading
+from collections.abc import Mapping
+from typing import IO, Final
 from urllib.parse import unquote
 
 import apprise
@@ -22,15 +24,17 @@ _FIELD: Final = re.compile(r"[^/:@?&=,#]+")
 
 
 class Said(logging.Handler):
-    """Keeps what Apprise said went wrong, so that it can be told without its secrets."""
+    """Keeps what Apprise said went wrong on this thread, so that it can be told without secrets."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        self.lines.append(record.getMessage())
+        if record.thread == self._thread:
+            self.lines.append(record.getMessage())
 
 
 def without_secrets(text: str, url: str) -> str:
@@ -59,14 +63,26 @@ def tell(url: str, title: str, body: str) -> str | None:
     return without_secrets("; ".join(said.lines), url)[:_LONGEST] or "it was not taken"
 
 
+def answer(order: Mapping[str, str], to: IO[str], lock: threading.Lock) -> None:
+    """Tell one target and print what came of it."""
+    why = tell(order["url"], order["title"], order["body"])
+    with lock:
+        to.write(json.dumps({"name": order["name"], "why": why}) + "\n")
+        to.flush()
+
+
 def main() -> None:
     """Tell whom standard input names."""
     os.nice(5)  # whoever runs an experiment comes first
     logging.getLogger("apprise").propagate = False
-    for order in json.load(sys.stdin):
-        with contextlib.redirect_stdout(sys.stderr):  # plugins may print; the answer stays apart
-            why = tell(order["url"], order["title"], order["body"])
-        print(json.dumps({"name": order["name"], "why": why}), flush=True)  # noqa: T201  the answer
+    to, sys.stdout = sys.stdout, sys.stderr  # plugins may print; the answers stay apart
+    lock = threading.Lock()
+    orders = json.load(sys.stdin)
+    threads = [threading.Thread(target=answer, args=(order, to, lock)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -49,6 +49,27 @@ class Hook:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+
+
+@asynccontextmanager
+async def endless(over: Callable[[], bool]) -> AsyncIterator[int]:
+    """Take calls and answer with one header, letter by letter, until it is over; give the port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\nEndless: ")
+        with suppress(ConnectionError):
+            while not over():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+            writer.write(b"\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 class Post:

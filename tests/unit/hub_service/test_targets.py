@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from hub_service.settings import NotifyTarget
 from hub_service.targets import Letter, tell
+from tests.support.receivers import Hook, endless
 
 PLUGIN = """
 from apprise.decorators import notify
@@ -50,3 +51,17 @@ async def test_what_a_plugin_prints_does_not_hide_the_answer(tmp_path: Path) -> 
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}",
     ]
     assert await tell([letter], command=command) == {}
+
+
+async def test_one_that_does_not_come_to_an_end_keeps_no_other_waiting() -> None:
+    """It says a letter now and then, so that no timeout of a socket ends it."""
+    hook = Hook()
+    with hook.open():
+        async with endless(lambda: bool(hook.taken)) as port:
+            failed = await tell([_letter("slow", port), _letter("hook", hook.port)], 60.0)
+    assert failed == {}
+    assert len(hook.taken) == 1
+
+
+def _letter(name: str, port: int) -> Letter:
+    return Letter(NotifyTarget(name=name, url=SecretStr(f"json://127.0.0.1:{port}")), "t", "b")
