@@ -31,14 +31,18 @@ from broker.messages import (
     ExportKind,
     Fetched,
 )
+from broker.migration import free_bytes
 from hub_service.archive import Archive
 from hub_service.archive.results import StoredFile
 from hub_service.archive.wide import Selection
+from hub_service.room import LOW
 
 _log = logging.getLogger(__name__)
 
 KEEP: Final = 2 * 3600.0
-"""Seconds after its last use that a file stays."""
+"""Seconds after its last use that a file stays, while the disk has room."""
+IN_USE: Final = 60.0
+"""Seconds after its last use that it stays in any case: somebody may be fetching it."""
 AT_ONCE: Final = 2
 """Child processes at most."""
 LONGEST: Final = 1800.0
@@ -77,14 +81,21 @@ class Exports:
         archive: Where they come from.
         directory: Of the exports alone; made if missing. What a crash left there is removed.
         clock: Seconds that only grow.
+        free: Returns the bytes that a directory's disk has left.
     """
 
     def __init__(
-        self, archive: Archive, directory: Path, *, clock: Callable[[], float] = time.monotonic
+        self,
+        archive: Archive,
+        directory: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._archive = archive
         self._directory = directory
         self._clock = clock
+        self._free = free
         self._made: dict[str, _Made] = {}
         self._children = asyncio.Semaphore(AT_ONCE)
         self._making: dict[str, asyncio.Lock] = {}
@@ -99,6 +110,8 @@ class Exports:
         wanted: Selection = Selection(),  # noqa: B008  frozen
     ) -> Exported:
         """Make a file of what is committed so far; it can be fetched for an hour at least.
+
+        Where the disk is short of room, for a minute after it was last used.
 
         Args:
             experiment: As it is now, finished or not.
@@ -122,6 +135,8 @@ class Exports:
                 filename, media_type = _NAMES[kind]
                 filename = filename.format(name=_slug(experiment))
                 async with self._children:
+                    if self._free(self._directory) < LOW:
+                        raise _refusal("full")
                     order: dict[str, JsonValue] = {"kind": kind.value, "selection": asdict(wanted)}
                     return await self._make(experiment, order, key, filename, media_type)
         finally:
@@ -147,14 +162,39 @@ class Exports:
         return Fetched(offset=offset, size=made.told.size, data=base64.b64encode(data).decode())
 
     async def tidy(self) -> None:
-        """Remove files that were not used for a while."""
+        """Remove files that were not used for a while, and those that take others' room."""
         oldest = self._clock() - KEEP
         for ref in [ref for ref, made in self._made.items() if made.used < oldest]:
-            made = self._made.get(ref)
-            if made is None or made.used >= oldest:
-                continue  # meanwhile another call removed it, or somebody fetches it
-            del self._made[ref]
-            await asyncio.to_thread(self._remove, ref)
+            await self._remove_unless_used(ref, oldest)
+        await self._leave_room()
+
+    async def _leave_room(self) -> None:
+        """Hold no more of the disk than it has left: it is for what experiments record."""
+        refs = sorted(self._made, key=lambda ref: self._made[ref].used)
+        sizes = await asyncio.to_thread(lambda: [self._own_size(ref) for ref in refs])
+        surplus = sum(sizes) - self._free(self._directory)
+        unused = self._clock() - IN_USE
+        for ref, size in zip(refs, sizes, strict=True):
+            if surplus <= 0:
+                break
+            if size and await self._remove_unless_used(ref, unused):
+                surplus -= 2 * size
+
+    async def _remove_unless_used(self, ref: str, since: float) -> bool:
+        made = self._made.get(ref)
+        if made is None or made.used >= since:
+            return False  # meanwhile another call removed it, or somebody fetches it
+        del self._made[ref]
+        await asyncio.to_thread(self._remove, ref)
+        return True
+
+    def _own_size(self, ref: str) -> int:
+        """Return the bytes that removing a file frees: none of one that has another name."""
+        try:
+            told = (self._directory / ref).stat()
+        except FileNotFoundError:
+            return 0
+        return told.st_size if told.st_nlink == 1 else 0
 
     async def _key(self, experiment: Experiment, kind: ExportKind, wanted: Selection) -> str:
         """Return what the file depends on."""

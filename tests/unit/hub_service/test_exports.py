@@ -20,7 +20,7 @@ from broker.messages import ContractError, ErrorCode, Experiment, Exported, Expo
 from hub_service.archive import Archive
 from hub_service.archive.wide import Selection
 from hub_service.bundle import Bundle
-from hub_service.exports import KEEP, Exports
+from hub_service.exports import IN_USE, KEEP, Exports
 from tests.unit.hub_service.archive_entries import (
     EXPERIMENT,
     T0,
@@ -45,6 +45,18 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Disk:
+    """A disk on which only exports are."""
+
+    def __init__(self, directory: Path) -> None:
+        self.size = 2**30
+        self._directory = directory
+
+    def free(self, _: Path) -> int:
+        files = [path.stat() for path in self._directory.iterdir() if path.suffix != ".json"]
+        return max(0, self.size - sum(told.st_size for told in files if told.st_nlink == 1))
 
 
 @pytest.fixture
@@ -300,6 +312,32 @@ async def test_old_exports_go_and_used_ones_stay(archive: Archive, tmp_path: Pat
         used.ref,
         f"{used.ref}.json",
     }
+
+
+async def test_exports_leave_the_disk_to_what_is_recorded(archive: Archive, tmp_path: Path) -> None:
+    """Who asks for ever other pieces does not fill it; those used longest ago make room."""
+    clock, disk = Clock(), Disk(tmp_path / "exports")
+    exports = Exports(archive, tmp_path / "exports", clock=clock, free=disk.free)
+    linked = await exports.export(running(), ExportKind.FILE, "summary.json")
+    told = []
+    for n in range(6):
+        clock.now += IN_USE + 1
+        wanted = Selection(end=9.0 + n)
+        told.append(await exports.export(running(), ExportKind.TELEMETRY_CSV, wanted=wanted))
+    await exports.fetch(told[0].ref, 0, 1)
+    clock.now += IN_USE + 1
+    disk.size = 6 * told[0].size  # of which one can hold three, and leave three
+    await exports.tidy()
+    left = {path.name for path in (tmp_path / "exports").glob("*.json")}
+    assert left == {f"{one.ref}.json" for one in (linked, told[0], told[4], told[5])}
+    disk.size = 0
+    await exports.fetch(told[5].ref, 0, 1)
+    await exports.tidy()
+    await exports.fetch(told[5].ref, 0, 1)  # somebody has just begun to
+    with pytest.raises(ContractError) as refused:
+        await exports.export(running(), ExportKind.LOG)
+    assert refused.value.error.code is ErrorCode.STORAGE_FULL
+    assert (await exports.export(running(), ExportKind.FILE, "summary.json")) == linked
 
 
 async def test_many_may_tidy_at_once(archive: Archive, tmp_path: Path) -> None:
