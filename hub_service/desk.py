@@ -16,7 +16,15 @@ from typing import Final
 from pydantic import JsonValue
 
 from broker.logs import about
-from broker.messages import ContractError, Error, ErrorCode, Experiment, Reply, Result
+from broker.messages import (
+    ID_REQUIRED,
+    ContractError,
+    Error,
+    ErrorCode,
+    Experiment,
+    Reply,
+    Result,
+)
 from broker.requests import Asked
 from hub_service import snapshot
 from hub_service.archive import Archive, Audit
@@ -42,6 +50,8 @@ PAGE: Final = 200
 """Phase records that are applied in one change."""
 RETRY_S: Final = 5.0
 """After the disk did not take something."""
+LASTING: Final = ID_REQUIRED | {"estop"}
+"""Verbs that would do something once more; all others say what shall be."""
 HUB: Final = "hub"
 """The principal of what the hub does of itself, in the audit."""
 
@@ -195,7 +205,8 @@ class Desk:
             key = _key(asked)
             if key is None or (refusal is not None and refusal.code is ErrorCode.UNAVAILABLE):
                 return None  # "not now" must not be the answer later on
-            return key, Remembered(asked.user, asked.fingerprint, now, reply)
+            lasting = refusal is None and asked.verb in LASTING
+            return key, Remembered(asked.user, asked.fingerprint, now, reply, lasting)
 
         def record(decision: Decision) -> Future[None]:
             refusal = decision.refusal
@@ -228,7 +239,8 @@ class Desk:
         if key is None:
             return
         now = self._clock()
-        kept = key, Remembered(asked.user, asked.fingerprint, now, Reply(result=result))
+        reply, lasting = Reply(result=result), asked.verb in LASTING
+        kept = key, Remembered(asked.user, asked.fingerprint, now, reply, lasting)
         try:
             await self._store.apply(now=now, remember=lambda _: kept)
         except ContractError as error:

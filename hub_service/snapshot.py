@@ -39,12 +39,18 @@ class SnapshotError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A request that was answered: the same id gets the same answer for a day."""
+    """A request that was answered: the same id gets the same answer for a day.
+
+    Attributes:
+        lasting: Carried out once more it would do something once more; the others may be forgotten
+            earlier where there are too many.
+    """
 
     user: str
     fingerprint: str
     at: Time
     reply: Reply
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)

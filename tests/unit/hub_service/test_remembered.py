@@ -17,8 +17,11 @@ from broker.messages import (
     OnNode,
     Request,
     Result,
+    Submit,
+    Submitted,
 )
 from broker.requests import Asked
+from hub_service import answers
 from hub_service.archive import Archive
 from hub_service.commands import Commands
 from hub_service.desk import Desk
@@ -160,6 +163,27 @@ async def test_an_emergency_stop_that_comes_again_after_its_answer_stops_nothing
     async with life(tmp_path) as house:
         assert await house.commands.handle(ESTOP) == answer
         assert house.stopped == []
+
+
+async def test_a_submission_is_remembered_however_much_else_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeat would queue it twice; that of a pause says what is so already."""
+    monkeypatch.setattr(answers, "MAX_ANSWERS", 30)
+    monkeypatch.setattr(answers, "MAX_ANSWERS_PER_USER", 20)
+    begin = asked("submit", Submit(script="print(1)\n", id="job"))
+    async with life(tmp_path) as house:
+        first = await house.commands.handle(begin)
+        assert isinstance(first, Submitted)
+        for principal in ("ada", "eve", "bob"):
+            for number in range(25):
+                pause = OnExperiment(experiment_id=first.experiment_id, id=f"again-{number}")
+                verb = ("pause", "resume")[number % 2]
+                await house.commands.handle(Asked(principal, True, verb, pause, "f", T0))
+        assert await house.commands.handle(begin) == first
+    async with life(tmp_path) as house:
+        assert await house.commands.handle(begin) == first
+        assert len(house.desk.state.entries) == 1
 
 
 async def test_a_full_disk_hides_no_emergency_stop(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import errno
 import shutil
 import tempfile
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from broker.messages import ContractError, Done, ErrorCode, Reply
-from hub_service.answers import MAX_ANSWERS, MAX_ANSWERS_PER_USER, REMEMBERED_FOR_S
+from hub_service.answers import MAX_ANSWERS, MAX_ANSWERS_PER_USER, REMEMBERED_FOR_S, Answers
 from hub_service.queue import Decision, Event, QueueState, decide
 from hub_service.queue.events import CancelAsked, Submitted
 from hub_service.snapshot import Remembered, with_live
@@ -246,6 +247,27 @@ async def test_answers_are_bounded_in_all_and_for_each_user(tmp_path: Path) -> N
     assert store.answer("first") is None
     assert len(store._answers) == MAX_ANSWERS
     await store.close()
+
+
+def test_no_number_of_names_has_others_answers_forgotten() -> None:
+    """What may not be carried out twice is remembered longest, and of each user something."""
+    remembered = Answers({}, 0.0)
+
+    def ask(user: str, key: str, *, lasting: bool) -> None:
+        added = {key: replace(answer(user, key), lasting=lasting)}
+        remembered.change(added, remembered.outdated(added, 0.0), 0.0)
+
+    ask("mqtt:quiet", "pause", lasting=False)
+    ask("mqtt:quiet", "job-1", lasting=True)
+    ask("mqtt:quiet", "job-2", lasting=True)
+    for number in range(2 * MAX_ANSWERS):
+        ask(f"web:{number % 20}", f"pause-{number}", lasting=False)
+    assert {"pause", "job-1", "job-2"} <= set(remembered)
+    for number in range(2 * MAX_ANSWERS):
+        ask(f"web:{number % 20}", f"job-of-{number}", lasting=True)
+    assert {"job-1", "job-2"} <= set(remembered)
+    assert "pause" not in remembered
+    assert len(remembered) == MAX_ANSWERS
 
 
 async def test_a_cancelled_caller_does_not_tear_memory_from_disk(tmp_path: Path) -> None:
