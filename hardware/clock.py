@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final, Protocol
 
 _MAX_LAG: Final = 0.25
@@ -20,6 +21,16 @@ _MAX_LAG: Final = 0.25
 
 _EARLY: Final = 1e-6
 """Real seconds that a timer may be early by rounding."""
+
+
+def machine_boot() -> str:
+    """Return the identity of the machine's current boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def uptime() -> float:
+    """Return the seconds since the machine's boot, also those that it slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Clock(Protocol):

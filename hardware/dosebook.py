@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hardware.budget import HOUR, Budget
 from hardware.channels import Equipment
-from hardware.clock import Clock
+from hardware.clock import Clock, machine_boot, uptime
 from hardware.files import parse_json, replace_file, set_aside
 from hardware.safety import State, fullest
 
@@ -43,7 +43,9 @@ class DoseBook:
     Args:
         path: The file; None keeps nothing.
         equipment: The reactor.
-        clock: Of the reactor. The hour goes on by the wall clock while the node is away.
+        clock: Of the reactor. While the node is away the hour goes on by the machine's time since
+            its boot: a wall clock that is set forward must not give volumes free. Only over a boot
+            the wall clock counts.
     """
 
     def __init__(self, path: Path | None, equipment: Equipment, clock: Clock) -> None:
@@ -77,7 +79,7 @@ class DoseBook:
         async with self._line:
             if volumes == self._kept:
                 return
-            text = f'{{"schema": {_SCHEMA}, "at": "{self._clock.now().isoformat()}", {volumes}}}'
+            text = f'{{"schema": {_SCHEMA}, {self._time()}, {volumes}}}'
             try:
                 await asyncio.to_thread(replace_file, self._path, text)
             except OSError as error:
@@ -97,12 +99,25 @@ class DoseBook:
         volume = json.dumps(fullest(self._equipment, state))
         return f'"volume": {volume}, "pumps": {json.dumps(pumps)}'
 
+    def _time(self) -> str:
+        at = self._clock.now().isoformat()
+        return f'"at": "{at}", "boot": "{machine_boot()}", "uptime": {uptime()}'
+
+    def _away(self, data: Mapping[str, Any]) -> float:
+        """Return the reactor seconds since it was kept."""
+        if data.get("boot") == machine_boot():  # earlier versions kept none
+            away = uptime() - float(data["uptime"])
+        else:
+            away = (self._clock.now() - datetime.fromisoformat(data["at"])).total_seconds()
+        if not math.isfinite(away):
+            raise ValueError("it cannot have been kept then")
+        return max(0.0, away) * self._clock.speed
+
     def _parse(self, text: str) -> Kept:
         data = parse_json(text)
         if data["schema"] != _SCHEMA:
             raise ValueError(f"unknown schema {data['schema']}")
-        away = (self._clock.now() - datetime.fromisoformat(data["at"])).total_seconds()
-        away = max(0.0, away) * self._clock.speed
+        away = self._away(data)
         now = self._clock.monotonic()
         budgets = {}
         for name, pump in data["pumps"].items():

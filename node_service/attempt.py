@@ -14,6 +14,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Final
 
 from broker.messages import Activity, Assignment, ContainerStatus, Estop, EventRecord, Phase
+from hardware.clock import machine_boot
 from node_service import endings
 from node_service.collecting import collect
 from node_service.console import Console
@@ -21,7 +22,7 @@ from node_service.container import Container, find
 from node_service.inbox import Inbox
 from node_service.lease import Lease
 from node_service.preparing import RETRY_SECONDS, prepare
-from node_service.runclock import RunClock, machine_boot
+from node_service.runclock import RunClock
 from node_service.runner.interface import Exit, Found, Limits, RunnerError, RunSpec
 from node_service.runs import Ending, Run, Stage, wanted
 from node_service.safety import hold, make_safe

@@ -2,15 +2,9 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from hardware.clock import Clock
+from hardware.clock import Clock, machine_boot
 from node_service.runs import ClockAnchor
-
-
-def machine_boot() -> str:
-    """Return the identity of the machine's current boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 class RunClock:

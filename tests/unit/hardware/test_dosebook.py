@@ -7,25 +7,34 @@ from pathlib import Path
 import pytest
 
 from broker.messages import ContractError
+from hardware import dosebook
 from hardware.clock import ManualClock
 from hardware.reactor import Reactor
 from tests.unit.hardware.drivers.broken import BrokenDevice
 from tests.unit.hardware.equipment import bench
 
 AT = datetime(2026, 2, 17, 14, 26, tzinfo=UTC)
+BOOTED = AT - timedelta(days=2)
 
 
 @asynccontextmanager
 async def node(
-    path: Path, at: datetime, *, measured: bool = True
+    path: Path, at: datetime, *, measured: bool = True, set_forward: timedelta = timedelta()
 ) -> AsyncIterator[tuple[Reactor, ManualClock]]:
-    clock = ManualClock(at)
+    """Run a node from a time on, on a machine whose wall clock was set forward meanwhile."""
+    clock = ManualClock(at + set_forward)
     device = BrokenDevice(clock)
     device.values["volume"] = 6.0
     equipment = bench(measured=measured)
-    async with Reactor(equipment, [device], clock, doses_file=path) as reactor:
-        await clock.advance(1.0)
-        yield reactor, clock
+
+    def uptime() -> float:
+        return (clock.now() - set_forward - BOOTED).total_seconds()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dosebook, "uptime", uptime)
+        async with Reactor(equipment, [device], clock, doses_file=path) as reactor:
+            await clock.advance(1.0)
+            yield reactor, clock
 
 
 async def dose(reactor: Reactor, clock: ManualClock, ml: float, channel: str = "media") -> None:
@@ -90,6 +99,30 @@ async def test_a_wall_clock_that_goes_back_gives_nothing_back(tmp_path: Path) ->
         await dose(reactor, clock, 5.0)
         await dose(reactor, clock, 5.0)
     async with node(path, AT - timedelta(days=1)) as (reactor, _):
+        assert await left(reactor) == ("max_hourly_ml", pytest.approx(2.0))
+
+
+async def test_a_wall_clock_that_is_set_forward_gives_nothing_free(tmp_path: Path) -> None:
+    """As where a machine without a clock of its own learns the time after its node began."""
+    path = tmp_path / "doses.json"
+    async with node(path, AT) as (reactor, clock):
+        await dose(reactor, clock, 5.0)
+        await dose(reactor, clock, 5.0)
+    forward = timedelta(days=1)
+    async with node(path, AT + timedelta(minutes=5), set_forward=forward) as (reactor, _):
+        assert await left(reactor) == ("max_hourly_ml", pytest.approx(2.0))
+
+
+async def test_over_a_boot_the_wall_clock_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "doses.json"
+    async with node(path, AT) as (reactor, clock):
+        await dose(reactor, clock, 5.0)
+    monkeypatch.setattr(dosebook, "machine_boot", lambda: "another")
+    async with node(path, AT + timedelta(minutes=70)) as (reactor, clock):
+        for _ in range(2):
+            await dose(reactor, clock, 5.0)
         assert await left(reactor) == ("max_hourly_ml", pytest.approx(2.0))
 
 
