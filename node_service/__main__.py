@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -22,7 +22,7 @@ from broker.health import Health, serve
 from broker.identity import stable_client_id
 from broker.journal import Journal
 from broker.logs import about, set_up
-from broker.messages import ContractError, Estop, ServiceStatus, utc_now
+from broker.messages import ContractError, ErrorCode, Estop, ServiceStatus, utc_now
 from broker.settings import BrokerSettings, SettingsError, load_settings
 from broker.systemd import Systemd
 from broker.topics import Topic
@@ -66,6 +66,8 @@ def main() -> None:
             return
         broker = load_settings(BrokerSettings, "broker", options.config)
         set_up(settings.log_format, settings.log_level, (broker.secret(),))
+        # Who owns the directory is sent it, and it waits for its handler.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         with about(node=settings.id), owned(DataDir(settings.data_dir)):
             asyncio.run(run(settings, broker))
     except ContractError as error:
@@ -110,6 +112,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGUSR1, local_stop.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     directory = DataDir(settings.data_dir)
     boot_id = str(ULID())
     runner_settings = RunnerSettings(
@@ -215,21 +218,34 @@ def _judge(connection: Connection, node: str) -> Health:
 
 
 def _engage(directory: DataDir) -> None:
-    """Engage the emergency stop: of the running node by a signal, else on the disk."""
-    try:
-        with owned(directory):
-            asyncio.run(_latch(directory))
-            return
-    except ContractError:
-        process = owner(directory)
-    if process is not None:
-        os.kill(process, signal.SIGUSR1)
+    """Engage the emergency stop: of the running node by a signal, else on the disk.
+
+    Which of the two may change meanwhile: a node that dies on the way leaves it to us.
+
+    Raises:
+        ContractError: The ledger cannot be used.
+    """
     deadline = time.monotonic() + ESTOP_SECONDS
-    while (estop := read_estop(directory.ledger)) is None:
+    told: set[int | None] = set()
+    while True:
+        try:
+            with owned(directory):
+                asyncio.run(_latch(directory))
+                return
+        except ContractError as error:
+            if error.error.code is not ErrorCode.WRONG_STATE:
+                raise
+        process = owner(directory)
+        if process is not None and process not in told:
+            told.add(process)
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGUSR1)
+        if directory.ledger.exists() and (estop := read_estop(directory.ledger)) is not None:
+            sys.stdout.write(f"Stopped. Release it with the latch {estop.latch}.\n")
+            return
         if time.monotonic() > deadline:
             _refuse(f"process {process} did not latch the stop: cut the reactor's power")
         time.sleep(0.02)
-    sys.stdout.write(f"Stopped. Release it with the latch {estop.latch}.\n")
 
 
 async def _latch(directory: DataDir) -> None:

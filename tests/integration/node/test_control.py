@@ -1,6 +1,7 @@
 """What reaches a node beside its assignment: emergency stop, manual control, a second process."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from broker.messages import (
     utc_now,
 )
 from broker.topics import Topic
+from node_service.datadir import DataDir
 from tests.support.brokers import Connector
 from tests.support.node import Hub, Node, remove_containers
 from tests.support.waiting import eventually
@@ -140,6 +142,17 @@ async def test_a_signal_on_the_node_engages_without_a_broker(
     assert hub.report.estop.latch in done.stdout
     await admin.say(Topic.NODE_ESTOP_RELEASE, EstopRelease(latch=hub.report.estop.latch).encode())
     await eventually(lambda: hub.report.estop is None)
+
+
+async def test_a_signal_as_soon_as_the_node_is_there_engages(node: Node, hub: Hub) -> None:
+    lock = DataDir(node.data).lock
+    node.start()
+    async with asyncio.timeout(60):
+        while not (lock.exists() and lock.read_text() == str(node.pid)):  # noqa: ASYNC110 - a file cannot wake us
+            await asyncio.sleep(0)
+    os.kill(node.pid, signal.SIGUSR1)
+    await eventually(lambda: node.returncode is not None or (hub.reports and hub.report.estop))
+    assert node.returncode is None
 
 
 async def test_manual_control_of_an_idle_reactor(running: Node, hub: Hub, admin: Admin) -> None:
