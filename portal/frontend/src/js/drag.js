@@ -1,6 +1,6 @@
 // @ts-check
 import { byId } from './dom.js';
-import { refresh } from './regions.js';
+import { hold } from './regions.js';
 
 const EDGE = 60;
 
@@ -13,6 +13,7 @@ export class Drag {
   constructor(grip, event, rows, put) {
     this.grip = grip;
     this.row = /** @type {HTMLElement} */ (grip.closest('li'));
+    this.region = /** @type {HTMLElement} */ (byId('queue'));
     this.rows = rows;
     this.put = put;
     this.from = this.rows.indexOf(this.row);
@@ -29,7 +30,7 @@ export class Drag {
     grip.addEventListener('pointerup', () => this.dropped(), { signal });
     grip.addEventListener('pointercancel', () => this.end(), { signal });
     document.addEventListener('keydown', (e) => e.key === 'Escape' && this.end(), { signal });
-    byId('queue')?.setAttribute('data-held', '');
+    hold(this.region, true);
     this.row.classList.add('dragged');
     this.row.parentElement?.classList.add('sorting');
     this.scroller = window.setInterval(() => this.scroll(), 16);
@@ -81,7 +82,6 @@ export class Drag {
     for (const row of this.rows) row.style.transform = '';
     this.row.classList.remove('dragged');
     this.row.parentElement?.classList.remove('sorting');
-    byId('queue')?.removeAttribute('data-held');
-    refresh();
+    hold(this.region, false);
   }
 }

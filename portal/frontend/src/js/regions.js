@@ -106,9 +106,23 @@ export function refresh() {
   timer = window.setTimeout(run, Math.max(0, last + SPACING - Date.now()));
 }
 
+/**
+ * Leave a region as it is while somebody works in it. What it missed comes when it is let go.
+ * @param {HTMLElement} region @param {boolean} on
+ */
+export function hold(region, on) {
+  if (on === (region.dataset.held !== undefined)) return;
+  if (on) {
+    region.dataset.held = '';
+  } else {
+    delete region.dataset.held;
+    refresh();
+  }
+}
+
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) {
-    if (timer && !running) again = true;
+    if (timer) again = true;
     clearTimeout(timer);
     timer = 0;
   } else if (again && !running) {

@@ -43,10 +43,6 @@ export class Marks {
     this.known = new Set();
   }
 
-  get last() {
-    return this.all.length > 0 ? this.all[this.all.length - 1].x : 0;
-  }
-
   /** Add what is new; returns whether anything was. */
   add(events) {
     const fresh = marksOf(events).filter((mark) => {

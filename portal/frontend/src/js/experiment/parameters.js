@@ -4,6 +4,7 @@
 import { post } from '../api.js';
 import { carryOut } from '../commands.js';
 import { h, icon } from '../dom.js';
+import { hold } from '../regions.js';
 
 const FIELD = 'param.';
 const SHOWN = 'shown.';
@@ -37,36 +38,40 @@ function changed(form) {
 }
 
 /** While something is typed, the page's refresh leaves the form alone. */
-function hold(form) {
+function guard(form) {
   const dirty = changed(form);
-  const region = /** @type {HTMLElement} */ (form.closest('[data-region]'));
-  if (dirty.length > 0) region.dataset.held = '';
-  else delete region.dataset.held;
+  hold(form.closest('[data-region]'), dirty.length > 0);
   for (const element of form.querySelectorAll('[data-when="dirty"]')) /** @type {HTMLButtonElement} */ (element).disabled = dirty.length === 0;
   for (const { field, shown } of fieldsOf(form)) field.closest('.field')?.classList.toggle('changed', field.value !== shown.value);
 }
 
-function release(form) {
-  delete form.closest('[data-region]').dataset.held;
-}
+/** Where it is said that somebody else has changed what a field has. @returns {HTMLElement | null} */
+const clashOf = (field) => field.closest('.field')?.querySelector('.clash') ?? null;
 
 /** Say that somebody else has changed what is being changed here. */
 function conflict(form, { name, field, shown }, theirs) {
-  const place = field.closest('.field')?.querySelector('.clash');
-  if (!place) return;
-  const take = (value) => {
+  const place = clashOf(field);
+  if (!place || place.dataset.theirs === theirs) return;
+  const take = (mine) => {
     shown.value = theirs;
-    field.value = value;
-    place.replaceChildren();
-    hold(form);
+    if (!mine) field.value = theirs;
+    settle(field);
+    guard(form);
   };
-  const mine = field.value;
+  place.dataset.theirs = theirs;
   place.replaceChildren(
     h('p', { class: 'wrong' }, icon('alert'), h('span', {}, 'Somebody else set ', h('bdi', {}, name), ' to ', h('bdi', {}, theirs), ' meanwhile.')),
     h('div', { class: 'row' },
-      h('button', { class: 'btn mini', type: 'button', onclick: () => take(theirs) }, 'Take theirs'),
-      h('button', { class: 'btn mini', type: 'button', onclick: () => take(mine) }, 'Keep mine')),
+      h('button', { class: 'btn mini', type: 'button', onclick: () => take(false) }, 'Take theirs'),
+      h('button', { class: 'btn mini', type: 'button', onclick: () => take(true) }, 'Keep mine')),
   );
+}
+
+/** There is no such conflict, or none any more. */
+function settle(field) {
+  const place = clashOf(field);
+  place?.replaceChildren();
+  delete place?.dataset.theirs;
 }
 
 /** What stands at the hub now. @param {Record<string, unknown>} parameters */
@@ -75,13 +80,15 @@ export function tellParameters(parameters) {
   if (!form) return;
   for (const each of changed(form)) {
     const theirs = parameters[each.name];
-    if (theirs === undefined || typed(each.field, each.shown.value) === theirs) continue;
+    if (theirs === undefined) continue;
     if (typed(each.field, each.field.value) === theirs) each.shown.value = each.field.value;
+    if ([each.field, each.shown].some(({ value }) => typed(each.field, value) === theirs)) settle(each.field);
     else conflict(form, each, String(theirs));
   }
+  guard(form);
 }
 
-async function send(form, id, refreshed) {
+async function send(form, id) {
   const dirty = changed(form);
   if (dirty.length === 0 || !form.reportValidity()) return;
   const parameters = Object.fromEntries(dirty.map(({ name, field }) => [name, typed(field, field.value)]));
@@ -89,34 +96,33 @@ async function send(form, id, refreshed) {
   const done = await carryOut(() => post(`/api/experiments/${id}/parameters`, { parameters, expected }), form.querySelector('button[type="submit"], button:not([type])'));
   if (!done) return;
   for (const { field, shown } of dirty) shown.value = field.value;
-  release(form);
-  hold(form);
-  refreshed();
+  guard(form);
 }
 
-/** Take over the form. @param {string} id of the experiment @param {() => void} refreshed called when some were sent */
-export function takeParameters(id, refreshed) {
+/** Take over the form. @param {string} id of the experiment */
+export function takeParameters(id) {
   document.addEventListener('input', (event) => {
     const form = /** @type {HTMLElement} */ (event.target).closest?.('#parameters-form');
-    if (form) hold(form);
+    if (form) guard(form);
   });
   document.addEventListener('submit', (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
     if (form.id !== 'parameters-form') return;
     event.preventDefault();
-    send(form, id, refreshed);
+    send(form, id);
   });
   document.addEventListener('reset', (event) => {
     const form = /** @type {HTMLFormElement} */ (event.target);
     if (form.id !== 'parameters-form') return;
     event.preventDefault();
-    for (const { field, shown } of fieldsOf(form)) field.value = shown.value;
-    for (const place of form.querySelectorAll('.clash')) place.replaceChildren();
-    hold(form);
-    refreshed();
+    for (const { field, shown } of fieldsOf(form)) {
+      field.value = shown.value;
+      settle(field);
+    }
+    guard(form);
   });
   document.addEventListener('regions', () => {
     const form = formOf();
-    if (form) hold(form);
+    if (form) guard(form);
   });
 }

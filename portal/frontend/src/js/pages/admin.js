@@ -1,7 +1,7 @@
 // @ts-check
 import '../common.js';
 import { byId } from '../dom.js';
-import { refresh } from '../regions.js';
+import { hold, refresh } from '../regions.js';
 import { whileSeen } from '../seen.js';
 import { toast } from '../toasts.js';
 
@@ -15,8 +15,7 @@ document.addEventListener('input', ({ target }) => {
   const region = /** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest('[data-region]'));
   if (!region) return;
   const fields = /** @type {HTMLInputElement[]} */ ([...region.querySelectorAll('input')]);
-  if (fields.some((field) => field.value !== field.defaultValue)) region.dataset.held = '';
-  else delete region.dataset.held;
+  hold(region, fields.some((field) => field.value !== field.defaultValue));
 });
 
 document.addEventListener('click', async (event) => {

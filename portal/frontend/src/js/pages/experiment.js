@@ -9,6 +9,7 @@ import { showContainer } from '../experiment/container.js';
 import { takeParameters, tellParameters } from '../experiment/parameters.js';
 import { takePreviews } from '../experiment/results.js';
 import { takeScript } from '../experiment/script.js';
+import { Told, attemptOf } from '../experiment/told.js';
 import { Console, tellDropped } from '../log/console.js';
 import '../menu.js';
 import { report } from '../readings.js';
@@ -34,34 +35,50 @@ const over = () => ['completed', 'failed', 'cancelled'].includes(facts().status 
 /** Whether two times differ, in whatever form they are written. */
 const moved = (a, b) => Date.parse(a ?? '') !== Date.parse(b ?? '') && Boolean(a || b);
 
+/** What the page tells of the experiment's life. */
+const milestones = () => pageData('milestones') ?? [];
+
 /** What the server last said of the experiment's two clocks. */
 function takeTimes() {
-  board.setTimes(pageData('milestones') ?? [], facts().started || null);
+  board.setTimes(milestones(), facts().started || null);
 }
 
 let loading = false;
+let wanted = false;
 let loaded = false;
-/** When the newest event on record was. */
-let newest = '';
+let retry = 0;
+const told = new Told();
+
+/** Have the page made anew as long as it does not show what is on record. */
+function compare() {
+  if (told.missing(milestones())) refresh();
+}
 
 async function loadHistory() {
-  if (loading || !facts().node) return;
+  if (!facts().node) return;
+  wanted = loading; // what is on its way may lack what has come since it was asked for
+  if (loading) return;
   loading = true;
+  clearTimeout(retry);
   try {
     // The first one is on its way already: the page asks for it ahead.
     const history = await call(`/api/experiments/${id}/history?points=${POINTS}`, loaded ? {} : { cache: 'default' });
+    const { events = [] } = history;
     board.load(history);
     if (over() && board.panels.size === 0) board.tell('Nothing was measured.');
-    tellDropped(history.events ?? []);
+    tellDropped(events);
     loaded = true;
+    told.take(events, true);
+    compare();
   } catch (error) {
     if (!loaded && board.panels.size === 0) {
       board.tell(`What was measured cannot be read now: ${error.message}`, h('button', { class: 'btn', type: 'button', onclick: loadHistory }, 'Try again'));
     }
-    setTimeout(loadHistory, RETRY);
+    retry = window.setTimeout(loadHistory, RETRY);
   } finally {
     loading = false;
   }
+  if (wanted) loadHistory();
 }
 
 /** More detail for the part that somebody looks at. */
@@ -73,14 +90,11 @@ async function lookCloser({ from, to }) {
 /** Doses and settings are not part of the live readings; they follow from the record. */
 async function loadEvents() {
   if (!loaded || over()) return;
-  const history = await call(`/api/experiments/${id}/history?points=2&start=${board.marks.last}`).catch(() => null);
-  if (!history) return;
-  const events = history.events ?? [];
-  // The page tells of parameters, and when the script saw them.
-  const told = events.filter(({ event }) => event.startsWith('parameters')).length;
-  if (told > 0 && events[events.length - 1].t !== newest) refresh();
-  newest = events[events.length - 1]?.t ?? newest;
+  const history = await call(`/api/experiments/${id}/history?points=2&start=${told.from}`).catch(() => null);
+  const { events = [] } = history ?? {};
+  told.take(events, false);
   board.addEvents(events);
+  compare();
 }
 
 /** @type {{node: string, stop: (() => void)[]}} */
@@ -132,7 +146,14 @@ document.addEventListener('visibilitychange', () => {
 });
 
 let wasOver = over();
+let attempt = attemptOf(milestones());
 document.addEventListener('regions', () => {
+  const begun = attemptOf(milestones());
+  if (attempt > 0 && begun > attempt) {
+    location.reload(); // charts and log begin anew with it
+    return;
+  }
+  attempt = Math.max(attempt, begun);
   if (data.channels.length === 0) {
     data = pageData('experiment-data');
     board.describe(data.channels, data);
@@ -150,7 +171,7 @@ findSparks();
 offerLines(board);
 takePreviews();
 
-takeParameters(id, () => refresh());
+takeParameters(id);
 takeScript(id);
 
 board.root.addEventListener('whole', () => loadHistory());

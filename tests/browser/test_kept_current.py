@@ -1,0 +1,116 @@
+"""Pages show what is known in the end, whichever word of it was lost. The portal is a sample."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, Route, expect
+
+from portal.frontend.dev import samples
+from tests.support.system import wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+EXPERIMENT = f"/experiment/{samples.RUNNING.experiment_id}"
+LOOK = 11_000
+"""Milliseconds after which a page has looked for events again."""
+
+
+@pytest.fixture
+def page(browser: Browser, preview: str) -> Iterator[Page]:
+    context = browser.new_context(base_url=preview, service_workers="block")
+    page = context.new_page()
+    page.clock.install()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def opened(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator("#link")).to_have_text("Live")
+    page.evaluate("window.mark = 'the same page'")
+
+
+def refreshed(page: Page, change: Callable[[str], str]) -> None:
+    """Have the page fetch itself with a change from now on."""
+
+    def answer(route: Route) -> None:
+        if not is_refresh(route.request):
+            route.fallback()
+            return
+        response = route.fetch()
+        route.fulfill(response=response, body=change(response.text()))
+
+    page.route(f"**{EXPERIMENT}", answer)
+
+
+def is_refresh(request: Request) -> bool:
+    return "x-refresh" in request.headers
+
+
+def with_milestone(text: str, **fields: Any) -> str:
+    """Add a milestone to those that the page tells its scripts."""
+    more = json.dumps({"attempt": 1, "elapsed": 9000.0, "detail": "", **fields})
+    changed, count = re.subn(
+        r'(id="milestones"[^>]*>\[.*?)\]</script>', rf"\1,{more}]</script>", text
+    )
+    assert count == 1
+    return changed
+
+
+def test_a_milestone_that_came_with_the_charts_is_shown(page: Page) -> None:
+    """It was put on record after the page was made, and before it asked for events."""
+    seen = {"event": "parameters-seen", "t": "2027-03-17T14:19:00Z", "elapsed": 9000.0}
+    later = {"event": "dose", "channel": "media", "value": 1, "t": "2027-03-17T14:19:30Z"}
+
+    def history(route: Route) -> None:
+        start = float((re.search(r"start=([\d.]+)", route.request.url) or ["", "0"])[1])
+        body = route.fetch().json()
+        events = [*body["events"], seen, {**later, "elapsed": 9400.0}]
+        body["events"] = [event for event in events if event.get("elapsed", 0) >= start]
+        route.fulfill(json=body)
+
+    shown = False
+
+    def change(text: str) -> str:
+        told = with_milestone(text, what="parameters-seen", t="2027-03-17T14:19:00+00:00")
+        return told if shown else text
+
+    page.route("**/history?*", history)
+    refreshed(page, change)
+    with page.expect_request(is_refresh):
+        opened(page, EXPERIMENT)
+    with page.expect_request(is_refresh):  # the hub did not have it at once
+        page.clock.run_for(LOOK)
+    shown = True
+    page.clock.run_for(LOOK)
+    milestones = page.locator("#milestones")
+    wait_for("the milestone", lambda: "9000" in (milestones.text_content() or ""))
+
+
+def test_another_attempt_begins_on_a_page_of_its_own(page: Page) -> None:
+    """Its log and its charts begin at one and at zero: behind those of the attempt before."""
+    opened(page, EXPERIMENT)
+    refreshed(
+        page,
+        lambda text: with_milestone(text, what="accepted", t="2027-03-17T14:19:00Z", attempt=2),
+    )
+    with page.expect_navigation():
+        page.get_by_label("target_od").fill("0.7")
+        page.get_by_role("button", name="Send to the script").click()
+    assert page.evaluate("window.mark") is None
+
+
+def test_what_a_form_missed_while_somebody_typed_comes_afterwards(page: Page) -> None:
+    opened(page, EXPERIMENT)
+    field = page.get_by_label("target_od")
+    before = field.input_value()
+    refreshed(page, lambda text: text.replace("held density", "the density that is held"))
+    field.fill("0.7")
+    field.fill(before)
+    expect(page.get_by_text("the density that is held")).to_be_visible()
