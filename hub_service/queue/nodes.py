@@ -2,8 +2,18 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from broker.messages import Activity, Error, ErrorCode, LedgerEntry, NodeReport, Phase, Posture
+from broker.messages import (
+    Activity,
+    Error,
+    ErrorCode,
+    LedgerEntry,
+    NodeReport,
+    Outcome,
+    Phase,
+    Posture,
+)
 from hub_service.queue.commands import stop
 from hub_service.queue.endings import end, finish
 from hub_service.queue.events import (
@@ -16,10 +26,25 @@ from hub_service.queue.events import (
     Noted,
 )
 from hub_service.queue.evidence import adopt
-from hub_service.queue.state import NO_SCRIPT, Attempt, Entry, Finish, Plan, QueueState, Stage, Want
+from hub_service.queue.state import (
+    NO_SCRIPT,
+    Attempt,
+    Entry,
+    Finish,
+    NodeState,
+    Plan,
+    QueueState,
+    Stage,
+    Want,
+)
 
 LEDGER_PATIENCE = timedelta(seconds=60)
 """How long the journal may stay silent on an end that the node's ledger reports."""
+MEMORY_PATIENCE = timedelta(minutes=10)
+"""How long a node that is there and owes nothing may leave an end incomplete: it has a new disk.
+
+Its report may be some seconds older than what it did, and that it is away is noticed late.
+"""
 
 
 def presence(state: QueueState, event: NodePresence, now: datetime) -> Decision:
@@ -238,7 +263,8 @@ def _conclude(
         if _never_accepted(state, name, entry, report, known):
             state, more = end(state, entry, "cancelled", now, entry.stop_error)
         else:
-            state, more = _from_ledger(state, entry, report, known, now)
+            conclusion = _conclusion(entry, state.node(name), report, known, now)
+            state, more = _conclude_silence(state, entry, conclusion, now)
         effects += more
     return state, effects
 
@@ -264,33 +290,68 @@ def _never_accepted(
     )
 
 
-def _from_ledger(
-    state: QueueState,
-    entry: Entry,
-    report: NodeReport,
-    known: LedgerEntry | None,
-    now: datetime,
-) -> tuple[QueueState, tuple[Effect, ...]]:
-    """End an attempt by the node's ledger where the journal has nothing more to tell.
+class _Conclusion(NamedTuple):
+    """How an attempt ended, as far as that can still be known."""
 
-    Only where every record is acknowledged and yet the end is missing: the record that told it
-    was lost, which the archive shows as a gap.
-    """
-    if entry.finish is not None:
-        return state, ()
-    backlog = report.backlog.get("records")
-    silent = (
-        known is not None
-        and known.state == "finished"
-        and known.outcome is not None
-        and (backlog is None or backlog.entries == 0)
-    )
-    if not silent or known is None or known.outcome is None:
-        return (state if entry.ledger_since is None else state.put(_forget(entry))), ()
+    finish: Finish
+    why: str
+    patience: timedelta
+
+
+def _conclude_silence(
+    state: QueueState, entry: Entry, conclusion: _Conclusion | None, now: datetime
+) -> tuple[QueueState, tuple[Effect, ...]]:
+    """End an attempt whose node has nothing more to tell, once that was so for long enough."""
+    if conclusion is None:
+        forgotten = replace(entry, ledger_since=None)
+        return (state if entry.ledger_since is None else state.put(forgotten)), ()
     if entry.ledger_since is None:
         return state.put(replace(entry, ledger_since=now)), ()
-    if now - entry.ledger_since < LEDGER_PATIENCE:
+    if now - entry.ledger_since < conclusion.patience:
         return state, ()
+    if conclusion.finish.told:
+        plan = replace(entry.plan, warnings=(*entry.plan.warnings, conclusion.why))
+        entry = replace(entry, plan=plan)
+    state, effects = finish(state, entry, conclusion.finish)
+    return state, (*effects, Noted("concluded", conclusion.why, entry.id, entry.node))
+
+
+def _conclusion(
+    entry: Entry, node: NodeState, report: NodeReport, known: LedgerEntry | None, now: datetime
+) -> _Conclusion | None:
+    """Return what is to be concluded of an attempt, if every record of its node is here."""
+    if _owes(report, "records"):
+        return None
+    silent = node.online and not _owes(report, "files") and "files" in report.backlog
+    if entry.finish is not None:
+        # The files that its node still had to send are not there any more, nor is their journal.
+        lost = f"result files that {entry.node} had not sent yet were lost there"
+        told = replace(entry.finish, files_upto=None)
+        return _Conclusion(told, lost, MEMORY_PATIENCE) if silent else None
+    if known is not None:
+        return _from_ledger(entry, known, now)
+    if entry.stage is not Stage.RELEASED or not silent:
+        return None  # what holds the reactor is asked for; a node that does not know it says so
+    outcome: Outcome = "failed" if entry.stop_error is None else "cancelled"
+    error = entry.stop_error or Error(
+        code=ErrorCode.INTERRUPTED,
+        message=f"{entry.node} lost its memory before it told how attempt {entry.attempt} ended",
+        hint="what it recorded until then is kept",
+    )
+    return _Conclusion(
+        Finish(outcome, now, error=error, told=False),
+        f"{entry.node} lost its memory, and how attempt {entry.attempt} ended",
+        MEMORY_PATIENCE,
+    )
+
+
+def _from_ledger(entry: Entry, known: LedgerEntry, now: datetime) -> _Conclusion | None:
+    """Return the end that the node's ledger knows of.
+
+    The record that told it was lost, which the archive shows as a gap.
+    """
+    if known.state != "finished" or known.outcome is None:
+        return None
     error = None
     if known.outcome != "completed":
         error = entry.stop_error or Error(
@@ -298,11 +359,14 @@ def _from_ledger(
             message="the record of how it ended was lost",
             hint=f"the ledger of {entry.node} says only that it {known.outcome}",
         )
-    told = Finish(known.outcome, now, error=error, told=False)
-    state, effects = finish(state, entry, told)
-    detail = f"the journal lost its end; the ledger of {entry.node} says {known.outcome}"
-    return state, (*effects, Noted("concluded", detail, entry.id, entry.node))
+    return _Conclusion(
+        Finish(known.outcome, now, error=error, told=False),
+        f"the journal lost its end; the ledger of {entry.node} says {known.outcome}",
+        LEDGER_PATIENCE,
+    )
 
 
-def _forget(entry: Entry) -> Entry:
-    return replace(entry, ledger_since=None)
+def _owes(report: NodeReport, stream: str) -> bool:
+    """Whether a node has entries that the hub has not acknowledged."""
+    backlog = report.backlog.get(stream)
+    return backlog is not None and backlog.entries > 0

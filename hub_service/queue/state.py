@@ -121,7 +121,7 @@ class Entry:
         adopted: The hub found it running; it may not have its script.
         frozen_at: When the hub learned that it is paused on its reactor: nodes' clocks may be off.
         edition: How often name and note were changed.
-        ledger_since: Since when the node's ledger knows an end that the journal did not tell.
+        ledger_since: Since when the node has nothing more to tell, and yet its end is not complete.
     """
 
     plan: Plan

@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 
-from broker.messages import ErrorCode, Phase, Status
+from broker.messages import ErrorCode, Phase, Status, StreamBacklog
 from hub_service.queue.events import (
     Archived,
     CancelAsked,
     Collected,
     Evidence,
+    NodePresence,
     NodeReported,
     PauseAsked,
     Ticked,
 )
+from hub_service.queue.nodes import MEMORY_PATIENCE
 from tests.unit.hub_service.builders import (
     Desk,
     boot,
@@ -27,6 +29,7 @@ from tests.unit.hub_service.builders import (
 
 ONE = ulid(1)
 MARK = (ulid(1, "EPC"), 17)
+LOST = "result files that reactor-1 had not sent yet were lost there"
 
 
 def started(**more: Any) -> Desk:
@@ -262,6 +265,79 @@ def test_while_records_are_outstanding_the_ledger_concludes_nothing() -> None:
     desk.do(NodeReported("reactor-1", known))
     desk.do(Ticked(), 3600)
     assert desk.entry(1).status is Status.RUNNING
+
+
+def owing(records: int = 0, files: int = 0, **more: Any) -> NodeReported:
+    """A report of a node that the hub owes so many acknowledgements."""
+    owed = {"records": records, "files": files}
+    backlog = {s: StreamBacklog(entries=n, bytes=n) for s, n in owed.items()}
+    return NodeReported("reactor-1", report(**more).model_copy(update={"backlog": backlog}))
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed"])
+def test_files_that_a_new_disk_of_the_node_cannot_bring_are_not_awaited_for_good(
+    outcome: str,
+) -> None:
+    desk = started()
+    desk.says(1, "accepted", "executing", "released")
+    desk.says(1, "finished", outcome=outcome, files_upto=MARK)
+    desk.do(owing(files=3))
+    desk.do(Ticked(), 86400)
+    assert desk.entry(1).phase is Phase.COLLECTING
+    desk.do(NodePresence("reactor-1", boot(2), online=True))
+    desk.do(owing(boot_number=2))
+    desk.do(Ticked(), MEMORY_PATIENCE.total_seconds() - 10)
+    assert desk.entry(1).phase is Phase.COLLECTING
+    decision = desk.do(Ticked(), 20)
+    assert ended(decision) == [ONE]
+    assert desk.entry(1).status == outcome
+    assert (
+        "result files that reactor-1 had not sent yet were lost" in desk.entry(1).plan.warnings[0]
+    )
+    assert "concluded" in noted(decision)
+
+
+def test_an_end_that_a_new_disk_of_the_node_does_not_know_is_an_interruption() -> None:
+    desk = started()
+    desk.says(1, "accepted", "executing", "released")
+    desk.do(NodePresence("reactor-1", boot(2), online=True))
+    desk.do(owing(boot_number=2))
+    decision = desk.do(Ticked(), MEMORY_PATIENCE.total_seconds() + 10)
+    assert ended(decision) == [ONE]
+    told = desk.entry(1).finish
+    assert told is not None
+    assert told.error is not None
+    assert (told.outcome, told.error.code) == ("failed", ErrorCode.INTERRUPTED)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        owing(records=1),
+        owing(files=1),
+        owing(ledger=[(ONE, 1, "released", None)]),
+        NodeReported("reactor-1", report()),  # it says nothing of its files
+    ],
+)
+def test_who_owes_something_or_knows_of_the_attempt_is_awaited(said: NodeReported) -> None:
+    desk = started()
+    desk.says(1, "accepted", "executing", "released")
+    desk.do(said)
+    desk.do(Ticked(), 86400)
+    assert desk.entry(1).phase is Phase.COLLECTING
+
+
+def test_a_node_that_is_away_is_awaited_whatever_it_said_last() -> None:
+    desk = started()
+    desk.says(1, "accepted", "executing", "released")
+    desk.do(owing())
+    desk.do(Ticked(), MEMORY_PATIENCE.total_seconds() - 10)
+    desk.do(NodePresence("reactor-1", boot(1), online=False))
+    desk.do(Ticked(), 86400)
+    assert desk.entry(1).phase is Phase.COLLECTING
+    desk.do(NodePresence("reactor-1", boot(1), online=True))
+    desk.do(Ticked(), MEMORY_PATIENCE.total_seconds() - 10)
+    assert desk.entry(1).phase is Phase.COLLECTING
 
 
 def test_every_order_of_repetitions_leads_to_the_same_end() -> None:
