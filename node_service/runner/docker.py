@@ -121,6 +121,7 @@ class Engine:
             raise RunnerError(
                 "the container engine does not answer",
                 "start it (systemctl start docker) and see that this user may use its socket",
+                "UNAVAILABLE",
             ) from error
 
     def _connected(self) -> APIClient:

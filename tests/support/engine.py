@@ -71,6 +71,13 @@ class PrivateEngine:
             self._process.wait(30)
             self._process = None
 
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory runs out."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
     def load(self, image: str) -> None:
         """Copy an image from the machine's engine."""
         with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:

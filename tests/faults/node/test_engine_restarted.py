@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from broker.messages import ErrorCode
+from node_service.attempt import TRIES
+from node_service.preparing import RETRY_SECONDS
 from tests.support.engine import PrivateEngine
 from tests.support.node import BASE_IMAGE, Hub, Node
 from tests.support.waiting import eventually
@@ -79,3 +81,24 @@ async def test_a_run_survives_its_engine_or_was_interrupted(
     again = str((await hub.run("print('after')")).experiment_id)
     await hub.until_phase(again, "finished")
     assert hub.log(again) == ["after"]
+
+
+async def test_an_engine_that_is_away_when_a_run_begins_is_waited_for(
+    engine: PrivateEngine, node: Node, hub: Hub
+) -> None:
+    """It is killed when all is prepared, and away for longer than one that refuses is asked."""
+    node.start(DOCKER_HOST=engine.host)
+    await node.until_ready(hub)
+    first = str((await hub.run("print('first')")).experiment_id)  # the image is there then
+    await hub.until_phase(first, "finished")
+    experiment = str((await hub.run("print('hello')")).experiment_id)
+    saved = node.data / "runner" / "runs" / f"{experiment}.1" / "saved"
+    await eventually(saved.exists, every=0.001)
+    engine.kill()
+    await asyncio.sleep((TRIES + 1) * RETRY_SECONDS)
+    assert "released" not in hub.phases(experiment)
+    await asyncio.to_thread(engine.start)
+    finished = await hub.until_phase(experiment, "finished")
+    assert (finished.outcome, hub.log(experiment)) == ("completed", ["hello"])
+    said = "\n".join(hub.log(experiment, "system"))
+    assert "could not be started: the container engine does not answer" in said
