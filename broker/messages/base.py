@@ -32,7 +32,10 @@ def utc_now() -> datetime:
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs its offset, for example 2026-02-17T14:26:01Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no calendar has this time in UTC: the years are 1 to 9999") from None
 
 
 def _printable(value: str) -> str:

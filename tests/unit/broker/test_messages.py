@@ -105,3 +105,10 @@ def test_times_are_in_utc_and_carry_their_offset() -> None:
     assert b'"2026-02-17T14:26:01Z"' in parsed.encode()
     with pytest.raises(ContractError, match="offset"):
         decode(ServiceStatus, json.dumps({**status, "since": "2026-02-17T15:26:01"}).encode())
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+00:01"])
+def test_a_time_beyond_the_calendar_is_malformed(time: str) -> None:
+    with pytest.raises(ContractError, match="the years are 1 to 9999") as refused:
+        decode(Plain, json.dumps({"expires_at": time}).encode())
+    assert refused.value.error.code is ErrorCode.MALFORMED
