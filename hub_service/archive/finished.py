@@ -3,10 +3,11 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from broker.messages import Experiment, SortKey, Status
+from hub_service.archive.runs import micros, moment
 
 SortValue = float | str | None
 
@@ -56,7 +57,7 @@ def put(connection: sqlite3.Connection, experiment: Experiment, archived_at: dat
     row = connection.execute(
         "SELECT archived FROM finished WHERE experiment_id = ?", (experiment.experiment_id,)
     ).fetchone()
-    archived = round(archived_at.timestamp() * 1e6) if row is None else row[0]
+    archived = micros(archived_at) if row is None else row[0]
     said_again = remove(connection, experiment.experiment_id)
     values = (sort_value(experiment, key) for key in _COLUMNS)
     connection.execute(
@@ -113,8 +114,7 @@ def newest(connection: sqlite3.Connection, before: str | None, limit: int) -> li
 
 def kept(body: str, archived: int) -> Kept:
     """Return what a row holds."""
-    at = datetime.fromtimestamp(archived / 1e6, UTC)
-    return Kept(Experiment.model_validate_json(body), at)
+    return Kept(Experiment.model_validate_json(body), moment(archived))
 
 
 def words(experiment: Experiment) -> str:

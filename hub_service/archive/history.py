@@ -17,7 +17,7 @@ from hub_service.archive.curves import (
 )
 from hub_service.archive.extremes import add_extremes
 from hub_service.archive.gaps import gaps_of_node, gaps_of_runs
-from hub_service.archive.runs import Run, latest_runs, newest_record, runs_of_node
+from hub_service.archive.runs import Run, latest_runs, micros, newest_record, runs_of_node
 from hub_service.archive.schema import CONTAINER, NO_CLOCK, PREFIXES, SAMPLE, SERIES
 
 RAW_ROWS: Final = 30_000
@@ -170,8 +170,8 @@ def _events(
     return events[::-1]
 
 
-def _ended_before(run: Run, micros: float) -> bool:
-    return run.last is not None and run.last.timestamp() * 1e6 < micros
+def _ended_before(run: Run, when: float) -> bool:
+    return run.last is not None and micros(run.last) < when
 
 
 def _noticed_in(window: Window, gap: Gap) -> bool:

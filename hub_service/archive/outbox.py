@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 import orjson
@@ -23,6 +23,7 @@ from broker.messages import (
     PhaseRecord,
     Status,
 )
+from hub_service.archive.runs import micros, moment
 
 T = TypeVar("T")
 
@@ -87,11 +88,11 @@ class Outbox:
                 Waiting(
                     seq,
                     Notification.model_validate_json(body),
-                    _time(noticed),
+                    moment(noticed),
                     bool(published),
                     frozenset(orjson.loads(told)),
                     tries,
-                    _time(due),
+                    moment(due),
                 )
                 for seq, body, noticed, published, told, tries, due in c.execute(
                     "SELECT seq, body, noticed, published, told, tries, due FROM outbox"
@@ -110,7 +111,7 @@ class Outbox:
         names = orjson.dumps(sorted(told)).decode()
         await self._change(
             "UPDATE outbox SET told = ?, tries = ?, due = ? WHERE seq = ?",
-            (names, tries, _micros(due), seq),
+            (names, tries, micros(due), seq),
         )
 
     async def done(self, seqs: Sequence[int]) -> None:
@@ -285,11 +286,3 @@ def _of_alarm(record: EventRecord, node: str, epoch: str, number: int) -> Notifi
         channel=record.channel,
         severity="critical" if critical else "warning",
     )
-
-
-def _time(micros: int) -> datetime:
-    return datetime.fromtimestamp(micros / 1e6, UTC)
-
-
-def _micros(at: datetime) -> int:
-    return round(at.timestamp() * 1e6)

@@ -4,7 +4,6 @@ import sqlite3
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from pydantic import JsonValue, ValidationError
@@ -21,17 +20,13 @@ from broker.messages import (
 )
 from hub_service.archive.names import Epoch, Names
 from hub_service.archive.quarantine import put_aside
+from hub_service.archive.runs import micros
 from hub_service.archive.samples import Samples
 from hub_service.archive.schema import CONTAINER, SAMPLE, SERIES, SOURCES, axis
 
 STATES: Final = ("created", "running", "paused", "exited")
 """Of a container, as numbered among its samples."""
 _MAX_INTEGER: Final = 2**62
-
-
-def micros(time: datetime) -> int:
-    """Return microseconds of the Unix epoch."""
-    return round(time.timestamp() * 1e6)
 
 
 def tie(epoch: Epoch, number: int) -> int:

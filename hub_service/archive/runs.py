@@ -3,13 +3,15 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _COLUMNS: Final = (
     "r.id, r.experiment_id, r.attempt, n.name, r.entries, r.first_t, r.last_t, r.started_t"
     " FROM runs r JOIN nodes n ON n.id = r.node"
 )
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,13 @@ class Run:
 
 
 def moment(micros: int) -> datetime:
-    """Return the time of microseconds of the Unix epoch."""
-    return datetime.fromtimestamp(micros / 1e6, UTC)
+    """Return the time of microseconds of the Unix epoch, the last of all where there is none."""
+    return _EPOCH + timedelta(microseconds=min(micros, _LAST))
+
+
+def micros(at: datetime) -> int:
+    """Return microseconds of the Unix epoch, exactly: rounded up, the last time would be none."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def runs_of(connection: sqlite3.Connection, experiment_id: str) -> list[Run]:

@@ -10,7 +10,7 @@ from broker.messages import Role, Token
 from hub_service.archive import audits
 from hub_service.archive.audits import Audit
 from hub_service.archive.outbox import Read, Write
-from hub_service.archive.runs import moment
+from hub_service.archive.runs import micros, moment
 
 _COLUMNS: Final = "token_id, name, role, created_by, created_at, expires_on"
 
@@ -58,7 +58,7 @@ class AdmittedTokens:
 
 
 def _put(connection: sqlite3.Connection, token: Token) -> None:
-    expires = None if token.expires_on is None else _microseconds(token.expires_on)
+    expires = None if token.expires_on is None else micros(token.expires_on)
     connection.execute(
         f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
         (
@@ -66,7 +66,7 @@ def _put(connection: sqlite3.Connection, token: Token) -> None:
             token.name,
             token.role.value,
             token.created_by,
-            _microseconds(token.created_at),
+            micros(token.created_at),
             expires,
         ),
     )
@@ -84,7 +84,7 @@ def _admitted(connection: sqlite3.Connection, now: datetime) -> list[Token]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM tokens WHERE NOT revoked"  # noqa: S608  constants
         " AND ifnull(expires_on > ?, TRUE) ORDER BY created_at, token_id",
-        (_microseconds(now),),
+        (micros(now),),
     )
     return [_token(*row) for row in rows]
 
@@ -100,7 +100,3 @@ def _token(*row: Any) -> Token:
         created_at=moment(created_at),
         expires_on=None if expires_on is None else moment(expires_on),
     )
-
-
-def _microseconds(at: datetime) -> int:
-    return round(at.timestamp() * 1e6)

@@ -89,9 +89,8 @@ def outline(whole: Experiment) -> Experiment:
 
 def _warnings(entry: Entry) -> tuple[str, ...]:
     """Return the warnings, also that the times of a run cannot be."""
-    earliest = entry.created_at - CLOCKS_APART
     told = [at for at in (entry.started_at, entry.completed_at) if at is not None]
-    if entry.node is None or all(at >= earliest for at in told):
+    if entry.node is None or all(entry.created_at - at <= CLOCKS_APART for at in told):
         return entry.plan.warnings
     wrong = (
         f"the clock of {entry.node} was wrong, or the hub's: the run is dated before its "

@@ -3,12 +3,14 @@
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from broker.messages import (
     ContractError,
+    CreateToken,
     DeclareDead,
     Done,
     ErrorCode,
@@ -184,6 +186,23 @@ async def test_a_submission_is_remembered_however_much_else_is_asked(
     async with life(tmp_path) as house:
         assert await house.commands.handle(begin) == first
         assert len(house.desk.state.entries) == 1
+
+
+async def test_a_token_until_the_last_of_all_times_keeps_no_hub_from_its_start(
+    tmp_path: Path,
+) -> None:
+    """It is what Python's `datetime.max` says, for those who mean never."""
+    never = datetime.max.replace(tzinfo=UTC)
+    token = CreateToken(token_id=ulid(1, "TKN"), name="Plate reader", expires_on=never)
+    async with life(tmp_path) as house:
+        await house.commands.handle(asked("create-token", token))
+    async with life(tmp_path) as house:
+        assert [t.expires_on for t in await house.archive.tokens.list(T0)] == [never]
+        # As an earlier version kept it, rounded up.
+        await house.archive._write(
+            lambda t: t.connection.execute("UPDATE tokens SET expires_on = expires_on + 1")
+        )
+        assert [t.expires_on for t in await house.archive.tokens.list(T0)] == [never]
 
 
 async def test_a_full_disk_hides_no_emergency_stop(tmp_path: Path) -> None:
