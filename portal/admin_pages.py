@@ -72,6 +72,7 @@ class AdminPages:
         return self.page(
             request,
             "laboratory",
+            partial=storage is None,
             findings=findings(self._state, storage, self._clock(), versions),
             versions=versions,
         )
@@ -86,7 +87,7 @@ class AdminPages:
         except ContractError as error:
             if error.error.code not in UNREACHABLE:
                 raise
-        return self.page(request, "users", found=found, after=after)
+        return self.page(request, "users", partial=found is None, found=found, after=after)
 
     async def retention(self, request: Request, session: Asking) -> Response:
         """Show how long finished experiments are kept."""
@@ -140,6 +141,7 @@ class AdminPages:
         return self.page(
             request,
             "audit",
+            partial=wrong is not None and wrong.code in UNREACHABLE,
             audit=found,
             wrong=wrong,
             before=before,
@@ -162,10 +164,25 @@ class AdminPages:
         }
         return StreamingResponse(rows(pages, _CSV_MOST), media_type="text/csv", headers=headers)
 
-    def page(self, request: Request, tab: str, code: int = 200, **context: object) -> Response:
+    def page(
+        self,
+        request: Request,
+        tab: str,
+        code: int = 200,
+        *,
+        partial: bool = False,
+        **context: object,
+    ) -> Response:
         """Return one of the pages."""
         return self._renderer.page(
-            request, "admin", f"admin_{tab}.html", code, tab=tab, login=self._login, **context
+            request,
+            "admin",
+            f"admin_{tab}.html",
+            code,
+            partial=partial,
+            tab=tab,
+            login=self._login,
+            **context,
         )
 
     def _audit(

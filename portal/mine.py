@@ -118,6 +118,7 @@ class Mine:
             request,
             _NAV,
             "my_experiments.html",
+            partial=page.total is None,
             list=page,
             filters=filters,
             periods=PERIODS,

@@ -77,6 +77,7 @@ class Pages:
             request,
             "home",
             "home.html",
+            partial=page.total is None,
             experiments=page.experiments,
             examples=self._examples,
         )
@@ -107,6 +108,7 @@ class Pages:
             request,
             "queue",
             "queue.html",
+            partial=audit is None,
             conflict=conflict,
             audit=audit,
             before=before,
@@ -146,6 +148,7 @@ class Pages:
             request,
             "experiment",
             "experiment.html",
+            partial=got.script is None,
             experiment=experiment,
             script=got.script,
             declared=got.info.parameters if got.info else (),
@@ -170,7 +173,14 @@ class Pages:
             raise not_found("this reactor", "see Reactors for those that are known")
         ran, alarms = await asyncio.gather(self._ran(session, node), self._alarms(session, view))
         return self._renderer.page(
-            request, "node", "node.html", node=view, ran=ran, alarms=alarms, request_id=str(ULID())
+            request,
+            "node",
+            "node.html",
+            partial=ran is None or alarms is None,
+            node=view,
+            ran=ran,
+            alarms=alarms,
+            request_id=str(ULID()),
         )
 
     async def login(self, request: Request, session: Asking) -> Response:

@@ -10,7 +10,14 @@ from starlette.responses import HTMLResponse, Response
 from broker import VERSION
 from broker.messages import Error
 from portal.assets import Assets
-from portal.errors import error_headers, error_response, page_of, status_of, wants_page
+from portal.errors import (
+    UNREACHABLE,
+    error_headers,
+    error_response,
+    page_of,
+    status_of,
+    wants_page,
+)
 from portal.flash import Flashes
 from portal.markup import pieces
 from portal.mishaps import Mishaps
@@ -38,7 +45,14 @@ class Renderer:
         self._environment.globals.update(pieces(assets.url), chunks=assets.chunks)
 
     def page(
-        self, request: Request, page: str, template: str, code: int = 200, **context: object
+        self,
+        request: Request,
+        page: str,
+        template: str,
+        code: int = 200,
+        *,
+        partial: bool = False,
+        **context: object,
     ) -> Response:
         """Return a page.
 
@@ -47,6 +61,7 @@ class Renderer:
             page: Its name, for navigation and scripts.
             template: File in `portal/templates`.
             code: Of HTTP.
+            partial: Something is missing that the hub did not say in time: it is asked again soon.
             context: What this page shows, besides what all of them know.
         """
         state = self._state
@@ -60,6 +75,7 @@ class Renderer:
             version=VERSION,
             flash=self._flashes.waiting(request),
             mishaps=self._mishaps.of(request.state.session.user),
+            partial=partial,
             **context,
         )
         response = HTMLResponse(text.encode("utf-8", "replace"), code)
@@ -79,7 +95,14 @@ class Renderer:
         # what answers a form has an address that cannot be asked for again
         back = None if request.method in SAFE_METHODS else page_of(request) or "/"
         response = self.page(
-            request, "error", "error.html", code, error=error, status=int(code), back=back
+            request,
+            "error",
+            "error.html",
+            code,
+            partial=error.code in UNREACHABLE,
+            error=error,
+            status=int(code),
+            back=back,
         )
         response.headers.update(error_headers(code, error))
         return response

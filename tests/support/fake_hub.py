@@ -92,6 +92,8 @@ class FakeHub:
         self.free = 60 * 1024**3
         self.audit: tuple[AuditEntry, ...] = ()
         self.tokens: tuple[Token, ...] = ()
+        self.busy = False
+        """Whether it answers late: the portal's side of a question says TIMEOUT then."""
         self.fetching = self.most_fetching = 0
         self.fetch_gate: Callable[[int], asyncio.Event | None] = lambda _: None
         self._remembered: dict[tuple[str, str], tuple[str, Result]] = {}
@@ -149,6 +151,8 @@ class FakeHub:
 
     async def _handle(self, asked: Asked) -> Result:
         self.asked.append(asked)
+        if self.busy:
+            raise ContractError(ErrorCode.TIMEOUT, "no answer came in time")
         key = (asked.user, asked.request.id or "")
         remembered = self._remembered.get(key)
         if asked.verb == "submit" and remembered is not None:

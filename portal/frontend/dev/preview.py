@@ -123,7 +123,7 @@ def _context(page: str, state: str, *, guest: bool = False) -> dict[str, Any]:
     return {
         "page": page, "session": Session(samples.ME, "calm-otter", admin=not guest),
         "hub": hub, "broker": broker, "queue": queue, "nodes": list(nodes), "version": "0.1.0",
-        "flash": flash, "mishaps": samples.MISHAPS if state == "failed" else (),
+        "flash": flash, "partial": False, "mishaps": samples.MISHAPS if state == "failed" else (),
     }  # fmt: skip
 
 

@@ -106,3 +106,16 @@ test('a region that is let go gets what it missed, once', async (t) => {
   t.mock.timers.tick(60_000);
   assert.equal(asked.length, 0);
 });
+
+test('a page that lacks something is fetched again until it does not', async (t) => {
+  state.dataset.partial = '';
+  refresh();
+  t.mock.timers.tick(1000);
+  await answer();
+  t.mock.timers.tick(3000);
+  assert.equal(asked.length, 1);
+  delete state.dataset.partial;
+  await answer();
+  t.mock.timers.tick(60_000);
+  assert.equal(asked.length, 0);
+});

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from ulid import ULID
 from websockets.asyncio.client import ClientConnection, connect
 
 from broker.connection import Connection
@@ -15,6 +16,7 @@ from broker.embedded import EmbeddedBroker
 from broker.settings import BrokerSettings
 from tests.support.brokers import ROLES
 from tests.support.fake_hub import FakeHub
+from tests.support.fake_node import FakeNode
 from tests.support.portal import SESSION, Portal, eventually, hub_on, portal_on, shows
 
 START = "/api/experiments/start"
@@ -80,6 +82,30 @@ async def test_without_a_hub_reads_go_on_and_writes_are_refused(
     first, again = [await client.post("/upload", files=form, headers=HTML) for _ in range(2)]
     assert first.status_code == 303
     assert first.headers["location"] == again.headers["location"]
+
+
+async def test_a_page_says_of_itself_that_something_is_missing(
+    client: httpx.AsyncClient, hub: FakeHub, node: FakeNode
+) -> None:
+    """Nothing else would have it fetched again: a hub that is slow for once tells nobody."""
+    await node.report(1)
+    one = (await client.post(START, json=BODY)).json()["experiment_id"]
+    paths = ("/", "/my-experiments", "/queue", f"/experiment/{one}", "/nodes/reactor-1")
+    await eventually(lambda: client.get(paths[-1], headers=HTML), lambda a: a.status_code == 200)
+    for busy in (True, False):
+        hub.busy = busy
+        for path in paths:
+            page = await client.get(path, headers=HTML)
+            assert page.status_code == 200, path
+            assert (" data-partial" in page.text) is busy, path
+    hub.busy = True
+    lost = await client.get(f"/compare?ids={one}&ids={ULID()}", headers=HTML)
+    assert lost.status_code == 504
+    assert " data-partial" in lost.text
+    await hub.say("offline")
+    await eventually(lambda: client.get("/health/ready"), lambda answer: answer.status_code == 503)
+    page = await client.get("/queue", headers=HTML)
+    assert " data-partial" not in page.text, "that it is back is told"
 
 
 @asynccontextmanager

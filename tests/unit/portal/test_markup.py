@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from broker.messages import ChannelInfo, ParameterInfo, Quantity
 from portal.markup import moment, number, pieces, sentence, short, size, span, spark, value
+from portal.parameters import delivery
 from portal.rendering import TEMPLATES
 
 CHANNEL = ChannelInfo(
@@ -32,7 +33,13 @@ def test_a_form_takes_the_very_limits_of_a_parameter() -> None:
     )
     declared = [ParameterInfo(name="cells", default=1234564, minimum=0.12345678, maximum=1234564)]
     page = environment.get_template("_parameters.html").render(
-        e=run, declared=declared, may_change=True, milestones=(), session=None, nodes=()
+        e=run,
+        declared=declared,
+        may_change=True,
+        milestones=(),
+        session=None,
+        nodes=(),
+        delivery=delivery((), 1),
     )
     assert 'min="0.12345678"' in page
     assert re.search('max="1234564(.0)?"', page)

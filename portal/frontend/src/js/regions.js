@@ -11,6 +11,8 @@ const RETRY = 2_000;
 const LONGEST_RETRY = 30_000;
 /** The page is not there any more, or not for who looks at it. */
 const GONE = new Set([401, 403, 404]);
+/** Whether the hub did not say in time all that the page shows: the page says so of itself. */
+const partial = () => rendered()?.dataset.partial !== undefined;
 /** What people opened and ticked is theirs. */
 const theirs = (name, element) => (/^(DETAILS|DIALOG)$/.test(element.tagName) ? ['open', 'data-shown'].includes(name) : name === 'checked' && element.matches('.mark input'));
 
@@ -74,7 +76,7 @@ async function run() {
   last = Date.now();
   try {
     await fetchPage();
-    failures = 0;
+    failures = partial() ? failures + 1 : 0;
     document.dispatchEvent(new CustomEvent('reached', { detail: true }));
   } catch {
     failures += 1;
@@ -130,6 +132,8 @@ document.addEventListener('visibilitychange', () => {
     refresh();
   }
 });
+
+if (partial()) timer = window.setTimeout(refresh, RETRY);
 
 /** The element of the page that says what the server last rendered. */
 export function rendered() {
