@@ -256,7 +256,7 @@ async def test_without_an_engine_it_says_so_and_recovers_by_itself(
     try:
         with pytest.raises(RunnerError, match="does not answer") as refused:
             await process.client.info()
-        assert refused.value.code == "ENGINE"
+        assert refused.value.code == "UNAVAILABLE"
         (tmp_path / "engine.sock").symlink_to("/var/run/docker.sock")
         assert (await process.client.info()).isolation == "docker"
     finally:
