@@ -28,8 +28,7 @@ from broker.systemd import Systemd
 from broker.topics import Topic
 from hardware.drivers.interface import DriverError
 from node_service.datadir import DataDir, owned, owner
-from node_service.estop import LOCAL
-from node_service.identity import Identity
+from node_service.identity import LOCAL, Identity
 from node_service.isolation import choose
 from node_service.ledger import Ledger
 from node_service.ledger_file import read_estop

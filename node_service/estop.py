@@ -26,12 +26,10 @@ from broker.topics import Topic
 from hardware.clock import Clock
 from hardware.reactor import Reactor
 from node_service.alarms import Alarms
+from node_service.identity import LOCAL
 from node_service.ledger import Ledger
 from node_service.safety import make_safe
 from node_service.voice import Voice
-
-LOCAL = "node"
-"""Who engaged it where it was done on the node itself."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,10 @@
 """Who a node is."""
 
 from dataclasses import dataclass
+from typing import Final
+
+LOCAL: Final = "node"
+"""Who engaged an emergency stop where it was done on the node itself."""
 
 
 @dataclass(frozen=True, slots=True)

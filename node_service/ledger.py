@@ -13,12 +13,15 @@ step appear twice in the journal, never not at all; the hub takes a repeated ste
 import asyncio
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self, TypeVar
+
+from ulid import ULID
 
 from broker.database import is_full
 from broker.messages import (
@@ -28,7 +31,9 @@ from broker.messages import (
     Estop,
     LedgerEntry,
     PhaseRecord,
+    utc_now,
 )
+from node_service.identity import LOCAL
 from node_service.ledger_file import RUN_COLUMNS, connect, read_run
 from node_service.runs import (
     ClockAnchor,
@@ -44,6 +49,7 @@ from node_service.runs import (
 T = TypeVar("T")
 
 RETRY_SECONDS: Final = 2.0
+NO_ROOM: Final = "engaged before this start, when the disk had no room to say by whom and why"
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +57,13 @@ logger = logging.getLogger(__name__)
 class Ledger:
     """Open with `Ledger.open`; close when done."""
 
-    def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, executor: ThreadPoolExecutor, mark: Path
+    ) -> None:
         self._db = connection
         self._executor = executor
+        self._mark = mark
+        self._latching = asyncio.Lock()
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         self.seen_revision = int(meta.get("seen_revision", "0"))
         self.seen_store_id: str | None = meta.get("seen_store_id")
@@ -68,6 +78,9 @@ class Ledger:
         }
         latch = meta.get("estop")
         self.estop = None if latch is None else Estop.model_validate_json(latch)
+        if self.estop is None and mark.exists():
+            self.estop = Estop(latch=str(ULID()), by=LOCAL, since=utc_now(), reason=NO_ROOM)
+            self._keep_if_room([("estop", self.estop.model_dump_json())])
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -80,7 +93,8 @@ class Ledger:
         """
         executor = ThreadPoolExecutor(1, "ledger")
         try:
-            return cls(executor.submit(connect, path).result(), executor)
+            connection = executor.submit(connect, path).result()
+            return cls(connection, executor, path.with_suffix(".estop"))
         except sqlite3.DatabaseError as error:
             executor.shutdown()
             raise ContractError(
@@ -309,9 +323,16 @@ class Ledger:
     # The emergency stop
 
     async def latch(self, estop: Estop) -> None:
-        """Keep the latch of an emergency stop."""
-        await self._call(lambda: self._put([("estop", estop.model_dump_json())]))
-        self.estop = estop
+        """Keep the latch of an emergency stop.
+
+        That there is one is marked first, for which a full disk has room: by a file with nothing
+        in it. Who engaged it waits for room, and is lost if the node is killed before.
+        """
+        async with self._latching:
+            if await self._call(self._set_mark):
+                self.estop = estop
+            await self._call(lambda: self._put([("estop", estop.model_dump_json())]))
+            self.estop = estop
 
     async def unlatch(self) -> None:
         """Let the latch go."""
@@ -320,8 +341,10 @@ class Ledger:
             with self._db:
                 self._db.execute("DELETE FROM meta WHERE key = 'estop'")
 
-        await self._call(delete)
-        self.estop = None
+        async with self._latching:
+            await self._call(delete)
+            await self._call(lambda: self._mark.unlink(missing_ok=True))
+            self.estop = None
 
     async def _call(self, work: Callable[[], T]) -> T:
         told = False
@@ -359,6 +382,26 @@ class Ledger:
     def _put(self, pairs: Iterable[tuple[str, str]]) -> None:
         with self._db:
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", pairs)
+
+    def _keep_if_room(self, pairs: Iterable[tuple[str, str]]) -> None:
+        try:
+            self._put(pairs)
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+
+    def _set_mark(self) -> bool:
+        try:
+            os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            directory = os.open(self._mark.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            logger.warning("the emergency stop could not be marked: %s", error)
+            return False
+        return True
 
     def _post(self, step: PhaseRecord) -> None:
         self._db.execute("INSERT INTO outbox (record) VALUES (?)", (step.model_dump_json(),))

@@ -32,8 +32,8 @@ from node_service.container import persist
 from node_service.duties import Duties
 from node_service.ears import Ears
 from node_service.engine import Engine
-from node_service.estop import LOCAL, EmergencyStop
-from node_service.identity import Identity
+from node_service.estop import EmergencyStop
+from node_service.identity import LOCAL, Identity
 from node_service.ledger import Ledger
 from node_service.live import Live
 from node_service.manual import Hands

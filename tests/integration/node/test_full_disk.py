@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -78,6 +79,28 @@ async def test_it_says_so_and_recovers(node: Node, hub: Hub, small_disk: Path) -
         await hub.until_phase(again.experiment_id, "finished")
         assert hub.last(again.experiment_id).outcome == "completed"
         assert node.returncode is None
+    finally:
+        await node.stop()
+        await remove_containers(node.data)
+
+
+async def test_a_stop_that_found_no_room_is_engaged_after_a_kill(
+    node: Node, hub: Hub, small_disk: Path
+) -> None:
+    node.start()
+    try:
+        await node.until_ready(hub)
+        others = fill(small_disk)
+        await eventually(lambda: not hub.report.accepts)
+        os.kill(node.pid, signal.SIGUSR1)
+        await eventually(lambda: hub.report.estop is not None)
+        await node.kill()
+        others.unlink()
+        node.start()
+        seen = len(hub.reports)
+        await eventually(lambda: len(hub.reports) > seen and hub.report.safe)
+        assert hub.report.estop is not None
+        assert not hub.report.accepts
     finally:
         await node.stop()
         await remove_containers(node.data)
