@@ -194,6 +194,9 @@ class RequestServer:
         except ContractError as error:
             await self._refuse(Back.of(address, message), error.error)
             self._acknowledge(delivery)
+        except Exception as error:  # noqa: BLE001  told to who asked, and logged
+            await self._refuse(Back.of(address, message), _incident(message.topic, error))
+            self._acknowledge(delivery)
 
     def _is_under_way(self, delivery: Delivery) -> bool:
         """Whether the broker, connected anew, repeats what waits or runs here already.
@@ -306,15 +309,8 @@ class RequestServer:
                 await self._say(self._reply_topic(back), reply)
         except ContractError as error:
             await self._refuse(back, error.error)
-        except Exception:
-            incident = secrets.token_hex(4)
-            log.exception("%s of %s failed, incident %s", asked.verb, asked.user, incident)
-            internal = Error(
-                code=ErrorCode.INTERNAL,
-                message="the hub failed at this request, through no fault of yours",
-                hint=f"tell the administrator: the hub's log says more under incident {incident}",
-            )
-            await self._refuse(back, internal)
+        except Exception as error:  # noqa: BLE001  told to who asked, and logged
+            await self._refuse(back, _incident(f"{asked.verb} of {asked.user}", error))
 
     async def _refuse(self, back: Back, error: Error) -> None:
         if len(error.encode()) > _LARGE_ERROR:  # it quotes the sender, who may have sent megabytes
@@ -357,6 +353,17 @@ class RequestServer:
         """
         await self._book.expect_echo(topic)
         await self._say(topic, b"", retain=True)
+
+
+def _incident(what: str, why: Exception) -> Error:
+    """Log what went wrong through a mistake of ours; return what is told of it."""
+    incident = secrets.token_hex(4)
+    log.error("%s failed, incident %s", what, incident, exc_info=why)
+    return Error(
+        code=ErrorCode.INTERNAL,
+        message="the hub failed at this request, through no fault of yours",
+        hint=f"tell the administrator: the hub's log says more under incident {incident}",
+    )
 
 
 class _FloodError(Exception):

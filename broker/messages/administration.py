@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
-from broker.messages.base import MAX_NAME, Name, Payload, Time, Ulid, UserId
+from broker.messages.base import MAX_NAME, Count, Name, Payload, Time, Ulid, UserId, Whole
 from broker.messages.queue import MAX_KEEP_DAYS
 from broker.messages.requests import OnNode, Request
 
@@ -40,7 +40,7 @@ class AuditEntry(Payload):
         details: The request, or for a submission the whole plan.
     """
 
-    n: int
+    n: Whole
     at: Time
     by: str
     verb: str
@@ -83,12 +83,12 @@ class UserInfo(Payload):
 
     user: UserId
     owner: str
-    queued: int = Field(ge=0)
-    running: int = Field(ge=0)
-    paused: int = Field(ge=0)
-    completed: int = Field(ge=0)
-    failed: int = Field(ge=0)
-    cancelled: int = Field(ge=0)
+    queued: Count
+    running: Count
+    paused: Count
+    completed: Count
+    failed: Count
+    cancelled: Count
     limit: int
     excepted: bool = False
     last_submitted: Time | None = None
@@ -117,7 +117,7 @@ class DueOf(Payload):
 
     kind: Literal["due"] = "due"
     days: int
-    count: int = Field(ge=0)
+    count: Count
     oldest: Time | None = None
 
 
@@ -142,9 +142,9 @@ class Storage(Payload):
     """
 
     kind: Literal["storage"] = "storage"
-    total: int = Field(ge=0)
-    free: int = Field(ge=0)
-    database: int = Field(ge=0)
-    files: int = Field(ge=0)
-    finished: int = Field(ge=0)
+    total: Count
+    free: Count
+    database: Count
+    files: Count
+    finished: Count
     low: bool = False

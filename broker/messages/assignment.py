@@ -4,7 +4,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker.messages.base import Label, Name, Parameters, Payload, Seconds, Sha256, Ulid
+from broker.messages.base import (
+    Count,
+    Label,
+    Name,
+    Ordinal,
+    Parameters,
+    Payload,
+    Seconds,
+    Sha256,
+    Ulid,
+)
 from broker.messages.errors import Error
 
 
@@ -45,12 +55,12 @@ class Assignment(Payload):
         stop_reason: Why, for the author, where desired is ``stop``.
     """
 
-    revision: int = Field(ge=1)
+    revision: Ordinal
     store_id: Ulid
-    generation: int = Field(ge=0)
+    generation: Count
     desired: Literal["idle", "run", "pause", "stop"]
     experiment_id: Ulid | None = None
-    attempt: int | None = Field(default=None, ge=1)
+    attempt: Ordinal | None = None
     name: Label | None = None
     owner: str = ""
     script: str | None = None

@@ -88,6 +88,8 @@ Seconds = Annotated[float, Field(ge=0)]
 Quota = Annotated[int, Field(ge=1, le=1000)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 """An integer that every JSON parser carries exactly; a larger one is taken as a float."""
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Ordinal = Annotated[int, Field(ge=1, le=2**53)]
 Parameters = Mapping[str, bool | Whole | float | str]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from broker.messages.base import Name, Payload, Seconds, Time
+from broker.messages.base import Count, Name, Payload, Seconds, Time
 
 
 class Quantity(StrEnum):
@@ -51,7 +51,7 @@ class CalibrationInfo(Payload):
 
     way: Literal["curve", "volume", "device"]
     unit: str = ""
-    points: int = Field(default=0, ge=0)
+    points: Count = 0
     error: float | None = Field(default=None, ge=0)
     note: Annotated[str, StringConstraints(max_length=200)] = ""
 

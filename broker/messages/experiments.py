@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from broker.messages.base import (
+    Count,
     FileName,
     Label,
     Name,
@@ -16,6 +17,7 @@ from broker.messages.base import (
     Sha256,
     Time,
     Ulid,
+    Whole,
 )
 from broker.messages.errors import Error
 from broker.messages.requests import Request
@@ -58,7 +60,7 @@ class ResultFile(Payload):
     """One file of the results."""
 
     name: FileName
-    size: int = Field(ge=0)
+    size: Count
     sha256: Sha256
 
 
@@ -105,18 +107,18 @@ class Experiment(Payload):
     experiment_id: Ulid
     name: Label
     note: Note = ""
-    edition: int = Field(default=0, ge=0)
+    edition: Count = 0
     user: str
     owner: str
     status: Status
-    revision: int = Field(ge=0)
+    revision: Count
     phase: Phase | None = None
     phase_detail: str = ""
     phase_since: Time | None = None
     queue_position: int | None = None
     estimated_start: Time | None = None
     forecast: StartForecast | None = None
-    attempt: int = Field(default=0, ge=0)
+    attempt: Count = 0
     node: Name | None = None
     unreachable_since: Time | None = None
     wanted_node: Name | None = None
@@ -124,7 +126,7 @@ class Experiment(Payload):
     started_at: Time | None = None
     completed_at: Time | None = None
     max_duration: Seconds | None = None
-    exit_code: int | None = None
+    exit_code: Whole | None = None
     error: Error | None = None
     parameters: Parameters = Field(default_factory=dict)
     needs: tuple[Name, ...] = ()
@@ -133,7 +135,7 @@ class Experiment(Payload):
     isolation: str | None = None
     warnings: tuple[str, ...] = ()
     results: tuple[ResultFile, ...] = ()
-    gaps: int = Field(default=0, ge=0)
+    gaps: Count = 0
 
 
 class Annotate(Request):
@@ -147,7 +149,7 @@ class Annotate(Request):
     experiment_id: Ulid
     name: Label | None = None
     note: Note | None = None
-    edition: int | None = Field(default=None, ge=0)
+    edition: Count | None = None
 
 
 class SortKey(StrEnum):
@@ -211,7 +213,7 @@ class Milestone(Payload):
         speed: With executing: seconds of the reactor's clock in one second.
     """
 
-    attempt: int = Field(ge=0)
+    attempt: Count
     node: Name | None = None
     what: Literal[
         "accepted", "executing", "paused", "resumed", "stopping", "released", "finished",

@@ -5,7 +5,18 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
-from broker.messages.base import FileName, Name, Payload, RequestId, Sha256, Time, Ulid
+from broker.messages.base import (
+    Count,
+    FileName,
+    Name,
+    Ordinal,
+    Payload,
+    RequestId,
+    Sha256,
+    Time,
+    Ulid,
+    Whole,
+)
 from broker.messages.errors import Error
 from broker.messages.experiments import Outcome, ResultFile
 from broker.messages.logs import LogSource
@@ -27,7 +38,7 @@ class Recorded(Payload):
     t: Time
     mono: float = 0.0
     experiment_id: Ulid | None = None
-    attempt: int | None = None
+    attempt: Whole | None = None
     elapsed: float | None = None
 
 
@@ -58,7 +69,7 @@ class LogRecord(Recorded):
     """
 
     kind: Literal["log"] = "log"
-    n: int
+    n: Whole
     source: LogSource
     text: str
     id: RequestId | None = None
@@ -103,14 +114,14 @@ class PhaseRecord(Recorded):
         "interrupted",
     ]  # fmt: skip
     outcome: Outcome | None = None
-    exit_code: int | None = None
+    exit_code: Whole | None = None
     error: Error | None = None
     image: str | None = None
     isolation: str | None = None
     simulated: bool | None = None
     speed: float | None = Field(default=None, gt=0)
     files: tuple[ResultFile, ...] = ()
-    files_upto: tuple[Ulid, int] | None = None
+    files_upto: tuple[Ulid, Whole] | None = None
 
 
 Record = Annotated[
@@ -130,12 +141,12 @@ class FileChunk(Payload):
 
     kind: Literal["chunk"] = "chunk"
     experiment_id: Ulid
-    attempt: int
+    attempt: Whole
     name: FileName
-    offset: int = Field(ge=0)
+    offset: Count
     data: str
     last: bool = False
-    size: int | None = None
+    size: Count | None = None
     sha256: Sha256 | None = None
 
 
@@ -149,16 +160,16 @@ class Batch(Payload):
     """
 
     epoch: Ulid
-    order: int = Field(ge=1)
-    floor: int = Field(ge=1)
-    first: int = Field(ge=1)
+    order: Ordinal
+    floor: Ordinal
+    first: Ordinal
     entries: tuple[JsonValue, ...]
 
 
 class JournalAck(Payload):
     """Committed by the hub: for each epoch all entries up to a number."""
 
-    epochs: Mapping[Ulid, int]
+    epochs: Mapping[Ulid, Whole]
 
 
 class Gap(Payload):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from broker.messages.base import Payload, Time, Ulid
+from broker.messages.base import Payload, Time, Ulid, Whole
 from broker.messages.requests import Request
 
 LogSource = Literal["stdout", "stderr", "system"]
@@ -13,7 +13,7 @@ LogSource = Literal["stdout", "stderr", "system"]
 class LogLine(Payload):
     """One line of an experiment's log; `n` counts from 1 within the experiment."""
 
-    n: int
+    n: Whole
     t: Time
     source: LogSource
     text: str

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker.messages.base import Name, Payload, Seconds, Time, Ulid
+from broker.messages.base import Count, Name, Ordinal, Payload, Seconds, Time, Ulid, Whole
 from broker.messages.errors import Error
 from broker.messages.experiments import Outcome, Phase
 from broker.messages.manual import Estop, ManualHold
@@ -22,23 +22,23 @@ class ContainerStatus(Payload):
     image: str
     state: Literal["created", "running", "paused", "exited"]
     cpu_percent: float = Field(ge=0)
-    memory: int = Field(ge=0)
-    memory_limit: int = Field(ge=0)
-    pids: int = Field(ge=0)
-    results_bytes: int = Field(default=0, ge=0)
-    log_bytes: int = Field(default=0, ge=0)
+    memory: Count
+    memory_limit: Count
+    pids: Count
+    results_bytes: Count = 0
+    log_bytes: Count = 0
     uptime: Seconds
     cpu_limit: float | None = Field(default=None, gt=0)
-    pids_limit: int | None = Field(default=None, gt=0)
-    results_limit: int | None = Field(default=None, gt=0)
-    log_limit: int | None = Field(default=None, gt=0)
+    pids_limit: Ordinal | None = None
+    results_limit: Ordinal | None = None
+    log_limit: Ordinal | None = None
 
 
 class LedgerEntry(Payload):
     """What became of one attempt on this node; kept for good."""
 
     experiment_id: Ulid
-    attempt: int = Field(ge=1)
+    attempt: Ordinal
     state: Literal["accepted", "released", "finished"]
     outcome: Outcome | None = None
 
@@ -47,7 +47,7 @@ class Activity(Payload):
     """What runs on the node."""
 
     experiment_id: Ulid
-    attempt: int
+    attempt: Whole
     phase: Phase
     detail: str = ""
     since: Time
@@ -61,8 +61,8 @@ class Activity(Payload):
 class StreamBacklog(Payload):
     """What of a journal stream the hub has not acknowledged."""
 
-    entries: int = Field(ge=0)
-    bytes: int = Field(ge=0)
+    entries: Count
+    bytes: Count
     oldest: Time | None = None
 
 
@@ -85,9 +85,9 @@ class NodeReport(Payload):
     node: Name
     boot_id: Ulid
     at: Time
-    seen_revision: int = Field(ge=0)
+    seen_revision: Count
     seen_store_id: Ulid | None = None
-    seen_generation: int = Field(default=0, ge=0)
+    seen_generation: Count = 0
     accepts: bool
     refusal: Error | None = None
     isolation: str

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from broker.messages.base import Label, Name, Payload, RequestId, Time, Ulid
+from broker.messages.base import Label, Name, Payload, RequestId, Time, Ulid, Whole
 from broker.messages.errors import Error
 from broker.messages.experiments import Status
 
@@ -28,7 +28,7 @@ class Notification(Payload):
     title: str
     message: str
     experiment_id: Ulid | None = None
-    attempt: int | None = None
+    attempt: Whole | None = None
     name: Label | None = None
     owner: str | None = None
     status: Status | None = None

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
-
-from broker.messages.base import Payload, Time, Ulid
+from broker.messages.base import Count, Payload, Time, Ulid
 
 
 class ServiceStatus(Payload):
@@ -30,7 +28,7 @@ class HubStatus(ServiceStatus):
     """
 
     store_id: Ulid
-    generation: int = Field(ge=0)
+    generation: Count
 
 
 class HubMetrics(Payload):

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from broker.messages.base import (
     MAX_SCRIPT_BYTES,
+    Count,
     Label,
     Name,
+    Ordinal,
     Payload,
     Quota,
     Reason,
@@ -108,7 +110,7 @@ class Moved(Payload):
         by: A handle for people.
     """
 
-    count: int = Field(ge=1)
+    count: Ordinal
     experiment_id: Ulid
     name: Label
     by: str
@@ -129,10 +131,10 @@ class Queue(Payload):
 
     posture: Posture
     posture_reason: str = ""
-    revision: int = Field(ge=0)
-    total_queued: int = Field(ge=0)
-    total_running: int = Field(ge=0)
-    total_paused: int = Field(ge=0)
+    revision: Count
+    total_queued: Count
+    total_running: Count
+    total_paused: Count
     limits: QueueLimits
     moved: Moved | None = None
     running: tuple[QueueEntry, ...] = ()
@@ -150,10 +152,10 @@ class Move(Request):
     """
 
     experiment_id: Ulid
-    position: int | None = Field(default=None, ge=1)
+    position: Ordinal | None = None
     before: Ulid | None = None
     after: Ulid | None = None
-    known: int | None = Field(default=None, ge=0)
+    known: Count | None = None
 
 
 class RunNow(Request):

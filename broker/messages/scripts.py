@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
-
-from broker.messages.base import Label, Name, Payload, Seconds
+from broker.messages.base import Label, Name, Ordinal, Payload, Seconds
 from broker.messages.errors import Error
 
 
@@ -13,8 +11,8 @@ class ScriptProblem(Payload):
 
     severity: Literal["error", "warning"]
     error: Error
-    line: int | None = Field(default=None, ge=1)
-    column: int | None = Field(default=None, ge=1)
+    line: Ordinal | None = None
+    column: Ordinal | None = None
 
 
 class ParameterInfo(Payload):

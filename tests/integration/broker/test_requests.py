@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
+from broker import requests
 from broker.connection import Connection, Delivery, Handler, Message, Presence, Taker
 from broker.doorbook import MAX_TRIES, Doorbook
 from broker.embedded import EmbeddedBroker
@@ -190,6 +191,23 @@ async def test_a_failure_of_the_hub_is_told_without_its_secrets(
     assert caught.value.error.code is ErrorCode.INTERNAL
     assert "secret detail" not in caught.value.error.model_dump_json()
     assert "secret detail" in caplog.text
+
+
+async def test_a_failure_at_the_door_is_told_too(
+    hub: Hub, connect: Connector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError("secret detail")
+
+    asker = Asker(await connect("alice"), "alice")
+    with monkeypatch.context() as broken:
+        broken.setattr(requests, "fingerprint", fail)
+        with pytest.raises(ContractError) as caught:
+            await asker.ask("list", ListRequest())
+    assert caught.value.error.code is ErrorCode.INTERNAL
+    assert "secret detail" not in caught.value.error.model_dump_json()
+    assert "secret detail" in caplog.text
+    await asker.ask("list", ListRequest())
 
 
 async def test_two_tries_of_one_request_are_one_request(hub: Hub, connect: Connector) -> None:

@@ -111,6 +111,8 @@ async def test_one_bad_commit_does_not_spoil_those_beside_it(archive: Archive) -
         {"kind": "unknown"},
         {"kind": "log", "t": "2026-01-01", "n": 1, "source": "stdout", "text": "no offset"},
         {"kind": "log", "t": "2026-01-01T00:00:00Z", "n": 2**70, "source": "stdout", "text": ""},
+        {"kind": "phase", "t": "2026-01-01T00:00:00Z", "phase": "finished", "exit_code": 2**70},
+        {"kind": "phase", "t": "9999-12-31T23:59:59-01:00", "phase": "finished"},
         {"kind": "sample", "t": "2026-01-01T00:00:00Z", "values": {"od": "much"}},
         {"kind": "sample", "t": "2026-01-01T00:00:00Z", "attempt": 2**70, "values": {"od": 1}},
     ],
