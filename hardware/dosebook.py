@@ -16,12 +16,14 @@ from typing import Any, Final
 from hardware.budget import HOUR, Budget
 from hardware.channels import Equipment
 from hardware.clock import Clock, machine_boot, uptime
-from hardware.files import parse_json, replace_file, set_aside
+from hardware.files import parse_json, rewrite_file, set_aside
 from hardware.safety import State, fullest
 
 log = logging.getLogger(__name__)
 
 _SCHEMA: Final = 1
+_ROOM: Final = 16 * 1024
+"""Bytes, more than the hours of eight pumps take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class DoseBook:
                 return
             text = f'{{"schema": {_SCHEMA}, {self._time()}, {volumes}}}'
             try:
-                await asyncio.to_thread(replace_file, self._path, text)
+                await asyncio.to_thread(rewrite_file, self._path, text, _ROOM)
             except OSError as error:
                 log.warning("the pumps' volumes could not be kept: %s", error)
             else:

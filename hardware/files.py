@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,49 @@ def replace_file(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    _sync_directory(path)
+
+
+def rewrite_file(path: Path, text: str, room: int) -> None:
+    """Write a file as `replace_file` does, on a disk that has become full, too.
+
+    What was there before is not given back to the disk but written over the next time. So that its
+    blocks are enough then, texts are filled up to `room` bytes with spaces.
+
+    Raises:
+        OSError: It could not be written; the previous one stands.
+    """
+    part, old = (path.with_name(path.name + end) for end in (".part", ".old"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not part.exists():
+        with suppress(FileNotFoundError):
+            old.replace(part)  # a crash came between the last two of the renames below
+    with suppress(FileNotFoundError):
+        if part.samefile(path):  # somebody made a link of it: this one is in use
+            part.unlink()
+    _write_over(part, text.encode().ljust(room))
+    old.unlink(missing_ok=True)
+    with suppress(OSError):  # there is none yet, or this file system has no links
+        os.link(path, old)
+    part.replace(path)
+    with suppress(FileNotFoundError):
+        old.replace(part)
+    if not part.exists():
+        with suppress(OSError):  # on a full disk it is too late for this
+            _write_over(part, bytes(room))
+    _sync_directory(path)
+
+
+def _write_over(path: Path, content: bytes) -> None:
+    """Write into the blocks that a file has, which must not be in use; durable on return."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b") as file:
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -12,11 +12,14 @@ from typing import Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from broker.messages import ContractError, Error, ErrorCode, Payload, RequestId
-from hardware.files import replace_file
+from hardware.files import rewrite_file
 from node_service.gateway_models import DoseAnswer
 
 KEPT: Final = 64
 """Doses that ended; a script has no more connections on which an answer may have been lost."""
+
+ROOM: Final = 32 * 1024
+"""Bytes, more than so many doses take."""
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +99,7 @@ class Doses:
         async with self._line:
             text = _KEPT.dump_json(tuple(self._doses.values())).decode()
             try:
-                await asyncio.to_thread(replace_file, self._file, text)
+                await asyncio.to_thread(rewrite_file, self._file, text, ROOM)
             except OSError as error:
                 # The experiment goes first; the pump's limits hold whatever becomes of this.
                 logger.warning("a dose is not remembered over a restart: %s", error)

@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 from broker.embedded import EmbeddedBroker
+from hardware.budget import Budget
+from hardware.clock import ManualClock
+from hardware.dosebook import DoseBook
+from hardware.safety import initial
+from node_service.doses import Doses
+from node_service.gateway_models import DoseAnswer
 from node_service.preparing import RETRY_SECONDS
 from tests.support.node import BASE_IMAGE, SMALL, Hub, Node, remove_containers, write_config
 from tests.support.waiting import eventually
+from tests.unit.hardware.equipment import bench
 
 pytestmark = pytest.mark.engine
 
@@ -104,6 +111,28 @@ async def test_a_stop_that_found_no_room_is_engaged_after_a_kill(
     finally:
         await node.stop()
         await remove_containers(node.data)
+
+
+async def test_what_was_dosed_is_kept_where_there_is_no_room(small_disk: Path) -> None:
+    """So that a node that is killed pumps nothing twice, and gives no volume back."""
+    equipment = bench()
+    book = DoseBook(small_disk / "book.json", equipment, ManualClock())
+    doses = await Doses.load(small_disk / "doses.json")
+    moved = Budget()
+    for n in range(20):
+        if n == 1:
+            fill(small_disk)
+        await doses.begin(f"{n}", "media", 1.0)
+        moved = moved.moved(60.0 * n, 1.0)
+        await book.keep(initial(equipment, 60.0 * n, {"media": moved}))
+        kept = (await Doses.load(small_disk / "doses.json")).earlier(f"{n}")
+        assert kept is not None
+        assert not kept.ended
+        await doses.end(f"{n}", answer=DoseAnswer(requested_ml=1, delivered_ml=1, seconds=1))
+        again = DoseBook(small_disk / "book.json", equipment, ManualClock()).load()
+        assert again.moved["media"].total == n + 1.0
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "more").write_bytes(bytes(8192))
 
 
 async def test_an_experiment_waits_for_room_for_its_results(
