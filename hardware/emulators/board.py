@@ -13,8 +13,8 @@ from hardware.firmware.board.line import sealed
 
 _TICK: Final = 0.005
 """Seconds between two looks of the emulated chip at its pins …"""
-_STEPS: Final = 5
-"""… in which the real one looks so often, for it waits a millisecond each time."""
+_PASS: Final = 0.001
+"""Seconds that the real one waits between two; what a busy host keeps this one from is made up."""
 _WRAP: Final = 2**30
 _OUTPUTS: Final = {
     settings.HEATER_PIN: ("heater", 100.0),
@@ -56,12 +56,14 @@ class EmulatedBoard(EmulatedDevice):
         self._coming = b""
         self._chip = Chip(self._analog, self._changed)
         self._controller: Controller | None = None
+        self._stepped = 0.0
 
     def power_up(self) -> None:
         """Start the firmware."""
         self._coming = b""
         self._chip = Chip(self._analog, self._changed)
         self._controller = Controller(self._chip, self, self)
+        self._stepped = self.line.now()
         self._tick()
 
     def receive(self, data: bytes) -> None:
@@ -103,9 +105,13 @@ class EmulatedBoard(EmulatedDevice):
     # What the chip is wired to.
 
     def _tick(self) -> None:
+        passes = max(1, round((self.line.now() - self._stepped) / _PASS))
+        self._stepped = self.line.now()
         if self._controller is not None:
-            for _ in range(_STEPS if self._controller.parts.optics.busy else 1):
+            self._controller.step()
+            while passes > 1 and self._controller.parts.optics.busy:
                 self._controller.step()
+                passes -= 1
         self.line.later(_TICK, self._tick)
 
     def _analog(self, number: int) -> float:
