@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TRIES: Final = 3
+_SENDING: Final = 1.0
+"""Seconds for what is not answered: it waits for a busy computer, never for the Tic."""
 _QUIET: Final = 0.05
 """Seconds without a byte after which an answer at 9600 baud is over."""
 
@@ -45,7 +47,7 @@ class TicLink:
         Raises:
             PortError: They were not sent.
         """
-        async with self._port.exchange(self._patience) as line:
+        async with self._port.exchange(_SENDING) as line:
             await line.write(b"".join(packets))
 
     async def ask(

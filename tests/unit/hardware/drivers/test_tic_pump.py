@@ -8,8 +8,10 @@ from broker.messages import ChannelInfo, Quantity
 from hardware.channels import Channel
 from hardware.clock import RealClock
 from hardware.drivers.interface import DriverError, NotDosedError
+from hardware.drivers.tic.link import TicLink
+from hardware.drivers.tic.protocol import Command, quick
 from hardware.drivers.tic.pump import TicPump
-from hardware.drivers.transport import Backoff
+from hardware.drivers.transport import Backoff, SerialPort
 from hardware.emulators.emulator import Constant, Emulator
 from hardware.emulators.faults import Fault
 from hardware.emulators.tic import EmulatedTic, TicSettings
@@ -303,3 +305,13 @@ async def test_a_dose_is_told_as_it_was_or_not_at_all(
             return False
 
     await eventually(well)
+
+
+async def test_what_is_not_answered_does_not_wait_for_an_answer(tmp_path: Path) -> None:
+    """A busy computer may take longer to send a command than the Tic takes to answer one."""
+    async with (
+        Emulator(EmulatedTic(sound_settings()), link=tmp_path / "tic") as emulator,
+        SerialPort(emulator.path) as port,
+    ):
+        await TicLink(port, crc=True, patience=1e-6).tell(quick(Command.RESET_COMMAND_TIMEOUT))
+        assert port.counters.timeouts == 0
