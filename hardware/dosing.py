@@ -64,6 +64,7 @@ class Dosing:
         stops: int,
         by_controller: bool = False,
         begin: Callable[[], Awaitable[None]] | None = None,
+        call: str | None = None,
     ) -> Dose:
         """Pump a volume; see `Reactor.dose`.
 
@@ -74,6 +75,7 @@ class Dosing:
                 everything is stopped is refused: whoever asked may have no say any more.
             by_controller: As in `DoseAsked`.
             begin: Is awaited before anything moves; not for a dose that is refused.
+            call: As in `Reactor.dose`.
 
         Raises:
             ContractError: It was refused, or a limit or a fault struck on the way.
@@ -105,7 +107,7 @@ class Dosing:
                     "dose",
                     channel,
                     ml if delivered is None else delivered,
-                    {"requested_ml": ml, "seconds": seconds},
+                    {"requested_ml": ml, "seconds": seconds, **({"id": call} if call else {})},
                 )
                 if vessel is not None and vessel.sensor is None:
                     # Nobody else knows what is in there, and more was kept than has come to be.

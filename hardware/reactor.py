@@ -336,7 +336,12 @@ class Reactor:
         return target
 
     async def dose(
-        self, channel: str, ml: float, *, begin: Callable[[], Awaitable[None]] | None = None
+        self,
+        channel: str,
+        ml: float,
+        *,
+        begin: Callable[[], Awaitable[None]] | None = None,
+        call: str | None = None,
     ) -> Dose:
         """Pump a volume; returns when it is delivered.
 
@@ -347,6 +352,7 @@ class Reactor:
             channel: A pump.
             ml: mL, above 0.
             begin: Is awaited before anything moves; not for a dose that is refused.
+            call: Id of whoever asked, for the event that tells what was dosed.
 
         Raises:
             ContractError: UNKNOWN_CHANNEL, NOT_AN_ACTUATOR, OUT_OF_RANGE, LIMIT, INTERLOCK,
@@ -355,7 +361,8 @@ class Reactor:
         """
         self._check_open()
         self._guard.check()
-        return await self._dosing.dose(channel, ml, stops=self._rules.state.stops, begin=begin)
+        stops = self._rules.state.stops
+        return await self._dosing.dose(channel, ml, stops=stops, begin=begin, call=call)
 
     async def hold(self) -> None:
         """Pause: pumps and direct outputs stop, controllers keep their setpoints.

@@ -29,7 +29,13 @@ from node_service.safety import hold, make_safe
 from node_service.steps import step
 from node_service.supervision import Orders, Supervision
 from node_service.tail import recover_log
-from node_service.workplace import Station, make_console, open_gateway, runner_attempt
+from node_service.workplace import (
+    Station,
+    make_console,
+    open_gateway,
+    record_lost_doses,
+    runner_attempt,
+)
 
 ESTOP_GRACE: Final = 2.0
 TRIES: Final = 3
@@ -126,6 +132,7 @@ class Attempt:
         console = make_console(station, self.key, self.clock, position, limits.log)
         ending = self._ending
         if self._stage.holds_reactor:
+            await record_lost_doses(station, self.key, self.clock)
             async with AsyncExitStack() as stack:
                 if ending is None:
                     ending = await self._work(stack, console)

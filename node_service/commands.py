@@ -4,13 +4,13 @@ Commands are live: a retained one would come back at every reconnect, an old one
 whoever stands beside the reactor. Each is carried out once by its id, and answered alike when it
 comes again; a node that has restarted meanwhile refuses it then. Commands begin in the order in
 which they came, but what switches off waits for no disk: what came before it, and still does, is
-refused.
+refused. The answer says what is on record, unless it says that something was switched off.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -68,6 +68,7 @@ class ManualControl:
 
     Args:
         portals: Principals that are believed when they say who acts.
+        settled: Returns when what was recorded is on the disk.
         taken: What was taken, kept over a restart.
         busy: Returns the id of the experiment that holds the reactor, None while idle.
         tasks: Where commands are carried out; a dose takes its time.
@@ -82,6 +83,7 @@ class ManualControl:
         hands: Hands,
         portals: frozenset[str],
         record: Callable[[Record], None],
+        settled: Callable[[], Awaitable[object]],
         taken: Taken,
         busy: Callable[[], str | None],
         tasks: asyncio.TaskGroup,
@@ -92,6 +94,7 @@ class ManualControl:
         self._hands = hands
         self._portals = portals
         self._record = record
+        self._settled = settled
         self._taken = taken
         self._busy = busy
         self._tasks = tasks
@@ -270,10 +273,13 @@ class ManualControl:
     async def _act(self, channel: str, command: Command, label: str) -> str:
         """Return what was done."""
         if command.dose_ml is not None:
-            dose = await self._reactor.dose(channel, command.dose_ml)
+            dose = await self._reactor.dose(channel, command.dose_ml, call=command.id)
+            await self._settled()
             return f"{label}: {dose.delivered_ml:.3g} of {dose.requested_ml:g} mL were dosed"
         value = 0.0 if command.value is None else command.value
         reached = await self._reactor.set(channel, value, duration=command.duration)
+        if not self._reactor.is_off(channel, value):
+            await self._settled()
         span = "" if command.duration is None else f" for {command.duration:g} s"
         unit = self._reactor.channels[channel].unit
         return f"{label} is set to {reached:g} {unit}".rstrip() + span

@@ -2,16 +2,18 @@
 
 A dose is on the disk before its pump moves, and again with its answer. A script whose answer was
 lost with the node repeats the call: it gets that answer, or learns that the dose was under way.
+What ended was on record before; what did not may never have been, and is recorded at the start.
 """
 
 import asyncio
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from broker.messages import ContractError, Error, ErrorCode, Payload, RequestId
+from broker.messages import ContractError, Error, ErrorCode, Payload, RequestId, Time
 from hardware.files import rewrite_file
 from node_service.gateway_models import DoseAnswer
 
@@ -28,15 +30,19 @@ class KeptDose(Payload):
     """A dose whose pump was to move.
 
     Attributes:
+        begun: When.
         answer: What it came to; neither this nor `error`: it was under way.
         error: Why it came to less.
+        told: A later process of the node has seen to it that it is on record.
     """
 
     id: RequestId
     channel: str
     ml: float
+    begun: Time | None = None
     answer: DoseAnswer | None = None
     error: Error | None = None
+    told: bool = False
 
     @property
     def ended(self) -> bool:
@@ -77,9 +83,19 @@ class Doses:
         """Return a dose that an earlier process began."""
         return self._earlier.get(id_)
 
-    async def begin(self, id_: str, channel: str, ml: float) -> None:
+    @property
+    def untold(self) -> tuple[KeptDose, ...]:
+        """Those of earlier processes of which it is not known whether they are on record."""
+        return tuple(d for d in self._earlier.values() if not (d.ended or d.told))
+
+    async def begin(self, id_: str, channel: str, ml: float, at: datetime) -> None:
         """Keep a dose before its pump moves."""
-        self._doses[id_] = KeptDose(id=id_, channel=channel, ml=ml)
+        self._doses[id_] = KeptDose(id=id_, channel=channel, ml=ml, begun=at)
+        await self._keep()
+
+    async def tell(self, dose: KeptDose) -> None:
+        """Note that a dose of an earlier process is on record."""
+        self._earlier[dose.id] = self._doses[dose.id] = dose.model_copy(update={"told": True})
         await self._keep()
 
     async def end(

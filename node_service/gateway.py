@@ -1,7 +1,8 @@
 """The script's interface to its reactor: a small REST interface on a unix socket of its own.
 
 The socket says which attempt calls, so no call names one. Calls that do something carry an id and
-are done once per id; calls that act on the reactor need the lease. What is asked for wrongly is
+are done once per id; calls that act on the reactor need the lease, and are answered when what they
+did is on record. What is asked for wrongly is
 answered with a typed error and a remedy and never reaches the reactor.
 """
 
@@ -245,6 +246,8 @@ def _acts(access: Access) -> APIRouter:
             )
             if info.kind == "setpoint":
                 await access.keep_setpoints()
+            if not reactor.is_off(name, body.value):  # to switch off the next does not wait either
+                await access.recorder.settled()
             return SetAnswer(value=value)
 
         return await access.answers.once(body.id, f"set {name} {body!r}", work)
@@ -268,14 +271,21 @@ async def _dose(access: Access, name: str, body: DoseRequest) -> DoseAnswer:
     async def pump() -> DoseAnswer:
         try:
             done = await access.reactor.dose(
-                name, body.ml, begin=lambda: access.doses.begin(body.id, name, body.ml)
+                name,
+                body.ml,
+                begin=lambda: access.doses.begin(
+                    body.id, name, body.ml, access.reactor.clock.now()
+                ),
+                call=body.id,
             )
         except ContractError as error:
+            await access.recorder.settled()
             await access.doses.end(body.id, error=error.error)
             raise
         answer = DoseAnswer(
             requested_ml=done.requested_ml, delivered_ml=done.delivered_ml, seconds=done.seconds
         )
+        await access.recorder.settled()  # before the dose counts as told of
         await access.doses.end(body.id, answer=answer)
         return answer
 

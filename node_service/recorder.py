@@ -89,6 +89,9 @@ class Recorder:
         self._wake = asyncio.Event()
         self._closed = False
         self._samples = 0
+        self._entered = self._gone_through = 0
+        self._full = False
+        self._step = asyncio.Event()
         self._dropped: Counter[str] = Counter()
         self.last = 0
 
@@ -107,8 +110,18 @@ class Recorder:
         if len(self._pending) >= MAX_PENDING:
             self._dropped[record.kind] += 1
             return
-        self._pending.append(_Pending(record, None))
-        self._wake.set()
+        self._enter([_Pending(record, None)])
+
+    async def settled(self) -> bool:
+        """Return when what was posted is on the disk; whether it is.
+
+        It is not where there is no room: whoever waits for this goes on then, and so does what he
+        controls.
+        """
+        upto = self._entered
+        while self._gone_through < upto and not self._full:
+            await self._step.wait()
+        return self._gone_through >= upto
 
     async def write(self, records: Sequence[Record]) -> None:
         """Write records; on the disk when it returns.
@@ -121,8 +134,7 @@ class Recorder:
             return
         loop = asyncio.get_running_loop()
         items = [_Pending(record, loop.create_future()) for record in records]
-        self._pending.extend(items)
-        self._wake.set()
+        self._enter(items)
         results = await asyncio.gather(
             *(item.done for item in items if item.done), return_exceptions=True
         )
@@ -150,8 +162,21 @@ class Recorder:
         self._closed = True
         self._wake.set()
 
+    def _enter(self, items: Sequence[_Pending]) -> None:
+        self._entered += len(items)
+        self._pending.extend(items)
+        self._wake.set()
+
     async def _append_some(self) -> bool:
         """Append some of what is pending; False if there is no room for it."""
+        room = await self._append_next()
+        self._full = not room
+        self._gone_through = self._entered - len(self._pending)
+        self._step.set()
+        self._step = asyncio.Event()
+        return room
+
+    async def _append_next(self) -> bool:
         keep = self._take()
         counts = self._countable()
         told = self._told(counts)

@@ -206,6 +206,7 @@ class NodeService:
             hands=self._hands,
             portals=self._portals,
             record=self._recorder.post,
+            settled=self._recorder.settled,
             taken=self._taken,
             busy=lambda: duties.taken_by.experiment_id if duties.taken_by else None,
             tasks=tasks,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final, Literal, Protocol
 
 from broker.journal.window import Want
-from broker.messages import RECORD, LogRecord, Record, SeriesRecord
+from broker.messages import RECORD, EventRecord, LogRecord, Record, SeriesRecord
 from node_service.runs import LogPosition, Recorded, RunKey
 
 _END: Final = 1 << 39
@@ -72,11 +72,21 @@ async def recorded_calls(
     """
     found = {key: Counter(calls) for key, calls in earlier.items()}
     async for record in records_after(journal, order, number):
-        if isinstance(record, SeriesRecord | LogRecord) and record.id is not None:
-            key = _key(record)
-            if key is not None and key in found:
-                found[key][record.id] += 1
+        id_, key = _call(record), _key(record)
+        if id_ is not None and key is not None and key in found:
+            found[key][id_] += 1
     return found
+
+
+def _call(record: Record) -> str | None:
+    """Return which call of a script a record is of, if any."""
+    match record:
+        case SeriesRecord() | LogRecord():
+            return record.id
+        case EventRecord(event="dose", data={"id": str(id_)}):
+            return id_
+        case _:
+            return None
 
 
 def _key(record: Record) -> RunKey | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from broker.messages import Assignment
+from broker.messages import Assignment, EventRecord
 from hardware.clock import Clock
 from hardware.reactor import Reactor
 from node_service.alarms import Alarms
@@ -111,6 +111,33 @@ async def clear_away(paths: RunPaths) -> None:
     await asyncio.to_thread(shutil.rmtree, paths.directory, ignore_errors=True)
 
 
+def _doses(station: Station, key: RunKey) -> Path:
+    return station.paths(key).directory / "doses.json"
+
+
+async def record_lost_doses(station: Station, key: RunKey, clock: RunClock) -> None:
+    """Record the doses that were under way when the node was killed, unless they are on record."""
+    doses = await Doses.load(_doses(station, key))
+    for dose in doses.untold:
+        if dose.id not in station.recorded.get(key, {}):
+            begun = {} if dose.begun is None else {"begun": dose.begun.isoformat()}
+            event = EventRecord(
+                t=station.clock.now(),
+                mono=station.clock.monotonic(),
+                experiment_id=key.experiment_id,
+                attempt=key.attempt,
+                elapsed=clock.elapsed,
+                event="dose",
+                channel=dose.channel,
+                value=dose.ml,
+                data={"requested_ml": dose.ml, "id": dose.id, "cut_off": True, **begun},
+            )
+            station.recorder.post(event)
+            if not await station.recorder.settled():
+                return  # should the node be killed before there is room, the next tells it
+        await doses.tell(dose)
+
+
 @asynccontextmanager
 async def open_gateway(
     station: Station,
@@ -146,7 +173,7 @@ async def open_gateway(
         lease=lease,
         inbox=inbox,
         answers=answers,
-        doses=await Doses.load(paths.directory / "doses.json"),
+        doses=await Doses.load(_doses(station, key)),
         saves=saves,
         recorder=station.recorder,
         console=console,

@@ -52,3 +52,11 @@ test('two scripts differ where they differ', () => {
   const long = lineDiff([...'abcdefghij'], [...'abcdefghiX']);
   assert.deepEqual(hunks(long, 2).map(({ text }) => text), ['⋯', 'h', 'i', 'j', 'X']);
 });
+
+test('a dose that a restart of the node cut off says what it may have been', async () => {
+  globalThis.document = { addEventListener() {} };  // for the colours, which are not looked at
+  const { marksOf } = await import('../src/js/charts/marks.js');
+  const dose = { elapsed: 5, event: 'dose', channel: 'media', value: 0.5, data: { requested_ml: 0.5 } };
+  const cut = { ...dose, elapsed: 6, data: { ...dose.data, cut_off: true } };
+  assert.deepEqual(marksOf([dose, cut]).map(({ text }) => text), ['media 0.5 mL', 'media up to 0.5 mL']);
+});

@@ -6,10 +6,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Final
 
-from broker.messages import Error, Record, SeriesRecord
+from broker.journal import Journal
+from broker.journal.tables import Stream
+from broker.messages import Error, EventRecord, Payload, Record, SeriesRecord
 from node_service import attempt
 from node_service.__main__ import main
 from node_service.console import Console, Source
@@ -57,13 +61,34 @@ def after_log() -> None:
     Console.say = say_and_die  # type: ignore[method-assign]
 
 
+def before_record(event: str) -> None:
+    """Die when so many of these events were posted, and the last cannot get onto the disk."""
+    told, post, append = 0, Recorder.post, Journal.append
+
+    def post_and_count(self: Recorder, record: Record) -> None:
+        nonlocal told
+        post(self, record)
+        if isinstance(record, EventRecord) and record.event == event:
+            told += 1
+            if told == NTH:
+                asyncio.get_running_loop().call_later(1.0, die)
+
+    async def hang(self: Journal, stream: Stream, entries: Sequence[Payload]) -> tuple[str, int]:
+        if told >= NTH:
+            await asyncio.Event().wait()
+        return await append(self, stream, entries)
+
+    Recorder.post = post_and_count  # type: ignore[method-assign]
+    Journal.append = hang  # type: ignore[method-assign]
+
+
 def before_pumping() -> None:
     """Die when so many doses were begun, and the last of them is on the disk and nowhere else."""
     begun, begin = 0, Doses.begin
 
-    async def begin_and_die(self: Doses, id_: str, channel: str, ml: float) -> None:
+    async def begin_and_die(self: Doses, id_: str, channel: str, ml: float, at: datetime) -> None:
         nonlocal begun
-        await begin(self, id_, channel, ml)
+        await begin(self, id_, channel, ml, at)
         begun += 1
         if begun == NTH:
             die()
@@ -106,9 +131,11 @@ def after_checkpoint() -> None:
     setattr(attempt, "find", wait)  # noqa: B010 - it is not exported
 
 
-MOMENTS: Final = {
+MOMENTS: Final[Mapping[str, Callable[[], None]]] = {
     "series": after_series,
     "log": after_log,
+    "set-posted": partial(before_record, "set"),
+    "dose-posted": partial(before_record, "dose"),
     "dosing": before_pumping,
     "dosed": after_dose,
     "checkpoint": after_checkpoint,

@@ -4,6 +4,7 @@ import asyncio
 import re
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,6 +63,23 @@ DOSING = """
                 reactor.dose("media", ml=0.02)
     print("moved", round(reactor.read("media"), 3))
 """
+
+
+SETTING = """
+    from bioreactor import reactor
+
+    for value in range(41, 49):
+        try:
+            reactor.set("light", value, seconds=60)
+            print(value, flush=True)
+        except reactor.OutputsReset:
+            pass
+"""
+
+
+def acts(hub: Hub, experiment: str, event: str) -> list[EventRecord]:
+    found = hub.records(experiment)
+    return [r for r in found if isinstance(r, EventRecord) and r.event == event]
 
 
 def counted(lines: list[str]) -> list[int]:
@@ -251,11 +269,17 @@ async def test_a_call_whose_answer_was_lost_records_once_though_the_node_dies_ag
     ]
 
 
-@pytest.mark.parametrize(("moment", "told"), [("dosing", ["0.02"]), ("dosed", ["None"])])
+@pytest.mark.parametrize(
+    ("moment", "told", "cut_off"),
+    [("dosing", ["0.02"], [0.02]), ("dose-posted", ["0.02"], [0.02]), ("dosed", ["None"], [])],
+)
 async def test_a_dose_whose_answer_was_lost_is_pumped_once(
-    node: Node, hub: Hub, moment: str, told: list[str]
+    node: Node, hub: Hub, moment: str, told: list[str], cut_off: list[float]
 ) -> None:
-    """Cut off on its way it counts in full and the script is told, as the vessel may have it."""
+    """Cut off on its way it counts in full and the script is told, as the vessel may have it.
+
+    Each is on record once, also the one whose record was lost with the node.
+    """
     dying = "tests.faults.node.dying_main"
     node.start(dying, DIES_AT=moment)
     await node.until_ready(hub)
@@ -269,6 +293,25 @@ async def test_a_dose_whose_answer_was_lost_is_pumped_once(
     said = hub.log(experiment, "stdout")
     assert [line.split()[1] for line in said if line.startswith("told")] == told
     assert said[-1] == "moved 0.16"
+    doses = acts(hub, experiment, "dose")
+    assert [dose.value for dose in doses] == [pytest.approx(0.02)] * 8
+    assert len({dose.data["id"] for dose in doses}) == 8
+    lost = [dose for dose in doses if dose.data.get("cut_off")]
+    assert [dose.value for dose in lost] == cut_off
+    assert all(datetime.fromisoformat(str(dose.data["begun"])) < dose.t for dose in lost)
+
+
+async def test_what_a_script_was_told_that_it_set_is_on_record(node: Node, hub: Hub) -> None:
+    node.start("tests.faults.node.dying_main", DIES_AT="set-posted")
+    await node.until_ready(hub)
+    experiment = str((await hub.run(SETTING)).experiment_id)
+    await node.until_dead()
+    node.start()
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "completed"
+    said = [float(line) for line in hub.log(experiment, "stdout")]
+    assert len(said) == 7  # the fifth was told of the restart
+    assert [act.value for act in acts(hub, experiment, "set")] == said
 
 
 async def test_a_run_that_ended_while_the_node_was_away_keeps_its_outcome(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.embedded import EmbeddedBroker
+from broker.messages import utc_now
 from hardware.budget import Budget
 from hardware.clock import ManualClock
 from hardware.dosebook import DoseBook
@@ -122,7 +123,7 @@ async def test_what_was_dosed_is_kept_where_there_is_no_room(small_disk: Path) -
     for n in range(20):
         if n == 1:
             fill(small_disk)
-        await doses.begin(f"{n}", "media", 1.0)
+        await doses.begin(f"{n}", "media", 1.0, utc_now())
         moved = moved.moved(60.0 * n, 1.0)
         await book.keep(initial(equipment, 60.0 * n, {"media": moved}))
         kept = (await Doses.load(small_disk / "doses.json")).earlier(f"{n}")

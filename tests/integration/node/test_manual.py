@@ -101,6 +101,10 @@ class Bench:
     records: list[Record]
     taken: Taken
     holder: str | None = None
+    disk: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def settled(self) -> None:
+        await self.disk.wait()
 
     def events(self, name: str) -> list[EventRecord]:
         return [r for r in self.records if isinstance(r, EventRecord) and r.event == name]
@@ -130,6 +134,7 @@ async def bench(connect: Connector, hold_seconds: float, tmp_path: Path) -> Asyn
             changed=lambda: None,
         )
         bench = Bench(reactor, hands, records, Taken(tmp_path / "taken.json", clock.now))
+        bench.disk.set()
         stack.callback(reactor.on_event(hands.hear))
 
         def listen(connection: Connection) -> None:
@@ -140,6 +145,7 @@ async def bench(connect: Connector, hold_seconds: float, tmp_path: Path) -> Asyn
                 hands=hands,
                 portals=frozenset({"portal"}),
                 record=records.append,
+                settled=bench.settled,
                 taken=bench.taken,
                 busy=lambda: bench.holder,
                 tasks=tasks,
@@ -215,6 +221,25 @@ async def test_a_portal_learns_what_became_of_its_command(bench: Bench, connect:
     assert bench.hands.current is None
     assert [e.data["why"] for e in bench.events("manual-ended")] == [f"ended by {ADMIN.name}"]
     assert portal.errors == []
+
+
+async def test_what_is_said_to_be_done_is_on_record_unless_it_was_switched_off(
+    bench: Bench, connect: Connector
+) -> None:
+    admin = await desk(connect, "admin")
+    bench.disk.clear()
+    for what in ({"channel": "stirring", "value": 300}, {"channel": "media", "dose_ml": 0.05}):
+        reply = await admin.ask(Topic.NODE_COMMAND, str(what["channel"]), **what)
+        assert isinstance(reply.result, Done)
+        assert reply.result.outcome == "accepted"
+    assert bench.reactor.setpoints() == {"stirring": 300}
+    reply = await admin.ask(Topic.NODE_COMMAND, "off", channel="stirring", value=0)
+    assert isinstance(reply.result, Done)
+    assert (reply.result.outcome, bench.reactor.setpoints()) == ("done", {})
+    bench.disk.set()
+    reply = await admin.ask(Topic.NODE_COMMAND, "on", channel="stirring", value=300)
+    assert isinstance(reply.result, Done)
+    assert reply.result.outcome == "done"
 
 
 async def test_a_command_is_not_carried_out_again_by_a_node_that_has_restarted(

@@ -18,13 +18,14 @@ from broker.messages import (
     Console,
     ContractError,
     ErrorCode,
+    EventRecord,
     Payload,
     Record,
     RunLimits,
     Telemetry,
 )
 from hardware.clock import ManualClock
-from hardware.reactor import Reactor
+from hardware.reactor import Reactor, ReactorEvent
 from hardware.reactors import simulated_reactor
 from node_service.answers import Answers
 from node_service.console import Console as RunConsole
@@ -44,7 +45,12 @@ KEY = RunKey(str(ULID()), 1)
 
 @dataclass
 class MemoryJournal:
-    """What a journal does, without a disk; `level` is how full it is said to be."""
+    """What a journal does, without a disk; `level` is how full it is said to be.
+
+    Attributes:
+        disk: Cleared while it hangs.
+        appended: Set when something has come to be appended.
+    """
 
     level: float = 0.0
     full: bool = False
@@ -52,10 +58,17 @@ class MemoryJournal:
     files: list[Payload] = field(default_factory=list)
     appends: int = 0
     order: int = 1
+    disk: asyncio.Event = field(default_factory=asyncio.Event)
+    appended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.disk.set()
 
     async def append(
         self, stream: Literal["records", "files"], entries: Sequence[Payload]
     ) -> tuple[str, int]:
+        self.appended.set()
+        await self.disk.wait()
         if self.full:
             raise ContractError(ErrorCode.STORAGE_FULL, "full")
         if max(len(entry.encode()) for entry in entries) > MAX_ENTRY_BYTES:
@@ -121,6 +134,7 @@ async def recorder(journal: MemoryJournal, clock: ManualClock) -> AsyncIterator[
     running = asyncio.create_task(recorder.run())
     yield recorder
     journal.full = False
+    journal.disk.set()
     recorder.close()
     await running
 
@@ -141,6 +155,11 @@ class Gate:
     positions: list[LogPosition]
     kept_setpoints: list[dict[str, float]]
     socket: Path
+    doses: Path
+
+    def events(self) -> list[EventRecord]:
+        """Return what is on record of what was done to the reactor."""
+        return [e for e in self.journal.of("event") if e.event in {"set", "dose"}]
 
     async def get(self, path: str) -> Any:
         answer = await self.client.get(path)
@@ -182,6 +201,20 @@ async def gate(
         async def keep_setpoints() -> None:
             kept.append(dict(reactor.setpoints()))
 
+        def hear(event: ReactorEvent) -> None:
+            recorder.post(
+                EventRecord(
+                    t=event.t,
+                    mono=event.mono,
+                    event=event.event,
+                    channel=event.channel,
+                    value=event.value,
+                    data=event.data,
+                )
+            )
+
+        stack.callback(reactor.on_event(hear))
+        doses = tmp_path / "doses.json"
         saves = Saves(tmp_path, 100_000, lambda: 0)
         await saves.open()
         answers = Answers()
@@ -197,7 +230,7 @@ async def gate(
             lease=lease,
             inbox=inbox,
             answers=answers,
-            doses=await Doses.load(tmp_path / "doses.json"),
+            doses=await Doses.load(doses),
             saves=saves,
             recorder=recorder,
             console=RunConsole(
@@ -218,7 +251,7 @@ async def gate(
         )
         yield Gate(
             client, reactor, clock, lease, inbox, run_clock, saves, journal, shown, positions,
-            kept, socket,
+            kept, socket, doses,
         )  # fmt: skip
 
 

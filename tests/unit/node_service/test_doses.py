@@ -1,6 +1,7 @@
 """What became of a dose is known to a node that comes back."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from broker.messages import ContractError, Error, ErrorCode
 from node_service.doses import KEPT, Doses, KeptDose, told_again
 from node_service.gateway_models import DoseAnswer
 
+BEGUN = datetime(2026, 3, 1, tzinfo=UTC)
 ANSWER = DoseAnswer(requested_ml=0.2, delivered_ml=0.2, seconds=1.5)
 STRUCK = Error(
     code=ErrorCode.INTERLOCK, message="full", hint="empty it", details={"delivered_ml": 0.1}
@@ -28,7 +30,7 @@ async def earlier(file: Path, id_: str) -> KeptDose:
 
 async def test_the_answer_is_given_again(file: Path) -> None:
     doses = await Doses.load(file)
-    await doses.begin("a", "media", 0.2)
+    await doses.begin("a", "media", 0.2, BEGUN)
     await doses.end("a", answer=ANSWER)
     assert doses.earlier("a") is None  # this process knows it otherwise
     dose = await earlier(file, "a")
@@ -38,7 +40,7 @@ async def test_the_answer_is_given_again(file: Path) -> None:
 
 async def test_what_struck_on_the_way_is_told_again(file: Path) -> None:
     doses = await Doses.load(file)
-    await doses.begin("a", "media", 0.2)
+    await doses.begin("a", "media", 0.2, BEGUN)
     await doses.end("a", error=STRUCK)
     with pytest.raises(ContractError) as told:
         told_again(await earlier(file, "a"))
@@ -49,10 +51,10 @@ async def test_a_dose_that_was_under_way_is_told_as_one_however_often_it_is_aske
     file: Path,
 ) -> None:
     doses = await Doses.load(file)
-    await doses.begin("a", "media", 0.2)
+    await doses.begin("a", "media", 0.2, BEGUN)
     for _ in range(3):  # the node comes back, and gives another one
         doses = await Doses.load(file)
-        await doses.begin("b", "media", 0.3)
+        await doses.begin("b", "media", 0.3, BEGUN)
         await doses.end("b", answer=ANSWER)
         with pytest.raises(ContractError) as told:
             told_again(await earlier(file, "a"))
@@ -68,9 +70,9 @@ async def test_a_dose_that_was_refused_is_none(file: Path) -> None:
 
 async def test_the_memory_is_bounded_and_forgets_the_oldest(file: Path) -> None:
     doses = await Doses.load(file)
-    await doses.begin("under-way", "media", 0.2)
+    await doses.begin("under-way", "media", 0.2, BEGUN)
     for n in range(KEPT + 2):
-        await doses.begin(str(n), "media", 0.2)
+        await doses.begin(str(n), "media", 0.2, BEGUN)
         await doses.end(str(n), answer=ANSWER)
     again = await Doses.load(file)
     known = [n for n in range(KEPT + 2) if again.earlier(str(n))]
@@ -88,6 +90,6 @@ async def test_a_file_that_cannot_be_read_or_written_stops_no_dose(
     else:
         await asyncio.to_thread(file.write_text, content)
     doses = await Doses.load(file)
-    await doses.begin("a", "media", 0.2)
+    await doses.begin("a", "media", 0.2, BEGUN)
     await doses.end("a", answer=ANSWER)
     assert bool((await Doses.load(file)).earlier("a")) == (content is not None)

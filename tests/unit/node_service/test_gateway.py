@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from broker.messages import Error, ErrorCode
+from node_service.doses import Doses
 from node_service.gateway import HTTP_STATUS
 from node_service.gateway_server import BURST_SECONDS, CALLS_PER_SECOND, Throttle
 from tests.support.turns import turns
@@ -78,6 +79,45 @@ async def test_a_dose_is_answered_when_it_is_delivered_and_pumped_once(gate: Gat
     assert await again == answer
     assert await gate.post("/channels/media/dose", **body) == answer
     assert (await gate.get("/channels/media"))["value"] == pytest.approx(0.2)
+
+
+async def test_what_was_set_is_answered_when_it_is_on_record(gate: Gate) -> None:
+    """It is done before; and to switch off waits for no disk, nor does what comes after it."""
+    gate.journal.disk.clear()
+    setting = asyncio.create_task(
+        gate.post("/channels/light/set", value=50, duration=1000, id="on")
+    )
+    await gate.journal.appended.wait()
+    assert (await gate.get("/channels/light"))["value"] == 50
+    assert await gate.post("/channels/light/set", value=0, duration=10, id="off") == {"value": 0}
+    assert (await gate.get("/channels/light"))["value"] == 0
+    assert not setting.done()
+    gate.journal.disk.set()
+    assert await setting == {"value": 50}
+    assert [e.value for e in gate.events()] == [50, 0]
+
+
+async def test_what_was_dosed_is_answered_when_it_is_on_record(gate: Gate) -> None:
+    gate.journal.disk.clear()
+    dosing = asyncio.create_task(gate.post("/channels/media/dose", ml=0.2, id="dose"))
+    while not gate.journal.appended.is_set():
+        await gate.clock.advance(0.1)
+        await asyncio.sleep(0.01)
+    assert (await gate.get("/channels/media"))["value"] == pytest.approx(0.2)
+    assert not dosing.done()
+    (kept,) = (await Doses.load(gate.doses)).untold  # so far nobody knows that it is
+    assert kept.id == "dose"
+    gate.journal.disk.set()
+    await dosing
+    assert [e.data["id"] for e in gate.events()] == ["dose"]
+    assert (await Doses.load(gate.doses)).untold == ()
+
+
+async def test_a_full_disk_keeps_no_answer(gate: Gate) -> None:
+    gate.journal.full = True
+    for n in range(3):
+        await gate.post("/channels/light/set", value=50 + n, duration=1000, id=str(n))
+    assert (await gate.get("/channels/light"))["value"] == 52
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,29 @@ def test_the_rules_of_a_full_disk() -> None:
     assert "90" in error.message
     assert [alarm(level)[0] for level in (0.8, 0.9, 0.99)] == ["warning", "critical", "critical"]
     assert [keeps_sample(0.985, n) for n in range(3)] == [True, False, False]
+
+
+async def test_what_was_posted_is_waited_for(recorder: Recorder, journal: MemoryJournal) -> None:
+    assert await recorder.settled()  # there is nothing
+    journal.disk.clear()
+    recorder.post(event(0))
+    await journal.appended.wait()
+    recorder.post(event(1))  # while the disk is at work on the one before
+    waiting = asyncio.ensure_future(recorder.settled())
+    recorder.post(sample(2))
+    await asyncio.sleep(0.01)  # a wrong answer would come at once
+    assert not waiting.done()
+    journal.disk.set()
+    assert await waiting
+    assert [record.mono for record in journal.of("event")] == [0, 1]
+
+
+async def test_what_has_no_room_is_not_waited_for(
+    recorder: Recorder, journal: MemoryJournal
+) -> None:
+    """It is written when there is room; meanwhile an experiment goes on."""
+    journal.full = True
+    recorder.post(event(0))
+    assert not await recorder.settled()
+    assert not await recorder.settled()
+    assert journal.records == []

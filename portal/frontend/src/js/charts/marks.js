@@ -14,7 +14,7 @@ const QUIET = new Set(['dropped', 'run', 'parameters-seen']);
 /** What an event is in words. @returns {string} */
 function words({ event, channel, value, data = {} }) {
   const what = channel ?? '';
-  if (event === 'dose') return `${what} ${general(value ?? data.delivered_ml)} mL`;
+  if (event === 'dose') return `${what} ${data.cut_off ? 'up to ' : ''}${general(value ?? data.delivered_ml)} mL`;
   if (event === 'set') return `${what} → ${general(value)}`;
   if (event === 'parameters') return Object.entries(data.changed ?? {}).map(([name, now]) => `${name} → ${now}`).join(', ') || 'parameters';
   if (typeof data.message === 'string') return data.message;
