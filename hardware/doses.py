@@ -114,9 +114,14 @@ def give_back(
     """Let what a pump that had to rest has not delivered be pumped later.
 
     Returns:
-        The pump, and the vessel's volume as it is without that.
+        The pump, and the vessel's volume as it is without that, or with what came beyond it.
     """
     volume = None if content is None else content.volume
+    if content is not None and content.vessel.sensor is None and channel.direction == "in":
+        # A pump rounds up to the least that it can move: a little each time, and soon a vessel.
+        more = event.delivered - pump.piece
+        if pump.piece and _EPSILON < more < math.inf:
+            volume = content.volume + more
     if not pump.rested:
         return replace(pump, piece=0.0, off_since=now), volume
     # Whether one that does not answer has stopped is not known: its rest counts as running.

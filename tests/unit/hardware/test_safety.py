@@ -268,6 +268,17 @@ def test_waste_counts_only_when_it_is_measured() -> None:
     assert sighted.dose("media", 1.0) is None
 
 
+def test_what_a_pump_rounds_up_is_in_the_vessel() -> None:
+    rules = Rules(bench(measured=False))  # 15 of 18 mL
+    moved = 0.0
+    while rules.tell(DoseAsked("media", 0.051), after=10.0).refusal is None:
+        assert rules.tell(DosePiece("media", 0.051)).refusal is None
+        rules.tell(PieceEnded("media", 0.1))  # its least
+        rules.tell(DoseEnded("media", 0.1))
+        moved += 0.1
+    assert moved == pytest.approx(3.0, abs=0.1)
+
+
 def test_the_vessel_is_not_pumped_dry_without_a_straw() -> None:
     rules = Rules(bench(straw=0.0))
     rules.tell(Measured({"volume": 7.0}))
