@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, expect
+from playwright.sync_api import Browser, Page, Request, Route, WebSocketRoute, expect
 
 from portal.frontend.dev import samples
 from tests.support.system import wait_for
@@ -114,3 +114,83 @@ def test_what_a_form_missed_while_somebody_typed_comes_afterwards(page: Page) ->
     field.fill("0.7")
     field.fill(before)
     expect(page.get_by_text("the density that is held")).to_be_visible()
+
+
+class Portal:
+    """The portal's end of live connections: says what a test has it say, or lets nobody in."""
+
+    def __init__(self, page: Page) -> None:
+        self.socket: WebSocketRoute | None = None
+        self.shut = False
+        page.route_web_socket("**/ws", self._take)
+
+    def _take(self, socket: WebSocketRoute) -> None:
+        if self.shut:
+            socket.close(code=1011)
+            return
+        self.socket = socket
+        socket.on_message(lambda _: None)
+        self.say(type="link", broker=True, hub="online", since="2027-03-17T14:00:00Z")
+
+    def say(self, **frame: Any) -> None:
+        assert self.socket is not None
+        self.socket.send(json.dumps(frame))
+
+    def leave(self) -> None:
+        """End the connection, and take no other one."""
+        self.shut = True
+        assert self.socket is not None
+        self.socket.close(code=1011)
+
+
+def without_live(page: Page, portal: Portal) -> None:
+    """Have the page see that it is not live any more."""
+    portal.leave()
+    for _ in range(3):
+        page.clock.run_for(5_000)
+    expect(page.locator("#no-live")).to_be_visible()
+
+
+def test_without_a_live_connection_readings_are_the_servers(page: Page) -> None:
+    """What came last over the connection is older than what comes with the page each time."""
+    portal = Portal(page)
+    opened(page, "/nodes/reactor-1")
+    reading = page.locator("[data-value='reactor-1/od']").first
+    known = reading.text_content()
+    values = {"od": 9.87}
+    live = {"t": "2027-03-17T14:19:59Z", "values": values, "series": {}}
+    portal.say(type="telemetry", topic="nodes/reactor-1/telemetry", seq=1, payloads=[live])
+    expect(reading).to_contain_text("9.87")
+    without_live(page, portal)
+    expect(reading).to_have_text(known or "")
+
+
+def test_without_a_live_connection_charts_and_log_are_asked_for(page: Page) -> None:
+    portal = Portal(page)
+    opened(page, EXPERIMENT)
+    without_live(page, portal)
+    with page.expect_request("**/history?points=800"), page.expect_request("**/logs?*"):
+        page.clock.run_for(31_000)
+
+
+def test_what_somebody_else_set_is_said_as_long_as_it_is_so(page: Page) -> None:
+    portal = Portal(page)
+    opened(page, EXPERIMENT)
+    field = page.get_by_label("target_od")
+    before = float(field.input_value())
+
+    def tell(target: float) -> None:
+        state = json.loads(samples.RUNNING.encode())
+        state["parameters"] = {**state["parameters"], "target_od": target}
+        topic = f"experiments/{samples.RUNNING.experiment_id}"
+        portal.say(type="change", topic=topic, seq=1, payload=state)
+
+    field.fill("0.7")
+    tell(0.9)
+    mine = page.get_by_role("button", name="Keep mine")
+    mine.focus()
+    tell(0.9)
+    page.clock.run_for(1_000)
+    expect(mine).to_be_focused()  # said once
+    tell(before)
+    expect(page.locator(".clash").first).to_be_empty()

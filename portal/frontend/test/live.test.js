@@ -124,3 +124,42 @@ test('a portal that closes without a word is not connected to, and is asked less
   assert.deepEqual(told, [1, 2, 3, 4, 'open']);
   live.stop();
 });
+
+test('a connection that is taken and never says anything is given up', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { live, sockets } = connected();
+  const failures = [];
+  live.addEventListener('close', (event) => failures.push(event.detail.failures));
+  live.start(); // a proxy holds it: it neither opens nor closes
+  for (let i = 0; i < 6; i += 1) t.mock.timers.tick(10_000);
+  assert.deepEqual(failures.slice(0, 2), [1, 2]);
+  sockets.at(-1).open();
+  sockets.at(-1).say({ type: 'link', broker: true, hub: 'online' });
+  const { length } = failures;
+  for (let i = 0; i < 4; i += 1) {
+    t.mock.timers.tick(10_000);
+    sockets.at(-1).say({ type: 'pong' });
+  }
+  assert.equal(failures.length, length);
+  live.stop();
+});
+
+test('what was retained before a loss is not taken for known after it', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { live, sockets } = connected();
+  const link = { type: 'link', broker: true, hub: 'online' };
+  live.start();
+  live.subscribe('nodes/+/channels', () => {});
+  sockets[0].open();
+  sockets[0].say(link);
+  for (const node of ['a', 'b']) sockets[0].say({ type: 'snapshot', topic: `nodes/${node}/channels`, seq: 1, payload: {} });
+  sockets[0].close();
+  t.mock.timers.tick(500);
+  sockets[1].open();
+  sockets[1].say(link);
+  sockets[1].say({ type: 'snapshot', topic: 'nodes/a/channels', seq: 2, payload: {} });
+  const seen = [];
+  live.subscribe('nodes/+/channels', ({ topic }) => seen.push(topic));
+  assert.deepEqual(seen, ['nodes/a/channels'], 'b was removed meanwhile');
+  live.stop();
+});

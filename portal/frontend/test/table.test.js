@@ -75,3 +75,11 @@ test('a hole parts a line, and another column’s row does not', () => {
   assert.deepEqual(runs, [[[1, 1]], [[4, 2], [6, 3]]]);
   assert.deepEqual(unbroken([0, 1], [null, null], 0), []);
 });
+
+test('the last value of a line is found however long another goes on', () => {
+  const table = new Table(['short', 'long'], 6000);
+  table.append(0, { short: 1, long: 1 });
+  for (let x = 1; x < 3000; x += 1) table.append(x, { long: 2 });
+  assert.equal(table.valueAt(0, table.length - 1), 0);
+  assert.equal(table.valueAt(0, -1), -1);
+});

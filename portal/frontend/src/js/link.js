@@ -52,7 +52,11 @@ function portalLost(isLost) {
 
 function startPolling() {
   if (poll) return;
-  poll = whileSeen(REFRESH_EVERY, refresh);
+  // Charts and logs are no regions: they ask for what came meanwhile.
+  poll = whileSeen(REFRESH_EVERY, () => {
+    refresh();
+    missed();
+  });
   refresh();
 }
 
@@ -67,9 +71,13 @@ let whole = true;
 let looks = [];
 
 /** Tell the page that it may have missed something. */
+function missed() {
+  document.dispatchEvent(new CustomEvent('recovered'));
+}
+
 function recovered() {
   looks.forEach(clearTimeout);
-  looks = LOOK_AGAIN.map((wait) => window.setTimeout(() => document.dispatchEvent(new CustomEvent('recovered')), wait));
+  looks = LOOK_AGAIN.map((wait) => window.setTimeout(missed, wait));
 }
 
 /** Watch the connection and what the portal says of broker and hub. */

@@ -7,6 +7,8 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 const PING_EVERY = 20_000;
 const SILENCE = 50_000;
+/** A proxy may take a connection and never say anything. */
+const UNHEEDED = 15_000;
 const SLEEP_AFTER = 60_000;
 
 /** Whether a topic matches a filter in which `+` stands for one level. */
@@ -94,6 +96,7 @@ export class Live extends EventTarget {
     const socket = this.connect(this.url);
     this.socket = socket;
     this.heeded = false;
+    this.timer = window.setTimeout(() => this.drop(), UNHEEDED);
     socket.onopen = () => {
       this.heard = Date.now();
       this.watch = window.setInterval(() => this.listen(), PING_EVERY);
@@ -110,7 +113,9 @@ export class Live extends EventTarget {
   }
 
   heed() {
+    clearTimeout(this.timer);
     this.heeded = true;
+    this.latest.clear(); // what was there before may be gone
     this.failures = 0;
     this.dispatchEvent(new CustomEvent('open', { detail: { again: this.opened } }));
     this.opened = true;
@@ -118,16 +123,19 @@ export class Live extends EventTarget {
 
   /** A ping now and then; a server that stays silent is given up. */
   listen() {
-    if (Date.now() - this.heard > SILENCE) {
-      const { socket } = this;
-      this.closed();
-      socket?.close();
-    } else {
-      this.send({ ping: Date.now() });
-    }
+    if (Date.now() - this.heard > SILENCE) this.drop();
+    else this.send({ ping: Date.now() });
+  }
+
+  /** Give a connection up that says nothing. */
+  drop() {
+    const { socket } = this;
+    this.closed();
+    socket?.close();
   }
 
   closed() {
+    clearTimeout(this.timer);
     clearInterval(this.watch);
     this.socket = null;
     this.failures += 1;

@@ -5,8 +5,12 @@ import { number, span } from './format.js';
 import { live } from './live.js';
 import { findSparks, feedSparks, reloadSparks } from './sparks.js';
 
-/** The newest reading of each node, kept while the tab is hidden. @type {Map<string, any>} */
+/**
+ * The newest reading of each node, kept while the tab is hidden. One that came over an earlier
+ * connection is older than what the server writes into the page. @type {Map<string, any>}
+ */
 const newest = new Map();
+for (const event of ['open', 'close']) live.addEventListener(event, () => newest.clear());
 
 function write(node) {
   const reading = newest.get(node);

@@ -195,9 +195,8 @@ export class Table {
   /** The index of the last row of a column that says something at or before a row; -1 if none. */
   valueAt(column, row) {
     const values = this.y[column];
-    for (let i = Math.min(row, values.length - 1), steps = 0; i >= 0 && steps < 500; i -= 1, steps += 1) {
-      if (values[i] !== undefined) return i;
-    }
-    return -1;
+    let i = Math.min(row, values.length - 1);
+    while (i >= 0 && values[i] === undefined) i -= 1;
+    return i;
   }
 }
