@@ -52,6 +52,8 @@ RETRY_S: Final = 5.0
 """After the disk did not take something."""
 LASTING: Final = ID_REQUIRED | {"estop"}
 """Verbs that would do something once more; all others say what shall be."""
+MAX_KEPT: Final = 1000
+"""Bytes of a refusal that is remembered with its details, and characters of a longer one."""
 HUB: Final = "hub"
 """The principal of what the hub does of itself, in the audit."""
 
@@ -206,7 +208,7 @@ class Desk:
             if key is None or (refusal is not None and refusal.code is ErrorCode.UNAVAILABLE):
                 return None  # "not now" must not be the answer later on
             lasting = refusal is None and asked.verb in LASTING
-            return key, Remembered(asked.user, asked.fingerprint, now, reply, lasting)
+            return key, Remembered(asked.user, asked.fingerprint, now, _kept(reply), lasting)
 
         def record(decision: Decision) -> Future[None]:
             refusal = decision.refusal
@@ -388,6 +390,19 @@ def _outcome(decision: Decision) -> str:
     if decision.refusal is not None:
         return str(decision.refusal.code)
     return "done" if decision.answer is None else decision.answer.outcome
+
+
+def _kept(reply: Reply) -> Reply:
+    """Return an answer as it is remembered: a refusal may quote much of what it stumbled over.
+
+    All answers stand in the snapshot, which is written anew at each change.
+    """
+    error = reply.error
+    if error is None or len(error.encode()) <= MAX_KEPT:
+        return reply
+    return Reply(
+        error=error.model_copy(update={"message": error.message[:MAX_KEPT], "details": {}})
+    )
 
 
 def _unpack(reply: Reply) -> Result:

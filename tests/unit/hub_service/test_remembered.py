@@ -19,6 +19,7 @@ from broker.messages import (
     OnNode,
     Request,
     Result,
+    Send,
     Submit,
     Submitted,
 )
@@ -26,18 +27,26 @@ from broker.requests import Asked
 from hub_service import answers
 from hub_service.archive import Archive
 from hub_service.commands import Commands
-from hub_service.desk import Desk
+from hub_service.desk import MAX_KEPT, Desk
 from hub_service.keeping import Keeping
-from hub_service.queue import Decision
+from hub_service.queue import Decision, events
 from hub_service.queue.durations import Durations
-from hub_service.queue.events import DeclareDeadAsked, Listened, NodePresence
+from hub_service.queue.events import (
+    DeclareDeadAsked,
+    Listened,
+    NodeOffered,
+    NodePresence,
+    NodeReported,
+    SendAsked,
+)
+from hub_service.queue.state import Offer
 from hub_service.scripts import Checker
 from hub_service.settings import HubSettings
 from hub_service.storage import nothing
 from hub_service.store import QueueStore
 from hub_service.tokens import TokenBook
 from tests.unit.hub_service.archive_entries import EXPERIMENT, experiment
-from tests.unit.hub_service.builders import T0, boot, ulid
+from tests.unit.hub_service.builders import CHANNELS, IMAGES, T0, boot, plan, report, ulid
 
 
 class House:
@@ -165,6 +174,26 @@ async def test_an_emergency_stop_that_comes_again_after_its_answer_stops_nothing
     async with life(tmp_path) as house:
         assert await house.commands.handle(ESTOP) == answer
         assert house.stopped == []
+
+
+async def test_what_a_refusal_quotes_is_not_remembered(desk: Desk) -> None:
+    """It would fill the snapshot: 300 times what somebody has put into their parameters."""
+    large = {f"p{n}": "x" * 1000 for n in range(100)}
+    await desk.learn(events.Submitted(plan(1, parameters=large)))
+    await desk.learn(*(NodePresence("reactor-1", boot(1), online=True), Listened()))
+    await desk.learn(NodeOffered("reactor-1", Offer(CHANNELS, IMAGES)))
+    await desk.learn(NodeReported("reactor-1", report()))
+    wrong = dict.fromkeys(large, "y")
+    send = asked("send", Send(experiment_id=ulid(1), parameters={}, expected=wrong, id="one"))
+    with pytest.raises(ContractError) as first:
+        await desk.command(send, SendAsked(ulid(1), {}, wrong), told)
+    assert first.value.error.code is ErrorCode.CHANGED_MEANWHILE
+    assert first.value.error.details["parameters"] == large
+    with pytest.raises(ContractError) as again:
+        desk.recall(send)
+    assert again.value.error.code is ErrorCode.CHANGED_MEANWHILE
+    assert again.value.error.message == first.value.error.message[:MAX_KEPT]
+    assert not again.value.error.details
 
 
 async def test_a_submission_is_remembered_however_much_else_is_asked(
