@@ -4,7 +4,7 @@
 
     reactor.set("temperature-setpoint", 37.0)
     if reactor.read("od") > 0.5:
-        reactor.dose("waste", ml=1.0)
+        reactor.dose("waste", ml=1.2)  # more than comes in: the straw sets the level
         reactor.dose("media", ml=1.0)
 
 What is on when the experiment ends is switched off. What a channel allows is in `channels()`;

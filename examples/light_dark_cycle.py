@@ -14,7 +14,7 @@
 """Light and dark: switch the light in a cycle, and compare how the culture grows.
 
 The light is a direct output: it goes off by itself unless it is renewed, so nothing stays on when
-a script dies. Here it is renewed each minute.
+a script dies. Here it is renewed each minute, and never for longer than the light shall last.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ for elapsed in experiment.every(seconds=60, duration=wanted["hours"] * 3600 - 60
     cycle, place = divmod(elapsed, light + dark)
     lit = place < light
     if lit:
-        light_for(75)
+        light_for(min(75, light - place))
     od = reactor.read("od")
     if (cycle, lit) not in phases:
         print(f"{elapsed / 3600:5.2f} h   OD {od:.3f}   {'light' if lit else 'dark'}")
