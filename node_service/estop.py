@@ -131,8 +131,11 @@ class EmergencyStop:
         self._releasing = True
         try:
             # Cleared first: what stayed retained would engage again at the next connect.
-            for principal in self._engaged_by | ({estop.by} - {LOCAL}):
-                await self._clear(principal)
+            principals = self._engaged_by | ({estop.by} - {LOCAL})
+            cleared = [self._clear(principal) for principal in principals]
+            for error in await asyncio.gather(*cleared, return_exceptions=True):
+                if error is not None:
+                    raise error
             self._engaged_by.clear()
             await self._ledger.unlatch()
         finally:

@@ -1,5 +1,6 @@
 """How the node speaks to others beside its journal: complaints, cleared topics, built names."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -36,17 +37,27 @@ class Voice:
         return address if address is not None and address.topic is topic else None
 
     async def clear(self, topic: str) -> None:
-        """Remove what is retained.
+        """Remove what is retained, at all servers side by side.
 
         Raises:
             NotConnectedError, TimeoutError: The broker did not acknowledge it.
         """
-        await self._connection.publish(topic, b"", qos=1, retain=True)
-        for other in self._others:
-            try:
-                await other.publish(topic, b"", qos=1, retain=True)
-            except (ConnectionError, TimeoutError) as error:
-                logger.warning("%s may come again from another server: %s", topic, error)
+        told = await asyncio.gather(
+            *(
+                connection.publish(topic, b"", qos=1, retain=True)
+                for connection in (self._connection, *self._others)
+            ),
+            return_exceptions=True,
+        )
+        ours, *others = told
+        if ours is not None:
+            raise ours
+        for error in others:
+            if error is None:
+                continue
+            if not isinstance(error, ConnectionError | TimeoutError):
+                raise error
+            logger.warning("%s may come again from another server: %s", topic, error)
 
     async def refuse_retained(self, message: Message) -> None:
         """Clear a command that somebody retained: it would come back at every reconnect.
