@@ -29,9 +29,12 @@ def open_archive(directory: Path) -> sqlite3.Connection | Finding:
         return _damage("the database is gone", _RESTORE)
     # With a write-ahead log beside it SQLite must look at that; without, nobody writes here now.
     mode = "mode=ro" if path.with_name(f"{DATABASE}-wal").exists() else "immutable=1"
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None
-    )
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None
+        )
+    except sqlite3.Error as error:  # it is none, or not ours to read
+        return _damage(f"it cannot be read: {error}", _RESTORE)
     try:
         kind = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]

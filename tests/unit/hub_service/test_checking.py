@@ -109,6 +109,12 @@ async def test_what_the_hub_notes_of_requests_is_its_own(
     assert capsys.readouterr().out == f"{hub} is sound\n"
 
 
+def no_file(path: Path) -> None:
+    """Leave what nobody can open as a file: of one that is not theirs root sees no difference."""
+    path.unlink()
+    path.mkdir()
+
+
 Damage = Callable[[Path], object]
 DAMAGES: dict[str, tuple[Damage, str, bool]] = {
     # what is done, what is said, whether `--mend` makes it sound
@@ -156,6 +162,11 @@ DAMAGES: dict[str, tuple[Damage, str, bool]] = {
     "finished experiment that is none": (
         lambda hub: change(hub, "UPDATE finished SET body = '{}'"),
         "is not a finished experiment",
+        False,
+    ),
+    "database that cannot be opened": (
+        lambda hub: no_file(hub / "archive/archive.sqlite"),
+        "it cannot be read: unable to open",
         False,
     ),
     "wrong counts": (
