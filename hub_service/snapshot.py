@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from broker.messages import Moved, Posture, QueueLimits, Reply, Time, Withheld
+from hub_service.queue import views
 from hub_service.queue.state import Attempt, Entry, Intent, NodeState, Plan, QueueState, Stage
 
 Document = dict[str, Any]
@@ -224,9 +225,7 @@ def contents(tables: Tables) -> Contents:
             for key, document in tables.get("answers", {}).items()
         }
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SnapshotError(f"{error.title} {where}: {first['msg']}") from error
+        raise _misfit(error) from error
     state = QueueState(
         store_id=whole.store_id,
         generation=whole.generation,
@@ -251,11 +250,22 @@ def contents(tables: Tables) -> Contents:
     return Contents(state, whole.applied_cursor, answers, version)
 
 
+def _misfit(error: ValidationError) -> SnapshotError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return SnapshotError(f"{error.title} {where}: {first['msg']}")
+
+
 def _check(state: QueueState) -> None:
-    """Refuse a state that no sequence of events leads to."""
+    """Refuse a state that no sequence of events leads to, and one that could not be told."""
     for experiment_id, value in state.entries.items():
         if value.id != experiment_id:
             raise SnapshotError(f"experiment {value.id} is filed under {experiment_id}")
+        try:
+            views.experiment(state, value)
+        except (ValueError, OverflowError) as error:
+            told = _misfit(error) if isinstance(error, ValidationError) else error
+            raise SnapshotError(f"experiment {experiment_id}: {told}") from error
     waiting = {i for i, e in state.entries.items() if e.stage is Stage.WAITING}
     if set(state.order) != waiting or len(state.order) != len(waiting):
         raise SnapshotError("its order does not name exactly the experiments that wait")

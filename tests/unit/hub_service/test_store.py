@@ -270,6 +270,17 @@ def test_no_number_of_names_has_others_answers_forgotten() -> None:
     assert len(remembered) == MAX_ANSWERS
 
 
+async def test_a_queue_of_which_one_letter_is_another_is_refused(tmp_path: Path) -> None:
+    """It is JSON still, and says what could be told to nobody."""
+    store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+    await store.apply(Submitted(plan(1)), now=T0)
+    await store.close()
+    file = tmp_path / "queue.json"
+    file.write_bytes(file.read_bytes().replace(b"aaaa", b"aaqa", 1))
+    with pytest.raises(StoreError, match=r"queue.json cannot be used: .*script_sha256"):
+        QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
+
+
 async def test_a_cancelled_caller_does_not_tear_memory_from_disk(tmp_path: Path) -> None:
     store = QueueStore.open(tmp_path, new_id=lambda: ulid(1, "STR"))
     asking = asyncio.create_task(store.apply(Submitted(plan(1)), now=T0))
