@@ -3,6 +3,7 @@
 `_macros.html` passes them on under the same names, so templates import all pieces from one place.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 from jinja2 import Undefined
 from markupsafe import Markup
 
-from broker.messages import ChannelInfo, NodeReport
+from broker.messages import ChannelInfo, NodeReport, Queue
 from portal.fragments import NOTHING, Fragments, slot
 
 _ICON = Markup(
@@ -42,11 +43,21 @@ def pieces(static: Callable[[str], str]) -> Mapping[str, Callable[..., Any]]:
         return _ICON % (static("icons.svg"), name)
 
     fragments = Fragments()
+    last: tuple[Queue | None, str] = (None, "")
+
+    def standing_of(queue: Queue | None) -> str:
+        """Return it as made once for each queue: all pages have it."""
+        nonlocal last
+        if queue is not last[0]:
+            last = (queue, queue_standing(queue))
+        return last[1]
+
     return {
         "static": static,
         "filled": fragments.filled,
         "kept": fragments.kept,
         "standing": standing,
+        "queue_standing": standing_of,
         "piece_icon": icon,
         "piece_sentence": sentence,
         "piece_moment": moment,
@@ -127,6 +138,21 @@ def standing(report: NodeReport | None) -> str:
             f"{held.by} {int(held.until.timestamp())}" if held else "",
         )
     )
+
+
+def queue_standing(queue: Queue | None) -> str:
+    """Return all of the queue that pages show: it tells when to look, as `standing` does.
+
+    Its revision tells of what is durable. Why something waits, and when it will start, also depends
+    on reactors that come and go, which is not.
+    """
+    if queue is None:
+        return ""
+    entries = (*queue.running, *queue.waiting)
+    starts = (entry.estimated_start for entry in entries)
+    minutes = sum(int(start.timestamp() // 60) for start in starts if start is not None)
+    why = Counter(entry.detail for entry in entries if entry.detail)
+    return "|".join((str(queue.revision), str(minutes), *(f"{n} {w}" for w, n in why.items())))
 
 
 def value(node_id: str, channel: ChannelInfo) -> Markup:

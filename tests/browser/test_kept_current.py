@@ -194,3 +194,31 @@ def test_what_somebody_else_set_is_said_as_long_as_it_is_so(page: Page) -> None:
     expect(mine).to_be_focused()  # said once
     tell(before)
     expect(page.locator(".clash").first).to_be_empty()
+
+
+def test_why_something_waits_is_told_though_the_queue_is_of_one_revision(page: Page) -> None:
+    """A reactor that goes away changes nothing durable, and the hub tells of it a moment later."""
+    told: list[tuple[WebSocketRoute, dict[str, Any]]] = []
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def hear(message: str | bytes) -> None:
+            frame = json.loads(message)
+            if frame.get("topic") == "queue":
+                told.append((socket, frame))
+            socket.send(message)
+
+        server.on_message(hear)
+
+    page.route_web_socket("**/ws", pass_on)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if is_refresh(request) else None)
+    opened(page, "/queue")
+    wait_for("the queue", lambda: page.title() and told)
+    page.clock.run_for(2_000)
+    assert asked == []
+    socket, frame = told[0]
+    frame["payload"]["waiting"][0]["detail"] = "its reactor is offline"
+    with page.expect_request(is_refresh):
+        socket.send(json.dumps({**frame, "type": "change", "seq": 2}))

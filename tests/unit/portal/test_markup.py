@@ -1,14 +1,27 @@
 """The small pieces of pages."""
 
+import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from jinja2 import Environment, FileSystemLoader
 
-from broker.messages import ChannelInfo, ParameterInfo, Quantity
-from portal.markup import moment, number, pieces, sentence, short, size, span, spark, value
+from broker.messages import ChannelInfo, ParameterInfo, Quantity, Queue
+from portal.markup import (
+    moment,
+    number,
+    pieces,
+    queue_standing,
+    sentence,
+    short,
+    size,
+    span,
+    spark,
+    value,
+)
 from portal.parameters import delivery
 from portal.rendering import TEMPLATES
 
@@ -52,6 +65,17 @@ def test_what_a_node_says_of_itself_is_shown_harmlessly() -> None:
     assert "<script>" not in spark("reactor-1", CHANNEL)
     assert "<i>" not in moment(datetime(2026, 1, 1, tzinfo=UTC), "<i>")
     assert "<i>" not in pieces("/static/{}".format)["piece_icon"]("<i>")
+
+
+def test_a_page_tells_queues_apart_as_its_script_does() -> None:
+    """Also two of one revision: a reactor that goes away changes why something waits."""
+    cases = json.loads(Path(__file__).with_name("queue_cases.json").read_text(encoding="utf-8"))
+    standing_of = pieces("/static/{}".format)["queue_standing"]
+    for case in cases:
+        queue = Queue.model_validate(case["queue"])
+        assert queue_standing(queue) == case["standing"]
+        assert standing_of(queue) == standing_of(queue) == case["standing"]
+    assert standing_of(None) == ""
 
 
 def test_a_unit_that_says_nothing_is_left_out() -> None:

@@ -18,6 +18,20 @@ export function reportSignature(report) {
   ].join('|');
 }
 
+/** What of the queue shows in a page besides what its revision tells; base.html writes the same. */
+export function queueSignature(queue) {
+  if (!queue) return '';
+  const entries = [...(queue.running ?? []), ...(queue.waiting ?? [])];
+  let minutes = 0;
+  /** @type {Map<string, number>} */
+  const why = new Map();
+  for (const { detail, estimated_start: start } of entries) {
+    if (start) minutes += Math.floor(Date.parse(start) / 60_000);
+    if (detail) why.set(detail, (why.get(detail) ?? 0) + 1);
+  }
+  return [queue.revision, minutes, ...[...why].map(([text, n]) => `${n} ${text}`)].join('|');
+}
+
 /** What the page shows of a node. */
 function nodeState(id) {
   return /** @type {HTMLElement | null} */ (rendered()?.querySelector(`[data-node="${CSS.escape(id)}"]`));
@@ -26,7 +40,7 @@ function nodeState(id) {
 /** Keep the page's structure right. */
 export function watchStructure() {
   live.subscribe('queue', ({ payload }) => {
-    if (String(payload?.revision ?? '') !== rendered()?.dataset.queue) refresh();
+    if (queueSignature(payload) !== rendered()?.dataset.queue) refresh();
   });
   live.subscribe('nodes/+/status', ({ topic, payload }) => {
     if (payload && nodeState(topic.split('/')[1])?.dataset.online !== payload.state) refresh();
