@@ -34,6 +34,8 @@ MAX_PARAMETERS: Final = 100
 MAX_TEXT: Final = 1000
 """Of the changed parameters, what is told in an event."""
 NOTE_SECONDS: Final = 2.0
+STANDSTILLS: Final = 2
+"""Measurements in a row that show a container frozen; a single one may be of a moment ago."""
 LOG_SECONDS: Final = 60.0
 """How long the last of the output is waited for, once the container has ended."""
 
@@ -113,6 +115,8 @@ class Supervision:
         self._inbox = inbox
         self._frozen = frozen
         self._show = show
+        self._turning = False
+        self._standstills = 0
         self._warned: set[str] = set()
 
     @property
@@ -158,7 +162,12 @@ class Supervision:
             await self._take_parameters()
             frozen = self._orders.frozen
             if frozen is not None and frozen != self._frozen:
+                self._turning = True
                 await (self._freeze() if frozen else self._thaw())
+                self._turning = False
+                continue
+            if self._standstills >= STANDSTILLS:
+                await self._let_go_on()
                 continue
             await self._orders.changed.wait()
 
@@ -208,6 +217,20 @@ class Supervision:
         await self._container.thaw()
         await self._station.outbox.flush()
         self._show(Phase.EXECUTING, "")
+
+    async def _let_go_on(self) -> None:
+        """Hold while a container stands still that somebody else froze; what is desired counts."""
+        self._lease.freeze()
+        await hold(self._station.reactor, self._console)
+        await self._console.tell(
+            "The container was frozen by somebody else than its node, which let it go on; pumps and "
+            "direct outputs were stopped meanwhile. To pause an experiment, do so in the portal."
+        )
+        await self._container.thaw()
+        self._standstills = 0
+        self._inbox.say("The script stood still: pumps and direct outputs were stopped.")
+        self._station.reactor.go_on()
+        self._lease.thaw()
 
     async def _take_parameters(self) -> None:
         """Give the script the parameters that the assignment has now."""
@@ -266,6 +289,10 @@ class Supervision:
         )
         self._container.status = status
         self._station.changed()
+        wanted = self._frozen or self._turning or status.state != "paused"
+        self._standstills = 0 if wanted else self._standstills + 1
+        if self._standstills >= STANDSTILLS:
+            self._orders.changed.set()
         for warning in limits_reached(status, self._limits):
             if warning not in self._warned:
                 self._warned.add(warning)

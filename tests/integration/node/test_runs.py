@@ -1,11 +1,12 @@
 """Runs from their assignment to their results, over a real broker, in real containers."""
 
+import asyncio
 from itertools import pairwise
 
 import pytest
 
 from broker.messages import ContainerRecord, Error, ErrorCode, EventRecord
-from tests.support.node import SMALL, Hub, Node
+from tests.support.node import SMALL, Hub, Node, engine, instance_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -136,6 +137,32 @@ async def test_pausing_freezes_script_and_clock_and_holds_the_reactor(
     finished = await hub.until_phase(experiment, "finished")
     assert finished.outcome == "completed"
     assert hub.log(experiment) == ["waiting", "resumed"]
+
+
+@pytest.mark.parametrize("node_settings", [{"runner": "docker"}])
+async def test_what_somebody_else_froze_holds_nothing_on_and_goes_on(
+    running: Node, hub: Hub
+) -> None:
+    assignment = await hub.run("""
+        from bioreactor import experiment, reactor
+
+        reactor.set("temperature-setpoint", 37)
+        reactor.set("light", 50, seconds=3600)
+        print("waiting")
+        while not experiment.messages():
+            experiment.sleep(0.1)
+        print("went on")
+    """)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "waiting")
+    label = f"label=bioreactor.instance={instance_of(running.data)}"
+    (container,) = await asyncio.to_thread(engine, "ps", "-q", "--filter", label)
+    await asyncio.to_thread(engine, "pause", container)
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "completed"
+    assert hub.log(experiment) == ["waiting", "went on"]
+    assert any("by somebody else" in line for line in hub.log(experiment, "system"))
+    assert "hold" in {r.event for r in hub.records(experiment) if isinstance(r, EventRecord)}
 
 
 async def test_parameters_reach_a_running_script(running: Node, hub: Hub) -> None:
