@@ -130,6 +130,7 @@ class Duties:
             ledger = self._station.ledger
             async with self.settled:
                 if assignment is not None and is_news(assignment, ledger.seen_revision):
+                    self._stop_at_once(assignment)
                     await ledger.see(assignment)
                 await self._step()
             if assignment is not None:
@@ -146,6 +147,17 @@ class Duties:
         """Leave everything as it is, to be taken up at the next start."""
         for task in self._living:
             task.cancel()
+
+    def _stop_at_once(self, assignment: Assignment) -> None:
+        """End what runs if that is desired; that it was is written down when the disk has room."""
+        holder = self.holder
+        if holder is None or holder.key != RunKey.of(assignment):
+            return
+        match next_action(assignment, Known(holder=holder.key, entry=None, refusal=None)):
+            case Stop(ending=ending):
+                holder.stop(ending)
+            case _:
+                pass
 
     async def _step(self) -> None:
         """Take the next step towards what is desired."""

@@ -134,13 +134,13 @@ class Supervision:
             exited = tasks.create_task(self._container.exit(), name="exit")
             watching = tasks.create_task(self._container.watch(self._measured), name="status")
             limiting = tasks.create_task(self._watch_limits(), name="limits")
+            guarding = tasks.create_task(self._guard(exited), name="guard")
             exited.add_done_callback(lambda _: self._orders.changed.set())
             ordered = await self._follow_orders(exited)
             limiting.cancel()
             watching.cancel()
-            self._lease.end(OVER)
             self._clock.stop()
-            await make_safe(self._station.reactor, self._station.alarms)
+            await guarding
             ended = await exited
             _, late = await asyncio.wait({output}, timeout=LOG_SECONDS)
             if late:
@@ -149,6 +149,20 @@ class Supervision:
         if ordered is None:
             return ending_of(ended)
         return ordered.model_copy(update={"exit_code": None if ended is None else ended.exit_code})
+
+    async def _guard(self, exited: asyncio.Task[Exit | None]) -> None:
+        """Make the reactor safe once the script has ended or shall end.
+
+        Whoever follows the orders may be waiting for an engine, or for room on the disk.
+        """
+        stopped = asyncio.create_task(self._orders.stopped.wait())
+        try:
+            await asyncio.wait({exited, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        ending = self._orders.ending
+        self._lease.end(OVER if ending is None or ending.error is None else ending.error)
+        await make_safe(self._station.reactor, self._station.alarms)
 
     async def _follow_orders(self, exited: asyncio.Task[Exit | None]) -> Ending | None:
         """Return when it has ended: the ending that was ordered, None if it ended by itself."""
@@ -173,10 +187,8 @@ class Supervision:
 
     async def _stop(self, ending: Ending) -> None:
         self._show(Phase.STOPPING, ending.error.message if ending.error else "")
-        self._lease.end(ending.error or OVER)
         grace = self._limits.grace if self._orders.grace is None else self._orders.grace
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(make_safe(self._station.reactor, self._station.alarms))
             noting = tasks.create_task(self._note_stop(ending))
             # Why it ends is written down first, unless the disk takes too long.
             await asyncio.wait({noting}, timeout=NOTE_SECONDS)
@@ -223,8 +235,8 @@ class Supervision:
         self._lease.freeze()
         await hold(self._station.reactor, self._console)
         await self._console.tell(
-            "The container was frozen by somebody else than its node, which let it go on; pumps and "
-            "direct outputs were stopped meanwhile. To pause an experiment, do so in the portal."
+            "The container was frozen by somebody else than its node, which let it go on; pumps "
+            "and direct outputs were stopped meanwhile. Experiments are paused in the portal."
         )
         await self._container.thaw()
         self._standstills = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.messages import ErrorCode
+from broker.messages import ErrorCode, Phase
 from node_service.attempt import TRIES
 from node_service.preparing import RETRY_SECONDS
 from tests.support.engine import PrivateEngine
@@ -102,3 +102,23 @@ async def test_an_engine_that_is_away_when_a_run_begins_is_waited_for(
     assert (finished.outcome, hub.log(experiment)) == ("completed", ["hello"])
     said = "\n".join(hub.log(experiment, "system"))
     assert "could not be started: the container engine does not answer" in said
+
+
+async def test_what_is_cancelled_while_an_engine_is_away_is_safe_at_once(
+    engine: PrivateEngine, node: Node, hub: Hub
+) -> None:
+    """Though the node is about to pause it, which waits for the engine."""
+    node.start(DOCKER_HOST=engine.host)
+    await node.until_ready(hub)
+    assignment = await hub.run(COUNTING)
+    experiment = str(assignment.experiment_id)
+    await hub.until_said(experiment, "line 10")
+    await asyncio.to_thread(engine.stop)
+    await hub.again(assignment, desired="pause")
+    await eventually(lambda: hub.report.activity and hub.report.activity.phase is Phase.PAUSING)
+    assert not hub.report.safe
+    await hub.again(assignment, desired="stop", script=None)
+    await eventually(lambda: hub.report.safe)
+    await asyncio.to_thread(engine.start)
+    finished = await hub.until_phase(experiment, "finished")
+    assert finished.outcome == "cancelled"

@@ -114,6 +114,34 @@ async def test_a_stop_that_found_no_room_is_engaged_after_a_kill(
         await remove_containers(node.data)
 
 
+async def test_a_cancelled_run_is_safe_where_there_is_no_room(
+    node: Node, hub: Hub, small_disk: Path
+) -> None:
+    node.start()
+    try:
+        await node.until_ready(hub)
+        heating = await hub.run("""
+            from bioreactor import experiment, reactor
+            reactor.set("temperature-setpoint", 37)
+            print("heating")
+            while True:
+                experiment.sleep(0.2)
+        """)
+        experiment = str(heating.experiment_id)
+        await hub.until_said(experiment, "heating")
+        others = fill(small_disk)
+        await eventually(lambda: any(alarm.id == "storage" for alarm in hub.report.alarms))
+        assert not hub.report.safe
+        await hub.again(heating, desired="stop", script=None)
+        await eventually(lambda: hub.report.safe)
+        others.unlink()
+        await hub.until_phase(experiment, "finished")
+        assert hub.last(experiment).outcome == "cancelled"
+    finally:
+        await node.stop()
+        await remove_containers(node.data)
+
+
 async def test_what_was_dosed_is_kept_where_there_is_no_room(small_disk: Path) -> None:
     """So that a node that is killed pumps nothing twice, and gives no volume back."""
     equipment = bench()

@@ -4,14 +4,28 @@ import asyncio
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from broker.connection import Message
 from broker.messages import Assignment
 from hardware.clock import ManualClock
 from node_service.alarms import Alarms
+from node_service.attempt import Attempt
 from node_service.duties import Duties
+from node_service.runs import Ending, Run, RunKey, Stage
 from node_service.workplace import Station
 
 STORE = "01JNE5X6T3M9Y2Q8R4V7W0ZABC"
+KEY = RunKey("01J00000000000000000000000", 1)
+RUNNING = Assignment(
+    revision=4,
+    store_id=STORE,
+    generation=1,
+    desired="run",
+    experiment_id=KEY.experiment_id,
+    attempt=KEY.attempt,
+    script="",
+)
 
 
 class Memory:
@@ -57,3 +71,37 @@ async def test_what_is_no_assignment_is_an_alarm_until_a_good_one_comes() -> Non
         assert "cannot be understood" in alarm.message
         await duties.hear(idle(6))
     assert alarms.current == ()
+
+
+class FullDisk(Memory):
+    """Has an attempt that runs, and no room to write anything down."""
+
+    async def unfinished(self) -> list[Run]:
+        return [Run(KEY, Stage.RUNNING, RUNNING, ManualClock().now())]
+
+    async def see(self, assignment: Assignment) -> None:  # noqa: ARG002 - never
+        self.saw.set()
+        await asyncio.Event().wait()
+
+
+async def test_an_order_to_stop_waits_for_no_room_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped: list[Ending] = []
+    monkeypatch.setattr(Attempt, "stop", lambda _, ending: stopped.append(ending))
+    clock, memory = ManualClock(), FullDisk()
+    alarms = Alarms(clock, lambda _: None)
+    station = cast(
+        "Station",
+        SimpleNamespace(ledger=memory, alarms=alarms, clock=clock, changed=lambda: None),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        duties = Duties(station, lambda: None, tasks)
+        await duties.restore()
+        following = tasks.create_task(duties.run())
+        order = RUNNING.model_copy(update={"revision": 5, "desired": "stop", "script": None})
+        await duties.hear(Message("assignment", order.encode()))
+        async with asyncio.timeout(5):
+            await memory.saw.wait()
+        following.cancel()
+    assert [ending.outcome for ending in stopped] == ["cancelled"]
