@@ -161,7 +161,9 @@ class Archive:
             ContractError: STORAGE_FULL. Nothing was taken.
             ValueError: They do not follow what is there. Nothing was taken.
         """
-        await self._write(partial(self._ingest.take, node=node, stream=stream, commit=commit))
+        take = partial(self._ingest.take, node=node, stream=stream, commit=commit)
+        for deleted in await self._write(take):
+            self._delete_later(deleted)
 
     async def applied(self, node: str, stream: str, heard: Sequence[str] = ()) -> Mapping[str, int]:
         """Return what may be acknowledged: never a phase record that the queue has not applied."""
@@ -456,10 +458,15 @@ class Archive:
             await self._delete(experiment_id)
         except ContractError as error:
             _log.error("a deletion waits: %s", error)
+            self._delete_later(experiment_id)
+
+    def _delete_later(self, experiment_id: str) -> None:
+        if experiment_id not in self._unfinished[1:]:  # the first may be done with in a moment
             self._unfinished.append(experiment_id)
-            self._cut_short.set()
+        self._cut_short.set()
 
     async def _delete(self, experiment_id: str) -> None:
+        await self._write(lambda _: self._ingest.forget())  # what comes from now on is too late
         piece = partial(delete_piece, blobs=self.blobs, experiment_id=experiment_id)
         while await self._write(piece):
             pass

@@ -1,7 +1,7 @@
 """What a journal brings, and its cursor, in one transaction."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import JsonValue
 
@@ -41,8 +41,12 @@ class Ingest:
 
     def take(
         self, transaction: Transaction, *, node: str, stream: str, commit: Commit[JsonValue]
-    ) -> None:
+    ) -> Sequence[str]:
         """Write entries, the gap before them and the cursor.
+
+        Returns:
+            Experiments of which something came though they are deleted, as from a reactor that was
+            declared dead: the order to delete is given once more with it.
 
         Raises:
             ValueError: They do not follow what is there: each entry is taken once, in order.
@@ -77,3 +81,8 @@ class Ingest:
             "UPDATE epochs SET upto = ?, last_run = ? WHERE id = ?",
             (epoch.upto, epoch.last_run, epoch.id),
         )
+        deleted = {self._names.deleted(connection, run) for run in writer.runs()} - {""}
+        connection.executemany(
+            "INSERT OR IGNORE INTO deletions VALUES (?)", [(identity,) for identity in deleted]
+        )
+        return sorted(deleted)

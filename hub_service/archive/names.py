@@ -12,6 +12,16 @@ _MOST: Final = 10_000
 
 V = TypeVar("V")
 
+_DELETED: Final = """
+    SELECT experiment_id FROM runs r WHERE id = ? AND experiment_id <> ''
+        AND NOT EXISTS (SELECT 1 FROM finished WHERE experiment_id = r.experiment_id)
+        AND NOT EXISTS (SELECT 1 FROM trash WHERE experiment_id = r.experiment_id)
+        AND EXISTS (
+            SELECT 1 FROM audit WHERE experiment_id = r.experiment_id
+                AND (verb, outcome) IN (VALUES ('delete', 'done'), ('retention', 'deleted'))
+        )
+"""
+
 
 @dataclass(slots=True)
 class Epoch:
@@ -100,6 +110,15 @@ class Names:
             return made or 0
 
         return self._remember(("run", label), make)
+
+    def deleted(self, connection: sqlite3.Connection, run: int) -> str:
+        """Return the experiment of a run if it was deleted for good, else nothing."""
+
+        def make() -> str:
+            row = connection.execute(_DELETED, (run,)).fetchone()
+            return "" if row is None else str(row[0])
+
+        return self._remember(("deleted", run), make)
 
     def layout(self, connection: sqlite3.Connection, kind: int, names: tuple[str, ...]) -> Layout:
         """Return the layout of these channels in this order."""

@@ -621,3 +621,28 @@ async def test_files_are_complete_up_to_a_mark(archive: Archive) -> None:
     assert not await archive.files_committed(NODE, EPOCH_2, 1)
     await Node(archive).take("files", [], lost=2)
     assert await archive.files_committed(NODE, EPOCH, 5)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_comes_of_a_deleted_experiment_is_deleted_too(
+    tmp_path: Path, *, restart: bool
+) -> None:
+    """Its reactor was declared dead, and came back when the experiment was deleted already."""
+    archive = Archive.open(tmp_path)
+    await Node(archive).record(phase("executing"), sample(1.0, {"od": 0.5}))
+    await archive.finish(experiment(1, experiment_id=EXPERIMENT))
+    await archive.trash.put(EXPERIMENT, Audit("ada", "mqtt:ada", "delete", EXPERIMENT, "done", {}))
+    await Node(archive).record(sample(2.0, {"od": 0.5}))
+    assert rows(archive, "SELECT count(*) FROM samples") == [(2,)]  # it may still be restored
+    await archive.purge(EXPERIMENT)
+    await Node(archive).record(sample(3.0, {"od": 0.5}), log(1), phase("finished"))
+    await Node(archive).save(*chunks("late.txt", b"late"))
+    if restart:
+        archive.close()
+        archive = Archive.open(tmp_path)
+    await archive.finish_deletions()
+    for table in ("samples", "logs", "files", "deletions"):
+        assert rows(archive, f"SELECT * FROM {table}") == []  # noqa: S608  constants
+    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    assert len(await archive.phase_records(0)) == 2  # the queue is to know of its end
+    archive.close()
