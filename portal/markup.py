@@ -129,7 +129,9 @@ def standing(report: NodeReport | None) -> str:
     return "|".join(
         (
             report.boot_id,
-            f"{doing.experiment_id}.{doing.attempt}.{doing.phase}" if doing else "",
+            f"{doing.experiment_id}.{doing.attempt}.{doing.phase}{'+' if doing.detail else ''}"
+            if doing
+            else "",
             report.container.state if report.container else "",
             str(report.estop.latch) if report.estop else "",
             "+".join(alarm.id for alarm in report.alarms),

@@ -136,9 +136,9 @@ class Portal:
         assert self.socket is not None
         self.socket.send(json.dumps(frame))
 
-    def leave(self) -> None:
-        """End the connection, and take no other one."""
-        self.shut = True
+    def leave(self, *, back: bool = False) -> None:
+        """End the connection; take no other one, unless it comes back."""
+        self.shut = not back
         assert self.socket is not None
         self.socket.close(code=1011)
 
@@ -222,3 +222,12 @@ def test_why_something_waits_is_told_though_the_queue_is_of_one_revision(page: P
     frame["payload"]["waiting"][0]["detail"] = "its reactor is offline"
     with page.expect_request(is_refresh):
         socket.send(json.dumps({**frame, "type": "change", "seq": 2}))
+
+
+def test_a_log_that_began_while_the_connection_was_lost_is_shown(page: Page) -> None:
+    portal = Portal(page)
+    opened(page, f"/experiment/{samples.QUEUED.experiment_id}")
+    expect(page.locator("#lines")).to_contain_text("Nothing written yet.")
+    portal.leave(back=True)
+    page.clock.run_for(2_000)
+    expect(page.locator("#lines .block > div")).to_have_count(60)

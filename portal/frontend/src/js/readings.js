@@ -1,7 +1,7 @@
 // @ts-check
 // Keeps the numbers of reactors current: `data-value="node/channel"`, `data-elapsed="node"`.
 import { setText } from './dom.js';
-import { number, span } from './format.js';
+import { number, sentence, span } from './format.js';
 import { live } from './live.js';
 import { findSparks, feedSparks, reloadSparks } from './sparks.js';
 
@@ -22,13 +22,14 @@ function write(node) {
   }
 }
 
-/** Write what a report says of the running time. */
+/** Write what a report says of the running time, and of what is done meanwhile. */
 export function report({ topic, payload }) {
   if (!payload) return;
   const node = topic.split('/')[1];
   const { activity } = payload;
   if (activity) {
     for (const element of document.querySelectorAll(`[data-elapsed="${CSS.escape(node)}"]`)) setText(element, span(activity.elapsed));
+    if (activity.detail) for (const element of document.querySelectorAll(`[data-detail="${CSS.escape(node)}"]`)) setText(element, sentence(activity.detail));
   }
   const age = document.querySelector(`[data-report-age="${CSS.escape(node)}"] time`);
   if (age) {

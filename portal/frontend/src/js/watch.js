@@ -8,7 +8,7 @@ export function reportSignature(report) {
   const { activity, container, estop, alarms = [], accepts, refusal, safe, manual } = report;
   return [
     report.boot_id,
-    activity ? `${activity.experiment_id}.${activity.attempt}.${activity.phase}` : '',
+    activity ? `${activity.experiment_id}.${activity.attempt}.${activity.phase}${activity.detail ? '+' : ''}` : '',
     container?.state ?? '',
     estop?.latch ?? '',
     alarms.map((alarm) => alarm.id).join('+'),

@@ -169,12 +169,13 @@ export class Console {
     }
   }
 
-  /** Fetch what came after the last line that is here. */
+  /** Fetch what came after the last line that is here; the last ones, where there is none. */
   async catchUp() {
     if (this.asking) return;
     this.asking = true;
+    const next = () => this.page({ after: this.last || null, source: '' });
     try {
-      for (let page = await this.page({ after: this.last, source: '' }); page.lines.length > 0; page = await this.page({ after: this.last, source: '' })) {
+      for (let page = await next(); page.lines.length > 0; page = await next()) {
         this.put(page.lines);
         if (page.complete) break;
       }
@@ -270,7 +271,7 @@ export class Console {
 
   /** After the tab was hidden or the connection away. */
   async resume() {
-    if (this.last > 0 || this.waiting.length > 0) await this.catchUp();
+    await this.catchUp();
     // What was on its way when it was looked for last.
     for (const hole of this.book.holes.slice(-3)) {
       if (hole.upto - hole.from >= PAGE) continue;
