@@ -105,6 +105,7 @@ class Duties:
         waiting = self._incoming
         if waiting is None or is_news(assignment, waiting.revision):
             self._incoming = assignment
+            self._stop_at_once(assignment)
         self._wake.set()
 
     async def restore(self) -> None:
@@ -130,7 +131,6 @@ class Duties:
             ledger = self._station.ledger
             async with self.settled:
                 if assignment is not None and is_news(assignment, ledger.seen_revision):
-                    self._stop_at_once(assignment)
                     await ledger.see(assignment)
                 await self._step()
             if assignment is not None:
@@ -149,9 +149,14 @@ class Duties:
             task.cancel()
 
     def _stop_at_once(self, assignment: Assignment) -> None:
-        """End what runs if that is desired; that it was is written down when the disk has room."""
+        """End what runs if that is desired; that it was is written down when the disk has room.
+
+        Whoever follows may be waiting for the disk, with what was desired before.
+        """
         holder = self.holder
         if holder is None or holder.key != RunKey.of(assignment):
+            return
+        if not is_news(assignment, self._station.ledger.seen_revision):
             return
         match next_action(assignment, Known(holder=holder.key, entry=None, refusal=None)):
             case Stop(ending=ending):

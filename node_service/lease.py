@@ -57,8 +57,9 @@ class Lease:
         self._heard = self._clock.elapsed
 
     def freeze(self) -> None:
-        """Have acts wait."""
-        self._open.clear()
+        """Have acts wait, unless they are refused by now."""
+        if self._over is None:
+            self._open.clear()
 
     def thaw(self) -> None:
         """Let acts go on."""

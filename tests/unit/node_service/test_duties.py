@@ -99,9 +99,11 @@ async def test_an_order_to_stop_waits_for_no_room_on_the_disk(
         duties = Duties(station, lambda: None, tasks)
         await duties.restore()
         following = tasks.create_task(duties.run())
-        order = RUNNING.model_copy(update={"revision": 5, "desired": "stop", "script": None})
-        await duties.hear(Message("assignment", order.encode()))
-        async with asyncio.timeout(5):
-            await memory.saw.wait()
+        for revision, desired in ((5, "run"), (4, "stop"), (6, "stop")):
+            assert stopped == []
+            order = RUNNING.model_copy(update={"revision": revision, "desired": desired})
+            await duties.hear(Message("assignment", order.encode()))
+            async with asyncio.timeout(5):
+                await memory.saw.wait()  # what comes next finds it still writing
         following.cancel()
     assert [ending.outcome for ending in stopped] == ["cancelled"]

@@ -113,6 +113,13 @@ async def test_what_was_dosed_is_answered_when_it_is_on_record(gate: Gate) -> No
     assert (await Doses.load(gate.doses)).untold == ()
 
 
+async def test_a_pause_after_the_end_keeps_no_act_waiting(gate: Gate) -> None:
+    gate.lease.end()
+    gate.lease.freeze()
+    refused = await gate.refused("/channels/light/set", value=50, duration=10, id="1")
+    assert refused == (410, "LEASE_ENDED")
+
+
 async def test_a_full_disk_keeps_no_answer(gate: Gate) -> None:
     gate.journal.full = True
     for n in range(3):

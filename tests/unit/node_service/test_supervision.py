@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+import pytest
 from ulid import ULID
 
 from broker.messages import Assignment, ContainerStatus, PhaseRecord
@@ -30,13 +31,19 @@ NOW = datetime(2026, 2, 17, 14, 26, tzinfo=UTC)
 
 
 class Standing(Container):
-    """A container whose script says nothing and ends when the test does."""
+    """A container whose script says nothing and ends when it is told to."""
 
     def __init__(self) -> None:
         super().__init__(cast("Runner", None), KEY, "standing")
+        self.ended = asyncio.Event()
 
     async def exit(self) -> Exit | None:
-        return await asyncio.Future()
+        await self.ended.wait()
+        return None
+
+    async def stop(self, grace: float) -> None:
+        del grace
+        self.ended.set()
 
     async def watch(self, measured: Callable[[ContainerStatus], Awaitable[None]]) -> None:
         del measured
@@ -56,7 +63,11 @@ def assigned(revision: int, target: float) -> Assignment:
 
 @asynccontextmanager
 async def supervised(
-    gate: Gate, ledger: Ledger, recorder: Recorder, clock: ManualClock
+    gate: Gate,
+    ledger: Ledger,
+    recorder: Recorder,
+    clock: ManualClock,
+    container: Container | None = None,
 ) -> AsyncIterator[Orders]:
     """Have the gate's script supervised, as of revision 3, while the block runs."""
     station = Station(
@@ -73,7 +84,8 @@ async def supervised(
     await ledger.accept(before, NOW, step)
     orders = Orders(before)
     supervision = Supervision(
-        station, KEY, Standing(), assignment=before, orders=orders, clock=gate.run_clock,
+        station, KEY, container or Standing(), assignment=before, orders=orders,
+        clock=gate.run_clock,
         console=make_console(station, KEY, gate.run_clock, LogPosition(), 1000), lease=gate.lease,
         inbox=gate.inbox, frozen=False, show=lambda _phase, _detail: None,
     )  # fmt: skip
@@ -102,6 +114,31 @@ async def test_a_change_is_on_record_before_the_script_has_seen_it(
             assert (sent.event, seen.event) == ("parameters", "parameters-seen")
             assert sent.data["revision"] == seen.data["revision"] == 4
             assert sent.t <= seen.t
+
+
+@pytest.mark.parametrize("end", ["by itself", "by order"])
+async def test_the_end_is_safe_though_the_disk_hangs(
+    gate: Gate, recorder: Recorder, clock: ManualClock, tmp_path: Path, end: str
+) -> None:
+    """Whatever of the run was just being written down."""
+    path, container = tmp_path / "ledger.sqlite", Standing()
+    with closing(Ledger.open(path)) as ledger, closing(sqlite3.connect(path)) as other:
+        async with supervised(gate, ledger, recorder, clock, container) as orders:
+            await gate.post("/channels/stirring/set", value=200, id="1")
+            assert not gate.reactor.safe
+            other.execute("BEGIN IMMEDIATE")  # the ledger's writes wait
+            orders.steer(assigned(4, 0.6), frozen=False)
+            await eventually(lambda: gate.inbox.revision == 4)
+            if end == "by itself":
+                container.ended.set()
+            else:
+                orders.stop(Ending(outcome="cancelled"))
+            await eventually(lambda: gate.reactor.safe)
+            assert await gate.refused("/channels/stirring/set", value=200, id="2") == (
+                410, "LEASE_ENDED",
+            )  # fmt: skip
+            other.rollback()
+            await eventually(container.ended.is_set)
 
 
 async def test_parameters_keep_their_revision_when_the_node_comes_back(
