@@ -22,6 +22,9 @@ from node_service.runs import LogPosition, RunKey
 Source = Literal["stdout", "stderr", "system"]
 
 LOST: Final = "Some output before the next line was lost: more was printed than is kept."
+LINE_BYTES: Final = 200
+"""What a line's record takes beside its text. It counts, for else nothing would bound the journal
+of a script that prints empty lines."""
 MAX_LINES: Final = 200
 MAX_BYTES: Final = 96 * 1024
 """At once: a live message must stay small whatever a script prints."""
@@ -34,6 +37,11 @@ class _Said:
     t: datetime | None = None
     call: str | None = None
 
+    @property
+    def cost(self) -> int:
+        """Bytes of the budget."""
+        return len(self.text.encode()) + LINE_BYTES
+
 
 class Console:
     """The log of one attempt.
@@ -43,7 +51,7 @@ class Console:
 
     Args:
         position: Where an earlier console of the attempt stopped, as recovered.
-        budget: Bytes of text that are kept; what the node itself says is not counted.
+        budget: Bytes of lines that are kept; what the node itself says is not counted.
         keep: Keeps a position, durable when it returns.
     """
 
@@ -198,15 +206,14 @@ class Console:
         position = self._position
         used, lines, lost = position.bytes, position.dropped_lines, position.dropped_bytes
         for one in said:
-            size = len(one.text.encode()) + 1
-            if lines or used + size > self._budget:
+            if lines or used + one.cost > self._budget:
                 if not lines:
                     kept.append(_Said(self._spent(), "system"))
                 lines += 1
-                lost += size
+                lost += one.cost
             else:
                 kept.append(one)
-                used += size
+                used += one.cost
         return kept, position.model_copy(
             update={"bytes": used, "dropped_lines": lines, "dropped_bytes": lost}
         )

@@ -112,9 +112,9 @@ class LogPosition(Payload):
             something else; None: nothing.
         order: Of the journal's epoch in which it was written.
         after: Number of that epoch's last record before the write.
-        bytes: Bytes of text so far, counted against the run's log budget.
+        bytes: Of the run's log budget, spent so far.
         dropped_lines: Lines beyond the budget.
-        dropped_bytes: Bytes beyond the budget.
+        dropped_bytes: Bytes beyond the budget, counted in the same way.
     """
 
     cursor: str | None = None

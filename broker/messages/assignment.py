@@ -30,7 +30,7 @@ class RunLimits(Payload):
         pids: Processes and threads.
         tmp: Of its `/tmp`, which counts as memory.
         results: What it may save.
-        log: What it may print.
+        log: What it may print; each line counts as 200 bytes more than its text.
     """
 
     max_duration: Seconds = 14 * 86400.0

@@ -15,6 +15,7 @@ class ContainerStatus(Payload):
     """The container, measured each second; memory in bytes, uptime in seconds.
 
     Attributes:
+        log_bytes: What it printed, counted as the limit of the run is.
         cpu_limit: In cores.
     """
 

@@ -113,7 +113,7 @@ async def test_what_a_call_had_said_before_a_crash_is_not_said_again() -> None:
 
 async def test_the_budget_is_told_once_and_counted() -> None:
     ground = Ground()
-    console = ground.console(budget=100)
+    console = ground.console(budget=500)
     await console.follow(stream(chunks(["x" * 40] * 10)))
     await console.say("y", "stdout")
     await console.tell("the node is not counted")
@@ -125,6 +125,16 @@ async def test_the_budget_is_told_once_and_counted() -> None:
     assert texts[3:] == ["the node is not counted"]
     (event,) = ground.journal.of("event")
     assert (event.event, event.data["count"]) == ("dropped", 9)
+
+
+async def test_short_lines_spend_the_budget_by_what_their_records_take() -> None:
+    ground = Ground()
+    budget = 64 * 1024
+    console = ground.console(budget)
+    await console.follow(stream(chunks(["", "x"] * 1000)))
+    kept = [line for line in ground.lines if line.source == "stdout"]
+    assert budget / 2 < sum(len(line.encode()) for line in kept) <= budget
+    assert sum("budget" in line.text for line in ground.lines) == 1
 
 
 async def test_what_the_engine_lost_is_told_by_the_node_and_not_in_the_scripts_name() -> None:
