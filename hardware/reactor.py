@@ -240,21 +240,6 @@ class Reactor:
         """Return the setpoints that are not at their safe value."""
         return self._rules.setpoints()
 
-    async def restore(self, setpoints: Mapping[str, float]) -> None:
-        """Set setpoints again after a restart of the node.
-
-        Raises:
-            ExceptionGroup: Of `ContractError`, for those that could not be; the others are set.
-        """
-        errors: list[Exception] = []
-        for name, value in setpoints.items():
-            try:
-                await self.set(name, value)
-            except ContractError as error:
-                errors.append(error)
-        if errors:
-            raise ExceptionGroup("not every setpoint was restored", errors)
-
     async def begin_run(self) -> None:
         """Begin a new run: total volumes count from zero; a simulation gets a fresh vial.
 

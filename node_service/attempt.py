@@ -13,7 +13,15 @@ from datetime import datetime, timedelta
 from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Final
 
-from broker.messages import Activity, Assignment, ContainerStatus, Estop, EventRecord, Phase
+from broker.messages import (
+    Activity,
+    Assignment,
+    ContainerStatus,
+    ContractError,
+    Estop,
+    EventRecord,
+    Phase,
+)
 from hardware.clock import machine_boot
 from node_service import endings
 from node_service.collecting import collect
@@ -166,6 +174,7 @@ class Attempt:
             image = found.image
         begun = found is not None and found.state != "created"
         self._lease = Lease(self.clock, outputs_reset=begun)
+        self._lease.freeze()  # until somebody watches over the container
         await stack.enter_async_context(
             open_gateway(
                 station,
@@ -179,16 +188,24 @@ class Attempt:
                 known=station.recorded.get(self.key, {}),
             )
         )
-        if found is not None and begun:
-            container_id = await self._adopt(found, console)
+        adopted = found if begun else None
+        if adopted is not None:
+            container_id = adopted.container_id
         else:
             started = await self._start(image, console)
             if isinstance(started, Ending):
                 return started
             container_id = started
         self._container = Container(station.runner, self.key, container_id)
-        frozen = found is not None and found.state == "paused"
-        self._show(Phase.FROZEN if frozen else Phase.EXECUTING)
+        frozen = adopted is not None and adopted.state == "paused"
+
+        async def begin() -> None:
+            if adopted is not None:
+                await self._adopt(adopted, console)
+            else:
+                await self._began(container_id, station.clock.now())
+            self._show(Phase.FROZEN if frozen else Phase.EXECUTING)
+
         supervision = Supervision(
             station,
             self.key,
@@ -202,7 +219,7 @@ class Attempt:
             frozen=frozen,
             show=self._show,
         )
-        return await supervision.run(lambda ended: self._ending_of(ended, console.complaint))
+        return await supervision.run(begin, lambda ended: self._ending_of(ended, console.complaint))
 
     async def _prepare(self, console: Console) -> str | Ending:
         async def progress(line: str) -> None:
@@ -241,7 +258,6 @@ class Attempt:
                     return endings.not_started(error)
                 await asyncio.sleep(RETRY_SECONDS)
         self.clock.begin()
-        await self._began(container_id, station.clock.now())
         return container_id
 
     async def _began(self, container_id: str, at: datetime) -> None:
@@ -262,7 +278,7 @@ class Attempt:
         self._stage = Stage.RUNNING
         await station.outbox.flush()
 
-    async def _adopt(self, found: Found, console: Console) -> str:
+    async def _adopt(self, found: Found, console: Console) -> None:
         """Take over a container that an earlier process of the node started."""
         station = self._station
         self._image = found.image
@@ -273,7 +289,7 @@ class Attempt:
             await self._began(found.container_id, since)
         self._executing = True
         if found.state == "exited":
-            return found.container_id
+            return
         stands, stood = found.state == "paused", self.clock.frozen
         if stands:
             self.clock.freeze()
@@ -291,10 +307,12 @@ class Attempt:
             )
             await station.ledger.clock(self.key, self.clock.anchor(), record)
             await station.outbox.flush()
-        try:
-            await station.reactor.restore(dict(self._run.setpoints))
-        except ExceptionGroup as group:
-            for error in group.exceptions:
+        for name, value in self._run.setpoints:
+            if self._lease.over:  # the reactor is safe, and stays so
+                return
+            try:
+                await station.reactor.set(name, value)
+            except ContractError as error:
                 await console.tell(f"A setpoint could not be restored: {error}")
         await console.tell(
             "The node was restarted. The script ran on; setpoints were restored, pumps and direct "
@@ -312,7 +330,6 @@ class Attempt:
             )
         )
         self._inbox.say("The node was restarted: pumps and direct outputs were switched off.")
-        return found.container_id
 
     async def _release(self, ending: Ending, console: Console) -> None:
         """Give the reactor back: the container is gone and the reactor safe when it returns."""

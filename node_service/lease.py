@@ -43,6 +43,11 @@ class Lease:
         return self._over is None and self._open.is_set()
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._over is not None
+
+    @property
     def outputs_reset(self) -> bool:
         """Whether the script still has to learn that its outputs were reset."""
         return self._outputs_reset

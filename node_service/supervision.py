@@ -1,7 +1,7 @@
 """Watches over a running container: what is wanted of it, what it may use, how it ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pydantic import JsonValue
@@ -123,18 +123,24 @@ class Supervision:
     def _limits(self) -> RunLimits:
         return self._assignment.limits
 
-    async def run(self, ending_of: Callable[[Exit | None], Ending]) -> Ending:
+    async def run(
+        self, begin: Callable[[], Awaitable[None]], ending_of: Callable[[Exit | None], Ending]
+    ) -> Ending:
         """Return how it ended: the container has ended, all it said is journaled.
 
         Args:
+            begin: Awaited before all else but the guard over the reactor: what is written down
+                of a container that runs already may have to wait for room on the disk.
             ending_of: Says what the container's end means where nobody ordered it.
         """
         async with asyncio.TaskGroup() as tasks:
-            output = tasks.create_task(self._container.follow(self._console), name="output")
             exited = tasks.create_task(self._container.exit(), name="exit")
+            guarding = tasks.create_task(self._guard(exited), name="guard")
+            self._lease.thaw()
+            await begin()
+            output = tasks.create_task(self._container.follow(self._console), name="output")
             watching = tasks.create_task(self._container.watch(self._measured), name="status")
             limiting = tasks.create_task(self._watch_limits(), name="limits")
-            guarding = tasks.create_task(self._guard(exited), name="guard")
             exited.add_done_callback(lambda _: self._orders.changed.set())
             ordered = await self._follow_orders(exited)
             limiting.cancel()

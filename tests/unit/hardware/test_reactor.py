@@ -342,13 +342,6 @@ async def test_over_temperature_is_an_alarm_and_no_heat(it: Bench) -> None:
     assert it.device.written["heater"] == 0.0
 
 
-async def test_setpoints_come_back_after_a_restart(it: Bench) -> None:
-    with pytest.raises(ExceptionGroup) as caught:
-        await it.reactor.restore({"setpoint": 33.0, "gone": 1.0, "stirring": 200.0})
-    assert len(caught.value.exceptions) == 1
-    assert it.reactor.setpoints() == {"setpoint": 33.0, "stirring": 200.0}
-
-
 async def test_a_listener_that_fails_or_left_does_no_harm(it: Bench) -> None:
     heard: list[str] = []
 

@@ -89,7 +89,11 @@ async def supervised(
         console=make_console(station, KEY, gate.run_clock, LogPosition(), 1000), lease=gate.lease,
         inbox=gate.inbox, frozen=False, show=lambda _phase, _detail: None,
     )  # fmt: skip
-    running = asyncio.create_task(supervision.run(lambda _: Ending(outcome="completed")))
+
+    async def begin() -> None:
+        return
+
+    running = asyncio.create_task(supervision.run(begin, lambda _: Ending(outcome="completed")))
     try:
         yield orders
     finally:
