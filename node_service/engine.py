@@ -7,10 +7,17 @@ from typing import Final
 
 from broker.messages import Error, ErrorCode
 from node_service.alarms import ENGINE, Alarms
-from node_service.runner.interface import Runner, RunnerError, RunnerInfo
+from node_service.runner.interface import (
+    Runner,
+    RunnerError,
+    RunnerInfo,
+    RunnerUnavailableError,
+)
 
 LOOK_SECONDS: Final = 15.0
 IMPATIENT_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 90.0
+"""More than a runner takes to say that its engine does not answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -18,14 +25,25 @@ logger = logging.getLogger(__name__)
 class Engine:
     """Asks the runner again and again.
 
+    Args:
+        patience: Seconds that it is given to answer; one that hangs never does.
+
     Attributes:
         info: As it said last; None if it never did.
         refusal: Why nothing can run now.
         known: Set once the runner was asked.
     """
 
-    def __init__(self, runner: Runner, alarms: Alarms, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        alarms: Alarms,
+        changed: Callable[[], None],
+        *,
+        patience: float = ANSWER_SECONDS,
+    ) -> None:
         self._runner = runner
+        self._patience = patience
         self._alarms = alarms
         self._changed = changed
         self.info: RunnerInfo | None = None
@@ -43,7 +61,7 @@ class Engine:
 
     async def _look(self) -> None:
         try:
-            info = await self._runner.info()
+            info = await self._info()
         except RunnerError as error:
             refusal = Error(
                 code=ErrorCode.ENGINE,
@@ -60,3 +78,13 @@ class Engine:
             self._alarms.off(ENGINE)
             self.info, self.refusal = info, None
             self._changed()
+
+    async def _info(self) -> RunnerInfo:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._runner.info()
+        except TimeoutError as error:
+            raise RunnerUnavailableError(
+                f"the runner's process does not answer for {self._patience:g} s",
+                "it hangs: end it, and it is started again; containers run on meanwhile",
+            ) from error
