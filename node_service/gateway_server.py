@@ -27,6 +27,8 @@ CALLS_PER_SECOND: Final = 400.0
 WRITES_PER_SECOND: Final = 60.0
 """Calls that write to the disk: all that do something."""
 BURST_SECONDS: Final = 3.0
+_AT_ONCE: Final = MAX_CONNECTIONS // 4
+"""Connections that one turn of the event loop takes at most: more would hold up a sample."""
 _CLOSE_SECONDS: Final = 2
 
 logger = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ class GatewayServer:
             lifespan="off",
             http=ScriptConnection,
             h11_max_incomplete_event_size=MAX_HEADERS,
-            backlog=MAX_CONNECTIONS,
+            backlog=_AT_ONCE,
             ws="none",
             log_config=None,
             log_level="error",  # what a script sends wrongly fills no log of the node
@@ -168,6 +170,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
+        for line in sockets or ():
+            line.listen(MAX_CONNECTIONS)  # so many may wait; the loop listens for few
         self.listening.set_result(None)
 
     @contextlib.contextmanager
