@@ -35,7 +35,7 @@ before(async () => {
   globalThis.window = globalThis;
   globalThis.addEventListener = () => {};
   globalThis.location = { protocol: 'http:', host: 'here' };
-  globalThis.WebSocket = { OPEN: 1 };
+  globalThis.WebSocket = { CONNECTING: 0, OPEN: 1 };
   ({ Live, matches } = await import('../src/js/live.js'));
 });
 
@@ -100,6 +100,20 @@ test('waiting between attempts grows and has an end; a silent server is given up
   for (let i = 0; i < 10; i += 1) t.mock.timers.tick(10_000);
   assert.ok(sockets.length > 9);
   live.stop();
+});
+
+test('what is stopped while it connects is closed once it is there, and stays closed', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { live, sockets } = connected();
+  live.subscribe('queue', () => {});
+  live.start();
+  live.stop();
+  assert.equal(sockets[0].readyState, WebSocket.CONNECTING);
+  sockets[0].open();
+  assert.equal(sockets[0].readyState, 3);
+  assert.deepEqual(sockets[0].sent, []);
+  t.mock.timers.tick(60_000);
+  assert.equal(sockets.length, 1);
 });
 
 test('a portal that closes without a word is not connected to, and is asked less and less often', (t) => {

@@ -157,7 +157,10 @@ export class Live extends EventTarget {
     clearInterval(this.watch);
     const { socket } = this;
     this.socket = null;
-    socket?.close();
+    if (!socket) return;
+    // Earlier, the browser would complain that it never came to be.
+    if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket.close();
   }
 
   visibility() {

@@ -104,6 +104,7 @@ async def test_it_stops_by_itself_and_stays_stopped(rig: Rig) -> None:
     assert -300 < stopped < -100
     assert rig.tic.energized()
     assert await rig.state() == (4, 0xC0)
+    rig.settings.timeout_ms = 60_000  # a second is soon over where the computer is busy
     await rig.using(lambda tic: tic.set_target_velocity(2_000_000))
     await rig.pass_(0.5)
     assert rig.tic.steps() == stopped
