@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.messages import ErrorCode, Phase
+from broker.messages import Assignment, ErrorCode, Phase
 from node_service.attempt import TRIES
 from node_service.preparing import RETRY_SECONDS
 from tests.support.engine import PrivateEngine
@@ -40,16 +40,21 @@ def engine() -> Iterator[PrivateEngine]:
         yield engine
 
 
+async def counting(engine: PrivateEngine, node: Node, hub: Hub) -> Assignment:
+    """Start the node and, on it, a script that counts; return when it has begun."""
+    node.start(DOCKER_HOST=engine.host)
+    await node.until_ready(hub)
+    assignment = await hub.run(COUNTING)
+    await hub.until_said(str(assignment.experiment_id), "line 10")
+    return assignment
+
+
 async def test_a_run_survives_its_engine_or_was_interrupted(
     engine: PrivateEngine, node: Node, hub: Hub
 ) -> None:
-    node.start(DOCKER_HOST=engine.host)
-    await node.until_ready(hub)
-
     # Its container outlives the engine: the run goes on as if nothing had been.
-    assignment = await hub.run(COUNTING)
+    assignment = await counting(engine, node, hub)
     experiment = str(assignment.experiment_id)
-    await hub.until_said(experiment, "line 10")
     await asyncio.to_thread(engine.stop)
     before = len(hub.samples(experiment))
     await eventually(lambda: len(hub.samples(experiment)) > before + 5)  # nobody waits for it
@@ -108,11 +113,8 @@ async def test_what_is_cancelled_while_an_engine_is_away_is_safe_at_once(
     engine: PrivateEngine, node: Node, hub: Hub
 ) -> None:
     """Though the node is about to pause it, which waits for the engine."""
-    node.start(DOCKER_HOST=engine.host)
-    await node.until_ready(hub)
-    assignment = await hub.run(COUNTING)
+    assignment = await counting(engine, node, hub)
     experiment = str(assignment.experiment_id)
-    await hub.until_said(experiment, "line 10")
     await asyncio.to_thread(engine.stop)
     await hub.again(assignment, desired="pause")
     await eventually(lambda: hub.report.activity and hub.report.activity.phase is Phase.PAUSING)
