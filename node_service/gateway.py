@@ -2,8 +2,8 @@
 
 The socket says which attempt calls, so no call names one. Calls that do something carry an id and
 are done once per id; calls that act on the reactor need the lease, and are answered when what they
-did is on record. What is asked for wrongly is
-answered with a typed error and a remedy and never reaches the reactor.
+did is on record. What is asked for wrongly is answered with a typed error and a remedy and never
+reaches the reactor.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
